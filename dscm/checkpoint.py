@@ -1,0 +1,148 @@
+"""Checkpoints that carry what rebuilds the model, are written whole, and never execute anything when read."""
+
+import copy
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import dscm
+from dscm.errors import InputError
+from dscm.files import atomic_path
+from dscm.graphs import get_graph
+from dscm.image import DiffusionMechanism
+from dscm.oracles import DigitOracle
+
+FORMAT = 1  # of the file; raised when an older program could not read a newer file or the reverse
+KINDS = ("image", "oracle")
+
+
+class EMA:
+    """Keep an exponential moving average of a model's parameters.
+
+    ``θ̄ ← d·θ̄ + (1 − d)·θ`` with ``d = min(decay, (1 + step)/(10 + step))``, which forgets the start.
+
+    Args:
+        model: whose parameters are averaged; ``average`` is a frozen copy of it.
+        decay: d in [0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards ``model`` after ``step`` steps of training; buffers are copied."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), model.buffers()):
+            mine.copy_(theirs)
+
+
+def build(kind: str, graph_name: str, config: dict[str, Any]) -> nn.Module:
+    """Build the untrained model of a checkpoint.
+
+    Args:
+        kind: ``image`` or ``oracle``.
+        graph_name: a built-in graph.
+        config: arguments of the model's constructor.
+    """
+    graph = get_graph(graph_name)
+    if kind == "oracle":
+        return DigitOracle(**config)
+    parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
+    return DiffusionMechanism(parents, graph.image_channels, **config)
+
+
+def save(
+    path: Path, kind: str, model: nn.Module, graph_name: str, config: dict[str, Any], settings: dict[str, Any], **rest: Any
+) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: the file.
+        kind: ``image`` or ``oracle``.
+        model: whose state is stored, usually the average.
+        graph_name: the graph it was trained on.
+        config: arguments of the model's constructor; tensors, numbers, strings, lists, dicts.
+        settings: of the training, for the reader.
+        rest: further plain entries, as the state that resumes a run.
+    """
+    content = {
+        "format": FORMAT,
+        "program": f"dscm {dscm.__version__}",
+        "kind": kind,
+        "graph": graph_name,
+        "config": config,
+        "settings": settings,
+        "model": model.state_dict(),
+        **rest,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read(path: Path, kind: str) -> dict[str, Any]:
+    """Read a checkpoint's content and check what it is.
+
+    Args:
+        path: the file.
+        kind: ``image`` or ``oracle``, which it must hold.
+
+    Raises:
+        InputError: the file is missing, truncated, not a checkpoint of this program, of another format or kind,
+            or holds anything but plain data (it is never executed).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: not a checkpoint of dscm: it holds code or unknown objects, and was not run") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: truncated or not a checkpoint") from error
+    if not isinstance(content, dict) or not {"format", "kind", "graph", "config", "model"} <= content.keys():
+        raise InputError(f"{path}: not a checkpoint of dscm")
+    if content["format"] != FORMAT:
+        raise InputError(f"{path}: checkpoint format {content['format']}; this program reads format {FORMAT}")
+    if content["kind"] != kind:
+        raise InputError(f"{path}: holds a model of kind '{content['kind']}'; '{kind}' is needed here")
+    return content
+
+
+def restore(path: Path, kind: str, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild a model from its checkpoint, in float32 and evaluation mode.
+
+    Args:
+        path: the file.
+        kind: ``image`` or ``oracle``.
+        device: where the model goes.
+
+    Returns:
+        The model, and the checkpoint's content.
+
+    Raises:
+        InputError: as `read`, or the weights do not fit the model that the checkpoint describes.
+    """
+    content = read(path, kind)
+    try:
+        model = build(kind, content["graph"], content["config"])
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["model"].items()})
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: the weights do not fit the model that the checkpoint describes") from error
+    return model.to(device).eval().requires_grad_(False), content
+
+
+def export(source: Path, kind: str, target: Path) -> dict[str, Any]:
+    """Write the averaged weights alone, in half precision, and return the checkpoint's settings."""
+    content = read(source, kind)
+    half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
+    kept = {k: v for k, v in content.items() if k in ("format", "program", "kind", "graph", "config", "settings", "step")}
+    with atomic_path(target) as temporary:
+        torch.save(kept | {"model": half}, temporary)
+    return content

@@ -1,0 +1,94 @@
+"""What the three scripts' command lines have in common."""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dscm.errors import InputError
+
+CACHE_DIR = Path.home() / ".cache" / "dscm"
+
+
+def number(kind: type, low: float, high: float = float("inf"), open_low: bool = False) -> Callable[[str], int | float]:
+    """Make an argparse type that accepts numbers in a range.
+
+    Args:
+        kind: int or float.
+        low, high: the range, inclusive.
+        open_low: exclude ``low`` itself.
+    """
+
+    def parse(text: str) -> int | float:
+        bounds = f"{'more than' if open_low else 'at least'} {low:g}" + (f", at most {high:g}" if high < float("inf") else "")
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not (low < value if open_low else low <= value) or not value <= high:
+            raise argparse.ArgumentTypeError(f"'{text}' must be a{'n integer' if kind is int else ' number'}, {bounds}")
+        return value
+
+    return parse
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, ``--threads`` and ``--seed``."""
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    parser.add_argument("--threads", type=number(int, 1), help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="seed of everything random (default: 0)")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data-dir`` and ``--cache-dir``."""
+    parser.add_argument("--data-dir", type=Path, help="raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded)")
+    parser.add_argument("--cache-dir", type=Path, default=CACHE_DIR, help="where generated sets are kept (default: %(default)s)")
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how counterfactuals are computed: ``--steps``, ``--grid`` and ``--fixed-point``."""
+    parser.add_argument("--steps", type=number(int, 1), default=50, help="DDIM steps each way (default: 50)")
+    parser.add_argument("--grid", choices=["log-sigma", "uniform"], default="log-sigma",
+                        help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
+    parser.add_argument("--fixed-point", type=number(int, 0), default=2, metavar="N",
+                        help="evaluations that solve each step of the inversion; 0: the paper's explicit step (default: 2)")  # fmt: skip
+
+
+def set_up_machine(device: str | None, threads: int | None) -> torch.device:
+    """Choose the device and the number of threads.
+
+    Raises:
+        InputError: the device does not exist here.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        found = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        raise InputError(f"--device {device}: not available here; available: {', '.join(found)}") from error
+    return chosen
+
+
+def prepare_output(folder: Path, overwrite: bool) -> None:
+    """Make an output folder, refusing one that has content.
+
+    Args:
+        folder: the folder.
+        overwrite: empty it first instead of refusing.
+
+    Raises:
+        InputError: it is a file, or it has content and ``overwrite`` is off.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: a file of that name exists")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise InputError(f"--out {folder}: the folder is not empty; name another, or replace it with --overwrite")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)

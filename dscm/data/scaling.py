@@ -1,0 +1,62 @@
+"""Between raw units and what networks see; no other file scales anything."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dscm.graphs import Variable
+
+
+def to_signed(image: Tensor) -> Tensor:
+    """Map grey levels 0 to 255 to [-1, 1], float32."""
+    return image.float() / 127.5 - 1
+
+
+def to_levels(x: Tensor) -> Tensor:
+    """Clamp [-1, 1] and map it to whole grey levels 0 to 255, uint8."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def to_unit(x: Tensor) -> Tensor:
+    """Clamp [-1, 1] and map it to [0, 1], the range on which L1 and LPIPS are stated."""
+    return (x.clamp(-1, 1) + 1) / 2
+
+
+class ParentScaling(nn.Module):
+    """Encode the parents of an image as one vector: standardised, one-hot, or as a point on the circle.
+
+    The means and standard deviations are buffers, so a checkpoint carries them.
+
+    Args:
+        variables: the parents, in order.
+    """
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        super().__init__()
+        self.variables = tuple(variables)
+        self.register_buffer("mean", torch.zeros(len(variables)))
+        self.register_buffer("std", torch.ones(len(variables)))
+        self.dim = sum(variable.classes or (2 if variable.kind == "circular" else 1) for variable in variables)
+
+    def fit(self, data: Mapping[str, Tensor]) -> None:
+        """Take means and standard deviations of the continuous parents from tensors of shape (N,)."""
+        for i, variable in enumerate(self.variables):
+            if variable.kind == "continuous":
+                self.mean[i], self.std[i] = data[variable.name].mean(), data[variable.name].std()
+
+    def forward(self, parents: Mapping[str, Tensor]) -> Tensor:
+        """Encode parents in raw units, each (B,), as float tensors of shape (B, dim)."""
+        columns = []
+        for i, variable in enumerate(self.variables):
+            value = parents[variable.name]
+            if variable.kind == "categorical":
+                columns.append(F.one_hot(value.long(), variable.classes).to(self.mean.dtype))
+            elif variable.kind == "circular":
+                angle = 2 * math.pi * value.to(self.mean.dtype)
+                columns.append(torch.stack([angle.cos(), angle.sin()], dim=1))
+            else:
+                columns.append(((value.to(self.mean.dtype) - self.mean[i]) / self.std[i])[:, None])
+        return torch.cat(columns, dim=1)

@@ -1,0 +1,215 @@
+"""All the mathematics of DDPM and DDIM (Ho et al. 2020; Song et al. 2020), on any function eps_fn(x, t).
+
+Nothing here knows of networks, conditions or guidance. ᾱ is written ``a``; ``x_t = √a·x_0 + √(1−a)·ε``, and
+``σ = √(1−a)/√a`` is the noise level of ``x_t/√a``.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+EpsFn = Callable[[Tensor, Tensor], Tensor]
+Progress = Callable[[Iterable], Iterable]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Hold ``log ᾱ`` at the timesteps 0 … T; in between it is linear, and ᾱ(0) is exactly 1.
+
+    Args:
+        log_alpha_bar: float64, shape (T + 1,), starting at 0 and decreasing.
+    """
+
+    log_alpha_bar: Tensor
+
+    @property
+    def steps(self) -> int:
+        """Return T."""
+        return len(self.log_alpha_bar) - 1
+
+    def alpha_bar(self, t: Tensor) -> Tensor:
+        """Return ᾱ at real timesteps ``t`` in [0, T], any shape, as float64."""
+        t = t.double()
+        table = self.log_alpha_bar.to(t.device)
+        low = t.floor().long().clamp(0, self.steps - 1)
+        return torch.lerp(table[low], table[low + 1], t - low).exp()
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Return the real timesteps whose noise level is ``sigma`` ≥ 0, any shape, as float64; at most T."""
+        target = -torch.log1p(sigma.double() ** 2)  # log ᾱ, since ᾱ = 1/(1 + σ²)
+        falling = -self.log_alpha_bar.to(sigma.device)
+        high = torch.searchsorted(falling, -target).clamp(1, self.steps)
+        fraction = (-target - falling[high - 1]) / (falling[high] - falling[high - 1])
+        return high - 1 + fraction.clamp(0, 1)
+
+
+def linear_schedule(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Schedule:
+    """Make β rise linearly from ``first`` to ``last`` (Ho et al. 2020)."""
+    beta = torch.linspace(first, last, steps, dtype=torch.float64)
+    return Schedule(torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-beta).cumsum(0)]))
+
+
+def cosine_schedule(steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> Schedule:
+    """Make ``ᾱ(t) ∝ cos²(π/2·(t/T + s)/(1 + s))``, with β at most ``max_beta`` (Nichol and Dhariwal 2021)."""
+    t = torch.arange(steps + 1, dtype=torch.float64) / steps
+    curve = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+    beta = (1 - curve[1:] / curve[:-1]).clamp(max=max_beta)
+    return Schedule(torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-beta).cumsum(0)]))
+
+
+SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
+
+
+def make_grid(
+    schedule: Schedule,
+    steps: int,
+    kind: Literal["log-sigma", "uniform"] = "log-sigma",
+    sigma_min: float = 0.03,
+    sigma_max: float = 80.0,
+) -> Tensor:
+    """Choose the timesteps that a sampler visits.
+
+    Args:
+        schedule: the noise schedule.
+        steps: K, the number of DDIM steps, at least 1.
+        kind: ``log-sigma`` spaces log σ evenly from ``sigma_max`` to ``sigma_min``, and the last step goes from
+            there to the clean image; ``uniform`` spaces t evenly from T to 0, as the paper does.
+        sigma_min, sigma_max: the range of the log-sigma grid.
+
+    Returns:
+        Descending real timesteps, float64, shape (K + 1,), ending at exactly 0.
+    """
+    if kind == "uniform":
+        return torch.linspace(schedule.steps, 0, steps + 1, dtype=torch.float64)
+    sigma = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64).exp()
+    return torch.cat([schedule.timestep(sigma), torch.zeros(1, dtype=torch.float64)])
+
+
+def add_noise(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
+    """Diffuse clean images: ``x_t = √a·x + √(1−a)·ε``; ``a`` of shape (B,), the others (B, C, H, W)."""
+    a = a.to(x.dtype)[:, None, None, None]
+    return a.sqrt() * x + (1 - a).sqrt() * eps
+
+
+def velocity(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
+    """Return ``v = √a·ε − √(1−a)·x``, what a v-predicting network learns (Salimans and Ho 2022)."""
+    a = a.to(x.dtype)[:, None, None, None]
+    return a.sqrt() * eps - (1 - a).sqrt() * x
+
+
+def eps_from_velocity(v: Tensor, x_t: Tensor, a: Tensor) -> Tensor:
+    """Return ``ε = √a·v + √(1−a)·x_t``; ``a`` of shape (B,)."""
+    a = a.to(x_t.dtype)[:, None, None, None]
+    return a.sqrt() * v + (1 - a).sqrt() * x_t
+
+
+def sample_timesteps(n: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Draw ``n`` real timesteps uniform in [0, T], one from each n-th of the range, in random order.
+
+    Stratifying keeps every batch's mix of noise levels alike, which lowers the variance of the loss.
+    """
+    device = generator.device
+    u = (torch.arange(n, device=device) + torch.rand(n, generator=generator, device=device)) / n
+    return steps * u[torch.randperm(n, generator=generator, device=device)]
+
+
+def ddim_step(x: Tensor, eps: Tensor, a_from: Tensor, a_to: Tensor) -> Tensor:
+    """Move between two noise levels along a fixed noise direction, downwards or upwards.
+
+    ``x' = √a'·(x/√a + (σ' − σ)·ε)``, which is ``√a'·x̂_0 + √(1−a')·ε`` with ``x̂_0 = (x − √(1−a)·ε)/√a``
+    (paper, eq. 3, 6 and 7).
+
+    Args:
+        x: images at level ``a_from``, shape (B, C, H, W).
+        eps: the noise, same shape.
+        a_from, a_to: ᾱ of the two levels, scalars.
+    """
+    sigma_from, sigma_to = (1 / a_from - 1).sqrt(), (1 / a_to - 1).sqrt()
+    scale = (a_to / a_from).sqrt().to(x.dtype)
+    return scale * x + (a_to.sqrt() * (sigma_to - sigma_from)).to(x.dtype) * eps
+
+
+def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, clip: bool = False) -> Tensor:
+    """Generate from noise by DDIM down the grid (paper, eq. 6 and 8).
+
+    Args:
+        eps_fn: ``eps_fn(x, t)`` with x (B, C, H, W) and the true timesteps t (B,), returns the noise.
+        x: noise at the grid's first timestep, shape (B, C, H, W).
+        schedule: the noise schedule.
+        grid: descending timesteps, shape (K + 1,), from `make_grid`.
+        clip: clamp x̂_0 to [-1, 1] in each step. Such a generation cannot be inverted.
+
+    Returns:
+        Images of the shape of ``x``.
+    """
+    a = schedule.alpha_bar(grid)
+    for k in range(len(grid) - 1):
+        eps = eps_fn(x, _fill(grid[k], x))
+        if clip:
+            clean = ddim_step(x, eps, a[k], torch.ones_like(a[k])).clamp(-1, 1)
+            eps = ((x - a[k].sqrt() * clean) / (1 - a[k]).sqrt()).to(x.dtype)
+        x = ddim_step(x, eps, a[k], a[k + 1])
+    return x
+
+
+def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_point: int = 0) -> Tensor:
+    """Abduct the noise of images by DDIM up the grid that `sample` walks down (paper, eq. 7 and 10).
+
+    The explicit step takes ε at the level it leaves, as the paper does. The step down from x' took ε at x', so
+    the exact inverse solves ``x' = step(x; ε(x', t'))``: each fixed-point iteration evaluates ε at the last
+    guess of x', and the round trip gets exact as they converge.
+
+    Args:
+        eps_fn: as in `sample`.
+        x: clean images, shape (B, C, H, W).
+        schedule: the noise schedule.
+        grid: descending timesteps, shape (K + 1,).
+        fixed_point: evaluations of ε for each step; 0 is the explicit step, with one.
+
+    Returns:
+        Noise at the grid's first timestep, of the shape of ``x``.
+    """
+    a = schedule.alpha_bar(grid)
+    eps = None  # the last ε of a step is the first guess for the next
+    for k in range(len(grid) - 2, -1, -1):
+        if not fixed_point or eps is None:
+            eps = eps_fn(x, _fill(grid[k + 1], x))
+        guess = ddim_step(x, eps, a[k + 1], a[k])
+        for _ in range(fixed_point):
+            eps = eps_fn(guess, _fill(grid[k], x))
+            guess = ddim_step(x, eps, a[k + 1], a[k])
+        x = guess
+    return x
+
+
+def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, generator: torch.Generator) -> Tensor:
+    """Generate from noise with DDPM's stochastic steps (Ho et al. 2020, algorithm 2; DDIM's η = 1).
+
+    A step from a to a' is the DDIM step to the level ``1 − s²`` of what remains deterministic, plus noise of
+    variance ``s² = (1−a')/(1−a)·(1 − a/a')``.
+
+    Args:
+        eps_fn, x, schedule, grid: as in `sample`; DDPM itself takes the uniform grid with K = T.
+        generator: of the added noise, on the device of ``x``.
+
+    Returns:
+        Images of the shape of ``x``.
+    """
+    a = schedule.alpha_bar(grid)
+    for k in range(len(grid) - 1):
+        eps = eps_fn(x, _fill(grid[k], x))
+        variance = (1 - a[k + 1]) / (1 - a[k]) * (1 - a[k] / a[k + 1])
+        clean = ddim_step(x, eps, a[k], torch.ones_like(a[k]))
+        kept = (1 - a[k + 1] - variance).clamp_min(0).sqrt().to(x.dtype)
+        fresh = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        x = a[k + 1].sqrt().to(x.dtype) * clean + kept * eps + variance.sqrt().to(x.dtype) * fresh
+    return x
+
+
+def _fill(t: Tensor, x: Tensor) -> Tensor:
+    """Repeat the timestep ``t`` for each image of ``x``, shape (B,), in its dtype."""
+    return t.to(x.device, x.dtype).expand(len(x))

@@ -1,0 +1,34 @@
+"""Classifier-free guidance as a wrapper: it returns a noise function of the same signature (Ho and Salimans 2022)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+ConditionalEps = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def guided(eps: ConditionalEps, condition: Tensor, null: Tensor, weight: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+    """Bind a condition and a guidance weight to a noise predictor.
+
+    ``ε_ω(x, t) = ε(x, t, ∅) + ω·(ε(x, t, c) − ε(x, t, ∅))`` (paper, eq. 16), in one pass over a doubled batch.
+    With ω = 1 the null token is not evaluated.
+
+    Args:
+        eps: ``eps(x, t, c)`` with x (B, C, H, W), t (B,), c (B, D).
+        condition: c, shape (B, D).
+        null: the token ∅, shape (D,) or (B, D).
+        weight: ω; 1 is conditional, 0 unconditional, more than 1 amplifies the condition.
+
+    Returns:
+        ``eps_fn(x, t)``.
+    """
+    if weight == 1:
+        return lambda x, t: eps(x, t, condition)
+    conditions = torch.cat([null.expand_as(condition), condition])
+
+    def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+        without, given = eps(torch.cat([x, x]), torch.cat([t, t]), conditions).chunk(2)
+        return torch.lerp(without, given, weight)
+
+    return eps_fn

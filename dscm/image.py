@@ -1,0 +1,187 @@
+"""The image's mechanism: a diffusion model, spatial or semantic, under the contract of every other mechanism."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+
+from dscm.data.scaling import ParentScaling
+from dscm.diffusion import (
+    SCHEDULES,
+    add_noise,
+    eps_from_velocity,
+    invert,
+    make_grid,
+    sample,
+    sample_timesteps,
+    velocity,
+)
+from dscm.encoder import PRIORS, Encoder
+from dscm.graphs import Variable
+from dscm.guidance import guided
+from dscm.mechanisms import Mechanism
+from dscm.unet import UNet
+
+
+class ImageNoise(NamedTuple):
+    """The exogenous noise of an image: spatial ``u`` (B, C, H, W) and semantic ``z`` (B, code_dim; empty if spatial)."""
+
+    u: Tensor
+    z: Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a trained mechanism abducts and predicts.
+
+    Args:
+        guidance: ω of the prediction; abduction is unguided.
+        steps: K, DDIM steps each way.
+        grid: ``log-sigma`` or ``uniform`` (the paper's).
+        fixed_point: evaluations that solve each step of the inversion; 0 is the paper's explicit step.
+        clip: clamp x̂_0 while generating.
+    """
+
+    guidance: float = 1.5
+    steps: int = 50
+    grid: Literal["log-sigma", "uniform"] = "log-sigma"
+    fixed_point: int = 2
+    clip: bool = False
+
+
+class DiffusionMechanism(Mechanism):
+    """Generate an image from its parents, spatial noise u and, if ``code_dim`` > 0, a semantic code z.
+
+    Abduction (paper, eq. 9 and 12): z is the mean of the encoder, then u is the DDIM inversion of x given
+    ``c = (z, pa)``. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``. What is kept as z is the
+    code standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is z itself.
+
+    Args:
+        parents: the variables that cause the image, in order.
+        image_channels: 1 or 3.
+        size: height and width in pixels.
+        code_dim: size of z; 0 makes the spatial mechanism.
+        prior: ``standard`` for N(0, I), the paper's; ``conditional`` for a learned p(z | pa).
+        schedule: a name in `SCHEDULES`.
+        timesteps: T.
+        prediction: what the network outputs: ``eps``, the paper's, or ``v``, turned into ε on the way out.
+        unet, encoder: further arguments of `UNet` and `Encoder`.
+    """
+
+    event_dims = 3
+
+    def __init__(
+        self,
+        parents: Sequence[Variable],
+        image_channels: int,
+        size: int,
+        code_dim: int = 0,
+        prior: Literal["standard", "conditional"] = "standard",
+        schedule: str = "linear",
+        timesteps: int = 1000,
+        prediction: Literal["eps", "v"] = "eps",
+        unet: Mapping[str, Any] = {},
+        encoder: Mapping[str, Any] = {},
+    ) -> None:
+        super().__init__()
+        self.shape, self.code_dim, self.prediction = (image_channels, size, size), code_dim, prediction
+        self.schedule = SCHEDULES[schedule](timesteps)
+        self.sampling = Sampling()
+        self.scaling = ParentScaling(parents)
+        condition_dim = code_dim + self.scaling.dim
+        self.unet = UNet(image_channels, condition_dim, **unet)
+        self.null = nn.Parameter(torch.zeros(condition_dim))
+        if code_dim:
+            self.encoder = Encoder(image_channels, code_dim, **encoder)
+            self.prior = PRIORS[prior](self.scaling.dim, code_dim)
+
+    def eps(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """Predict the noise in ``x`` (B, C, H, W) at true timesteps ``t`` (B,) given conditions ``c`` (B, D)."""
+        output = self.unet(x, t, c)
+        return output if self.prediction == "eps" else eps_from_velocity(output, x, self.schedule.alpha_bar(t))
+
+    def abduct(self, value: Tensor, parents: Mapping[str, Tensor]) -> ImageNoise:
+        """Infer (u, z) of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,)."""
+        pa = self.scaling(parents)
+        z = self.encode(value, pa)
+        eps_fn = guided(self.eps, torch.cat([z, pa], dim=1), self.null)
+        u = invert(eps_fn, value, self.schedule, self._grid(), self.sampling.fixed_point)
+        return ImageNoise(u, z)
+
+    def predict(self, noise: ImageNoise, parents: Mapping[str, Tensor]) -> Tensor:
+        """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
+        condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
+        eps_fn = guided(self.eps, condition, self.null, self.sampling.guidance)
+        return sample(eps_fn, noise.u, self.schedule, self._grid(), self.sampling.clip)
+
+    def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:
+        """Draw u and z from N(0, I)."""
+        device = generator.device
+        u = torch.randn(n, *self.shape, generator=generator, device=device)
+        return ImageNoise(u, torch.randn(n, self.code_dim, generator=generator, device=device))
+
+    def encode(self, value: Tensor, pa: Tensor) -> Tensor:
+        """Return the standardised mean code, (B, code_dim), of images given encoded parents (B, D)."""
+        if not self.code_dim:
+            return value.new_zeros(len(value), 0)
+        q = self.encoder(value)
+        p = self.prior(pa, q.mean)
+        return (q.mean - p.mean) / p.stddev
+
+    def kl(self, value: Tensor, pa: Tensor) -> Tensor:
+        """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D)."""
+        q = self.encoder(value)
+        return kl_divergence(q, self.prior(pa, q.mean)).sum(dim=1)
+
+    def forward(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, p_null: float, beta: float
+    ) -> dict[str, Tensor]:
+        """Compute the training loss ``β·KL(q(z|x) ‖ p(z|pa)) + ‖ε − ε_θ(x_t, t, c)‖²`` (paper, eq. 13).
+
+        Both terms are summed over dimensions and averaged over the batch. With probability ``p_null`` the whole
+        condition is replaced by the null token. A v-predicting network is compared in v.
+
+        Args:
+            value: images in [-1, 1], shape (B, C, H, W).
+            parents: each (B,).
+            generator: of timesteps, noise, codes and dropped conditions.
+            p_null: p_∅ in [0, 1).
+            beta: weight of the KL term.
+
+        Returns:
+            Scalars: ``loss``; ``kl`` in nats; ``conditional`` and ``null``, the denoising loss of the images
+            that kept their condition and of those that lost it (NaN where the batch has none).
+        """
+        b, device = len(value), value.device
+        pa = self.scaling(parents)
+        z, kl = value.new_zeros(b, 0), value.new_zeros(())
+        if self.code_dim:
+            q = self.encoder(value)
+            p = self.prior(pa, q.mean)
+            noise = torch.randn(q.mean.shape, generator=generator, device=device)
+            # The prior learns from the KL alone. Were the denoiser to move it too, it would bend the residual
+            # until the code repeats the parents, which the denoiser finds handy early in training.
+            z = (q.mean + q.stddev * noise - p.mean.detach()) / p.stddev.detach()
+            kl = kl_divergence(q, p).sum(dim=1).mean()
+        dropped = torch.rand(b, generator=generator, device=device) < p_null
+        condition = torch.where(dropped[:, None], self.null, torch.cat([z, pa], dim=1))
+
+        t = sample_timesteps(b, self.schedule.steps, generator)
+        a = self.schedule.alpha_bar(t)
+        eps = torch.randn(value.shape, generator=generator, device=device)
+        target = eps if self.prediction == "eps" else velocity(value, eps, a)
+        output = self.unet(add_noise(value, eps, a), t.float(), condition)
+        error = (output.float() - target).square().sum(dim=(1, 2, 3))  # (B,)
+        return {
+            "loss": error.mean() + beta * kl,
+            "kl": kl.detach(),
+            "conditional": error.detach()[~dropped].mean(),
+            "null": error.detach()[dropped].mean(),
+        }
+
+    def _grid(self) -> Tensor:
+        """Return the timesteps of the current sampling settings."""
+        return make_grid(self.schedule, self.sampling.steps, self.sampling.grid)

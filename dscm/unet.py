@@ -1,0 +1,109 @@
+"""The noise predictor: a UNet over (x, t, c) that knows no noise schedule."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dscm.nn import Attention, ResBlock, group_norm, mlp, sinusoidal_embedding, zero_init
+
+
+class UNet(nn.Module):
+    """Predict from a noisy image, its timestep and a condition.
+
+    The condition is projected and added to the time embedding (paper, appendix on architectures). With
+    ``patch = p`` the network works on ``pixel_unshuffle(x, p)``, which costs p² times less per layer.
+
+    Args:
+        image_channels: channels of ``x``: 1 for grey, 3 for colour.
+        condition_dim: size of the condition vector ``c``.
+        channels: channels at the finest level.
+        multipliers: channels of each level, relative to ``channels``; each level halves the resolution.
+        blocks: residual blocks in each level, on the way down; one more on the way up.
+        attention: levels (0 is the finest) that have self-attention after each block.
+        dropout: probability of dropping a feature inside a residual block.
+        patch: side of the pixel blocks that are folded into channels.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        condition_dim: int,
+        channels: int = 64,
+        multipliers: tuple[int, ...] = (1, 2, 4),
+        blocks: int = 1,
+        attention: tuple[int, ...] = (),
+        dropout: float = 0.0,
+        patch: int = 1,
+    ) -> None:
+        super().__init__()
+        self.patch, self.channels = patch, channels
+        embedding = 4 * channels
+        self.time = mlp(channels, embedding, embedding)
+        self.condition = mlp(condition_dim, embedding, embedding)
+
+        self.stem = nn.Conv2d(image_channels * patch**2, channels, 3, padding=1)
+        widths, current = [channels], channels
+        self.down = nn.ModuleList()
+        for level, multiplier in enumerate(multipliers):
+            stage = nn.ModuleList()
+            for _ in range(blocks):
+                stage.append(Stage(current, channels * multiplier, embedding, dropout, level in attention))
+                current = channels * multiplier
+                widths.append(current)
+            if level < len(multipliers) - 1:
+                stage.append(nn.Conv2d(current, current, 3, stride=2, padding=1))
+                widths.append(current)
+            self.down.append(stage)
+
+        self.middle = Stage(current, current, embedding, dropout, bool(attention))
+
+        self.up = nn.ModuleList()
+        for level, multiplier in reversed(list(enumerate(multipliers))):
+            stage = nn.ModuleList()
+            for _ in range(blocks + 1):
+                width_in = current + widths.pop()
+                stage.append(Stage(width_in, channels * multiplier, embedding, dropout, level in attention))
+                current = channels * multiplier
+            self.up.append(stage)
+        self.head = nn.Sequential(
+            group_norm(current),
+            nn.SiLU(),
+            zero_init(nn.Conv2d(current, image_channels * patch**2, 3, padding=1)),
+        )
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """Predict a tensor of the shape of ``x``.
+
+        Args:
+            x: noisy images, shape (B, C, H, W); H and W must be multiples of ``patch``.
+            t: true timesteps in [0, T], shape (B,).
+            c: conditions, shape (B, condition_dim).
+        """
+        embedding = self.time(sinusoidal_embedding(t, self.channels).to(x.dtype)) + self.condition(c)
+        h = self.stem(F.pixel_unshuffle(x, self.patch))
+        skips = [h]
+        for stage in self.down:
+            for layer in stage:
+                h = layer(h) if isinstance(layer, nn.Conv2d) else layer(h, embedding)
+                skips.append(h)
+        h = self.middle(h, embedding)
+        for stage in self.up:
+            for layer in stage:
+                skip = skips.pop()
+                if h.shape[-2:] != skip.shape[-2:]:  # the way down rounded an odd size up
+                    h = F.interpolate(h, size=skip.shape[-2:], mode="nearest")
+                h = layer(torch.cat([h, skip], dim=1), embedding)
+        return F.pixel_shuffle(self.head(h), self.patch)
+
+
+class Stage(nn.Module):
+    """One residual block and, where asked for, self-attention."""
+
+    def __init__(self, in_channels: int, out_channels: int, embedding: int, dropout: float, attend: bool) -> None:
+        super().__init__()
+        self.block = ResBlock(in_channels, out_channels, embedding, dropout)
+        self.attention = Attention(out_channels) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Transform ``x`` of shape (B, C_in, H, W), modulated by ``embedding`` of shape (B, E)."""
+        return self.attention(self.block(x, embedding))

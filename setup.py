@@ -1,0 +1,14 @@
+"""Install the package: ``pip install -e .``; with the tests' needs: ``pip install -e '.[test]'``."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="dscm",
+    version="0.1.0",
+    description="Counterfactual images from structural causal models with diffusion mechanisms",
+    python_requires=">=3.10",
+    packages=find_packages(include=["dscm", "dscm.*"]),
+    package_data={"dscm.assets": ["*.pt", "*.json", "digits/*.png", "digits/*.csv"]},
+    install_requires=["torch>=2.2", "torchvision>=0.17", "numpy", "scipy", "pillow", "lpips", "tqdm"],
+    extras_require={"test": ["pytest"]},
+)

@@ -1,0 +1,128 @@
+"""The built-in graphs, and the messages for a wrong intervention."""
+
+import math
+
+import pytest
+import torch
+
+from dscm.errors import InputError
+from dscm.graphs import GRAPHS, Graph, get_graph
+from dscm.mechanisms import LinearGaussian
+
+each_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    "name, edges, channels",
+    [
+        ("morphomnist", {"thickness": "", "intensity": "thickness", "digit": "", "slant": "digit"}, 1),
+        ("colour-morphomnist", {"thickness": "", "digit": "", "slant": "digit", "hue": "digit"}, 3),
+        ("morphomnist-digit", {"digit": ""}, 1),
+        ("morphomnist-intensity", {"thickness": "", "intensity": "thickness"}, 1),
+    ],
+)
+def test_edges(name: str, edges: dict[str, str], channels: int) -> None:
+    graph = get_graph(name)
+    assert {variable.name: " ".join(variable.parents) for variable in graph.attributes} == edges
+    assert graph.image_parents == tuple(edges)
+    assert graph.image_channels == channels
+
+
+@each_graph
+def test_mechanisms_read_the_declared_parents(graph: Graph) -> None:
+    for variable in graph.attributes:
+        assert set(variable.parents) == set(getattr(variable.mechanism(), "weights", {}))
+
+
+@each_graph
+def test_samples_compose_and_lie_in_the_domain(graph: Graph) -> None:
+    scm = graph.scm()
+    sample = scm.sample(2_000, seeded())
+    assert set(sample) == {variable.name for variable in graph.attributes}
+    again = scm.counterfactual(sample, {})
+    for variable in graph.attributes:
+        torch.testing.assert_close(again[variable.name], sample[variable.name], atol=1e-4, rtol=0)
+        inside = (sample[variable.name] >= variable.low) & (sample[variable.name] <= variable.high)
+        assert inside.float().mean() > (0.95 if variable.name == "hue" else 0.999)
+
+
+@each_graph
+def test_only_the_digit_has_classes(graph: Graph) -> None:
+    assert all(variable.classes == (10 if variable.name == "digit" else 0) for variable in graph.variables)
+
+
+def test_equations_of_morphomnist_by_hand() -> None:
+    scm = get_graph("morphomnist").scm()
+    eps = torch.tensor([1.0]).double()
+    noise = scm.abduct(scm.sample(1, seeded()))
+    noise |= {"slant": eps, "intensity": noise["intensity"]._replace(eps=eps, offset=0 * eps)}
+    values = scm.predict(noise, {"thickness": 2.0, "digit": 4})
+    assert values["slant"].item() == pytest.approx(math.radians(-27 + 24 + 3))
+    assert values["intensity"].item() == pytest.approx(64 + 191 / (1 + math.exp(-(0.5 + 4 - 5))))
+
+
+def test_hue_follows_the_digit() -> None:
+    obs = {"thickness": [2.0], "digit": [3], "slant": [0.1], "hue": [0.37]}
+    scm = get_graph("colour-morphomnist").scm()
+    values = scm.counterfactual({name: torch.tensor(value) for name, value in obs.items()}, {"digit": 5})
+    assert values["hue"].item() == pytest.approx(0.57)
+    assert values["slant"].item() == pytest.approx(0.1 + math.radians(12))
+
+
+def test_the_image_joins_the_model() -> None:
+    image = LinearGaussian({"digit": 1.0}, bias=0.0, scale=1.0)
+    scm = get_graph("morphomnist-digit").scm(image)
+    assert scm.order == ("digit", "image") and scm.parents["image"] == ("digit",)
+    assert scm.mechanisms["image"] is image
+
+
+def test_models_do_not_share_mechanisms() -> None:
+    graph = get_graph("morphomnist")
+    assert graph.scm().mechanisms["slant"] is not graph.scm().mechanisms["slant"]
+
+
+@pytest.mark.parametrize(
+    "do",
+    [{}, {"thickness": 0.5}, {"thickness": 10, "intensity": 0}, {"intensity": 255}, {"digit": 9.0}, {"slant": -1.2}],
+)
+def test_good_interventions_pass(do: dict[str, float]) -> None:
+    get_graph("morphomnist").check_do(do)
+
+
+@pytest.mark.parametrize(
+    "do, message",
+    [
+        ({"thickness": 12}, "--do thickness=12: thickness must be 0.5 to 10 px"),
+        ({"thickness": math.nan}, "--do thickness=nan: thickness must be 0.5 to 10 px"),
+        ({"digit": 3, "intensity": -1}, "--do intensity=-1: intensity must be 0 to 255 grey levels"),
+        ({"slant": 1.3}, "--do slant=1.3: slant must be -1.2 to 1.2 rad"),
+        ({"digit": 3.5}, "--do digit=3.5: digit must be a whole number, 0 to 9"),
+        ({"digit": 10}, "--do digit=10: digit must be a whole number, 0 to 9"),
+        ({"digit": math.inf}, "--do digit=inf: digit must be a whole number, 0 to 9"),
+        (
+            {"thicknes": 3},
+            "unknown variable 'thicknes' in --do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
+            "digit (0 to 9), slant (-1.2 to 1.2 rad)",
+        ),
+        (
+            {"image": 0},
+            "unknown variable 'image' in --do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
+            "digit (0 to 9), slant (-1.2 to 1.2 rad)",
+        ),
+    ],
+)
+def test_wrong_interventions_are_named(do: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        get_graph("morphomnist").check_do(do)
+    assert str(error.value) == message
+
+
+def test_an_unknown_graph_is_named() -> None:
+    known = "morphomnist, colour-morphomnist, morphomnist-digit, morphomnist-intensity"
+    with pytest.raises(InputError) as error:
+        get_graph("mnist")
+    assert str(error.value) == f"unknown graph 'mnist'; known: {known}"
