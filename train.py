@@ -9,7 +9,6 @@ samples/. With --resume a run that was stopped or killed goes on from its last c
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -30,11 +29,23 @@ from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
 from dscm.graphs import Graph, get_graph
 from dscm.image import Sampling
+from dscm.log import Log
 from dscm.presets import IMAGE_PRESETS, ORACLE_PRESETS, Preset
 from dscm.probe import probe_code
 
 LOG_EVERY = 50  # steps
-RESUMABLE = ("steps", "minutes", "device", "threads", "resume", "overwrite", "out", "data_dir", "cache_dir", "save_every")
+RESUMABLE = (
+    "steps",
+    "minutes",
+    "device",
+    "threads",
+    "resume",
+    "overwrite",
+    "out",
+    "data_dir",
+    "cache_dir",
+    "save_every",
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,8 +57,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--preset", choices=list(IMAGE_PRESETS), default="tiny")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--steps", type=cli.number(int, 1), help="train until this step (default: the preset's)")
-    parser.add_argument("--minutes", type=cli.number(float, 0, open_low=True), help="train for so long, over all resumptions")
-    parser.add_argument("--p-null", type=cli.number(float, 0, 0.99), default=0.1, help="share of dropped conditions, p_∅")
+    parser.add_argument(
+        "--minutes", type=cli.number(float, 0, open_low=True), help="train for so long, over all resumptions"
+    )
+    parser.add_argument(
+        "--p-null", type=cli.number(float, 0, 0.99), default=0.1, help="share of dropped conditions, p_∅"
+    )
     parser.add_argument("--beta", type=cli.number(float, 0), help="weight of the KL term")
     parser.add_argument("--prior", choices=["standard", "conditional"], help="p(z), the paper's, or p(z | parents)")
     parser.add_argument("--batch", type=cli.number(int, 1), help="images in a step, over all processes")
@@ -55,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--save-every", type=cli.number(int, 1), default=500, help="steps between checkpoints")
     parser.add_argument("--sample-every", type=cli.number(int, 1), default=2000, help="steps between sample grids")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     cli.add_data_arguments(parser)
     cli.add_machine_arguments(parser)
     return parser.parse_args()
@@ -64,6 +79,133 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Train until the budget of steps or minutes is spent."""
     args = parse_arguments()
+    device, rank, world = set_up_processes(args)
+    graph = get_graph(args.data)
+    preset = {"image": IMAGE_PRESETS, "oracle": ORACLE_PRESETS}[args.part][args.preset]
+    run = Run(args, preset, graph, device, rank, world)
+    data, held_out = load_data(args, graph, device, rank, world)
+    run.start(data)
+
+    batch = args.batch or preset.batch
+    last = args.steps or (preset.steps if args.minutes is None else None)
+    log = Log(args.out / "log.jsonl", run.step) if rank == 0 else None
+    bar = tqdm(total=last, initial=run.step, desc=f"{args.part} {graph.name}", unit="step", disable=rank > 0)
+    while (last is None or run.step < last) and (args.minutes is None or run.seconds < 60 * args.minutes):
+        terms = run.advance(data, batch)
+        if rank:
+            continue
+        bar.update()
+        log.add(terms)
+        saving = run.step % args.save_every == 0
+        if run.step % LOG_EVERY == 0 or saving:
+            means = log.write(run.step, run.seconds)
+            bar.set_postfix(loss=f"{means['loss']:.4g}", images_per_s=f"{batch * (bar.format_dict['rate'] or 0):.0f}")
+        if saving:
+            run.save()
+        if args.part == "image" and run.step % args.sample_every == 0:
+            draw_samples(run.ema.average, graph, args.out / "samples" / f"{run.step:06d}.png", device)
+    bar.close()
+    if rank == 0:
+        run.save()
+        report = evaluate(run.ema.average, args.part, graph, held_out)
+        log.finish(run.step, report)
+        print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
+    if world > 1:
+        distributed.destroy_process_group()
+
+
+class Run:
+    """Hold what changes while training: model, average, optimiser, step and clock.
+
+    Args:
+        args: the command line.
+        preset: sizes and settings.
+        graph: the causal graph.
+        device: where to train.
+        rank, world: this process and how many there are.
+
+    Raises:
+        InputError: the folder has content, or the run to resume was made with other settings.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, preset: Preset, graph: Graph, device: torch.device, rank: int, world: int
+    ) -> None:
+        self.args, self.preset, self.graph, self.device, self.rank, self.world = (
+            args,
+            preset,
+            graph,
+            device,
+            rank,
+            world,
+        )
+        self.path = args.out / "checkpoint.pt"
+        self.settings = {k: v for k, v in vars(args).items() if k not in RESUMABLE} | {"world": world}
+        self.rate = args.learning_rate or preset.learning_rate
+        self.step, self.seconds = 0, 0.0
+        self.state = checkpoint.read(self.path, args.part) if args.resume else None
+        if self.state:
+            check_same_settings(self.path, self.state["settings"], self.settings)
+        elif rank == 0:
+            cli.prepare_output(args.out, args.overwrite)
+            self.path.unlink(missing_ok=True)
+
+    def start(self, data: dict[str, Tensor]) -> None:
+        """Build model and optimiser, afresh or from the checkpoint; ``data`` gives the scaling of the parents."""
+        torch.manual_seed(self.args.seed)
+        self.config = model_config(self.args, self.preset)
+        self.model = checkpoint.build(self.args.part, self.graph.name, self.config).to(self.device)
+        if self.args.part == "image":
+            self.model.scaling.fit(data)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.rate)
+        self.ema = checkpoint.EMA(self.model, self.preset.ema)
+        if self.state:
+            self.step, self.seconds = self.state["step"], self.state["seconds"]
+            self.model.load_state_dict(self.state["raw"])
+            self.ema.average.load_state_dict(self.state["model"])
+            self.optimiser.load_state_dict(self.state["optimiser"])
+        self.replica = DistributedDataParallel(self.model) if self.world > 1 else self.model
+
+    def advance(self, data: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
+        """Take one step and return its terms.
+
+        Raises:
+            InputError: the loss is not finite; weights and checkpoint stay as they were.
+        """
+        started = time.monotonic()
+        step = self.step + 1
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * min(1.0, step / max(self.preset.warmup, 1))
+        index = draw_batch(len(data["image"]), batch, step, self.args.seed)[self.rank :: self.world]
+        seed = step_seed(self.args.seed, step, self.rank)
+        terms = backward(self.replica, data, index, seed, objective_arguments(self.args, self.preset, step))
+        if not torch.isfinite(terms["loss"]):
+            kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
+            raise InputError(f"step {step}: the loss is {terms['loss'].item()}; stopped, {kept}; lower --learning-rate")
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.ema.update(self.model, step)
+        self.step = step
+        self.seconds += time.monotonic() - started
+        if self.world > 1 and self.args.minutes is not None:
+            self.seconds = agree(self.seconds, self.device)
+        return terms
+
+    def save(self) -> None:
+        """Write the checkpoint of the current step; the last one stays until this one is whole."""
+        rest = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "raw": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        average = self.ema.average
+        checkpoint.save(self.path, self.args.part, average, self.graph.name, self.config, self.settings, **rest)
+
+
+def set_up_processes(args: argparse.Namespace) -> tuple[torch.device, int, int]:
+    """Choose the device and, under torchrun, join the other processes; returns device, rank and world size."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = cli.set_up_machine(args.device, args.threads)
     if world > 1:
@@ -71,87 +213,21 @@ def main() -> None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    graph = get_graph(args.data)
-    preset = {"image": IMAGE_PRESETS, "oracle": ORACLE_PRESETS}[args.part][args.preset]
+    return device, rank, world
 
-    # The run's folder: a new one, or the one to resume.
-    path = args.out / "checkpoint.pt"
-    state = checkpoint.read(path, args.part) if args.resume else None
-    settings = {k: v for k, v in vars(args).items() if k not in RESUMABLE} | {"world": world}
-    if state:
-        check_same_settings(path, state["settings"], settings)
-    elif rank == 0:
-        cli.prepare_output(args.out, args.overwrite)
 
-    # Data: all of it on the device, as bytes.
+def load_data(
+    args: argparse.Namespace, graph: Graph, device: torch.device, rank: int, world: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Load the training and the test split whole onto the device, as bytes; rank 0 fills the cache first."""
+    workers = os.cpu_count() or 1
     with main_process_first(rank, world):
-        workers = os.cpu_count() or 1
-        data = morphomnist.load(graph, args.data_dir, "train", args.cache_dir, workers)
-        held_out = morphomnist.load(graph, args.data_dir, "t10k", args.cache_dir, workers)
-    data, held_out = ({k: v.to(device) for k, v in part.items()} for part in (data, held_out))
-
-    # Model, optimiser and average.
-    torch.manual_seed(args.seed)
-    config = model_config(args, preset)
-    model = checkpoint.build(args.part, graph.name, config).to(device)
-    if args.part == "image":
-        model.scaling.fit(data)
-    optimiser = torch.optim.Adam(model.parameters(), lr=args.learning_rate or preset.learning_rate)
-    ema = checkpoint.EMA(model, preset.ema)
-    step, seconds = 0, 0.0
-    if state:
-        step, seconds = state["step"], state["seconds"]
-        model.load_state_dict(state["raw"])
-        ema.average.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-    replica = DistributedDataParallel(model) if world > 1 else model
-    log = Log(args.out / "log.jsonl", step) if rank == 0 else None
-
-    def save() -> None:
-        """Write the checkpoint of the current step; the last one stays until this one is whole."""
-        rest = {"step": step, "seconds": seconds, "raw": model.state_dict(), "optimiser": optimiser.state_dict()}
-        checkpoint.save(path, args.part, ema.average, graph.name, config, settings, **rest)
-
-    # The loop.
-    batch = args.batch or preset.batch
-    last = args.steps or (preset.steps if args.minutes is None else None)
-    bar = tqdm(total=last, initial=step, desc=f"{args.part} {graph.name}", unit="step", disable=rank > 0)
-    started, seconds_before = time.monotonic(), seconds
-    while (last is None or step < last) and (args.minutes is None or seconds < 60 * args.minutes):
-        step += 1
-        for group in optimiser.param_groups:
-            group["lr"] = (args.learning_rate or preset.learning_rate) * min(1.0, step / max(preset.warmup, 1))
-        terms = train_step(replica, data, draw_batch(len(data["image"]), batch, step, args.seed)[rank::world],
-                           step_seed(args.seed, step, rank), objective_arguments(args, preset, step))  # fmt: skip
-        if not torch.isfinite(terms["loss"]):
-            kept = f"{path} holds step {step - 1 - (step - 1) % args.save_every}" if path.exists() else "nothing was saved"
-            raise InputError(f"step {step}: the loss is {terms['loss'].item()}; stopped, {kept}; try a lower --learning-rate")
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        ema.update(model, step)
-        seconds = seconds_before + time.monotonic() - started
-        if world > 1 and args.minutes is not None:
-            seconds = agree(seconds, device)
-        if rank:
-            continue
-        bar.update()
-        log.add(terms)
-        if step % LOG_EVERY == 0 or step % args.save_every == 0:
-            shown = log.write(step, seconds)
-            bar.set_postfix(loss=f"{shown['loss']:.4g}", images_per_s=f"{batch * bar.format_dict['rate'] or 0:.0f}")
-        if step % args.save_every == 0:
-            save()
-        if args.part == "image" and step % args.sample_every == 0:
-            draw_samples(ema.average, graph, args.out / "samples" / f"{step:06d}.png", device)
-    bar.close()
-    if rank == 0:
-        save()
-        report = evaluate(ema.average, args.part, graph, held_out, config)
-        log.finish(step, report)
-        print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
-    if world > 1:
-        distributed.destroy_process_group()
+        splits = [morphomnist.load(graph, args.data_dir, split, args.cache_dir, workers) for split in ("train", "t10k")]
+    train, test = ({name: tensor.to(device) for name, tensor in split.items()} for split in splits)
+    if args.part == "oracle":  # it must also read digits as they were written
+        both = torch.cat([train["image"].amax(dim=1, keepdim=True), train["base"]])
+        train = {"image": both, "digit": train["digit"].repeat(2)}
+    return train, test
 
 
 def model_config(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
@@ -170,7 +246,7 @@ def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> 
     return {"p_null": args.p_null, "beta": beta * min(1.0, step / max(preset.beta_warmup, 1))}
 
 
-def train_step(
+def backward(
     replica: nn.Module, data: dict[str, Tensor], index: Tensor, seed: int, arguments: dict[str, float]
 ) -> dict[str, Tensor]:
     """Compute the objective on one batch and its gradients; bfloat16 on a GPU."""
@@ -227,53 +303,6 @@ def check_same_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) ->
             raise InputError(f"{path}: was made with {flag} {old.get(name)}, not {value}; give the same to --resume")
 
 
-class Log:
-    """Append averages to ``log.jsonl``; on resumption what came after the checkpoint is dropped.
-
-    Args:
-        path: the file.
-        step: the step that the run starts from.
-    """
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path, self.sums, self.counts = path, {}, {}
-        lines = [line for line in path.read_text().splitlines() if is_kept(line, step)] if path.exists() else []
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in lines))
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """Add one step's terms; NaN stands for a term that the batch has no images for."""
-        for name, term in terms.items():
-            known = torch.isfinite(term)
-            self.sums[name] = self.sums.get(name, 0) + torch.where(known, term, 0)
-            self.counts[name] = self.counts.get(name, 0) + known
-
-    def write(self, step: int, seconds: float) -> dict[str, float]:
-        """Append the averages since the last line, and return them."""
-        means = {name: (self.sums[name] / self.counts[name].clamp_min(1)).item() for name in self.sums}
-        self._append({"step": step, **means, "seconds": round(seconds, 1)})
-        self.sums, self.counts = {}, {}
-        return means
-
-    def finish(self, step: int, report: dict[str, float]) -> None:
-        """Append the final figures."""
-        self._append({"step": step, "final": report})
-
-    def _append(self, record: dict[str, Any]) -> None:
-        """Append one line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-
-def is_kept(line: str, step: int) -> bool:
-    """Tell whether a line of the log is whole and not after ``step``."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return record["step"] <= step and "final" not in record
-
-
 @torch.no_grad()
 def draw_samples(mechanism: nn.Module, graph: Graph, path: Path, device: torch.device) -> None:
     """Sample 64 images from the whole model, always with the same noise, and draw them as a grid."""
@@ -285,19 +314,19 @@ def draw_samples(mechanism: nn.Module, graph: Graph, path: Path, device: torch.d
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor], config: dict[str, Any]) -> dict[str, float]:
+def evaluate(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor]) -> dict[str, float]:
     """Judge the trained model on the test split: the oracle's accuracy, or the code's KL and linear probe."""
     value = to_signed(data["image"])
     if part == "oracle":
         guess = torch.cat([model.predict(x) for x in value.split(500)])
         return {"test accuracy": (guess == data["digit"]).float().mean().item()}
-    if not config.get("code_dim"):
+    if not model.code_dim:
         return {}
     parents = {name: data[name] for name in graph.image_parents}
-    kl = torch.cat([model.kl(x, model.scaling({k: v[i * 500 : (i + 1) * 500] for k, v in parents.items()}))
-                    for i, x in enumerate(value.split(500))])  # fmt: skip
+    pa = model.scaling(parents)
+    kl = torch.cat([model.kl(x, p) for x, p in zip(value.split(500), pa.split(500))]).mean().item()
     names = {v.name: f"probe {v.name} {'accuracy' if v.classes else 'R²'}" for v in graph.attributes}
-    return {"KL (nats)": kl.mean().item()} | {names[k]: v for k, v in probe_code(model, value, parents).items()}
+    return {"KL (nats)": kl} | {names[name]: score for name, score in probe_code(model, value, parents).items()}
 
 
 if __name__ == "__main__":

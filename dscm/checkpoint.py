@@ -59,7 +59,13 @@ def build(kind: str, graph_name: str, config: dict[str, Any]) -> nn.Module:
 
 
 def save(
-    path: Path, kind: str, model: nn.Module, graph_name: str, config: dict[str, Any], settings: dict[str, Any], **rest: Any
+    path: Path,
+    kind: str,
+    model: nn.Module,
+    graph_name: str,
+    config: dict[str, Any],
+    settings: dict[str, Any],
+    **rest: Any,
 ) -> None:
     """Write a checkpoint atomically.
 
@@ -103,7 +109,9 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: not a checkpoint of dscm: it holds code or unknown objects, and was not run") from error
+        raise InputError(
+            f"{path}: not a checkpoint of dscm: it holds code or unknown objects, and was not run"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: truncated or not a checkpoint") from error
     if not isinstance(content, dict) or not {"format", "kind", "graph", "config", "model"} <= content.keys():
@@ -138,11 +146,12 @@ def restore(path: Path, kind: str, device: torch.device) -> tuple[nn.Module, dic
     return model.to(device).eval().requires_grad_(False), content
 
 
-def export(source: Path, kind: str, target: Path) -> dict[str, Any]:
-    """Write the averaged weights alone, in half precision, and return the checkpoint's settings."""
+def export(source: Path, kind: str, target: Path) -> None:
+    """Write the averaged weights of the checkpoint ``source`` alone, in half precision, to ``target``."""
     content = read(source, kind)
     half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
-    kept = {k: v for k, v in content.items() if k in ("format", "program", "kind", "graph", "config", "settings", "step")}
+    kept = {
+        k: v for k, v in content.items() if k in ("format", "program", "kind", "graph", "config", "settings", "step")
+    }
     with atomic_path(target) as temporary:
         torch.save(kept | {"model": half}, temporary)
-    return content

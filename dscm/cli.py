@@ -1,7 +1,6 @@
 """What the three scripts' command lines have in common."""
 
 import argparse
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,9 @@ def number(kind: type, low: float, high: float = float("inf"), open_low: bool = 
     """
 
     def parse(text: str) -> int | float:
-        bounds = f"{'more than' if open_low else 'at least'} {low:g}" + (f", at most {high:g}" if high < float("inf") else "")
+        bounds = f"{'more than' if open_low else 'at least'} {low:g}" + (
+            f", at most {high:g}" if high < float("inf") else ""
+        )
         try:
             value = kind(text)
         except ValueError:
@@ -43,8 +44,12 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--data-dir`` and ``--cache-dir``."""
-    parser.add_argument("--data-dir", type=Path, help="raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded)")
-    parser.add_argument("--cache-dir", type=Path, default=CACHE_DIR, help="where generated sets are kept (default: %(default)s)")
+    parser.add_argument(
+        "--data-dir", type=Path, help="raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded)"
+    )
+    parser.add_argument(
+        "--cache-dir", type=Path, default=CACHE_DIR, help="where generated sets are kept (default: %(default)s)"
+    )
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +58,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", choices=["log-sigma", "uniform"], default="log-sigma",
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
     parser.add_argument("--fixed-point", type=number(int, 0), default=2, metavar="N",
-                        help="evaluations that solve each step of the inversion; 0: the paper's explicit step (default: 2)")  # fmt: skip
+                        help="evaluations for each step of the inversion; 0: the paper's explicit step (default: 2)")  # fmt: skip
 
 
 def set_up_machine(device: str | None, threads: int | None) -> torch.device:
@@ -80,15 +85,13 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
 
     Args:
         folder: the folder.
-        overwrite: empty it first instead of refusing.
+        overwrite: write into it all the same; files of the same names are replaced, others stay.
 
     Raises:
         InputError: it is a file, or it has content and ``overwrite`` is off.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: a file of that name exists")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise InputError(f"--out {folder}: the folder is not empty; name another, or replace it with --overwrite")
-        shutil.rmtree(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise InputError(f"--out {folder}: the folder is not empty; name another, or write into it with --overwrite")
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,8 @@ class Variable:
     """Describe one node of a graph.
 
     Arguments: `name`; `kind`; `parents` by name; the domain from `low` to `high` in `unit`, in which an intervention
-    must lie (a class is a whole number from 0 to `high`; a circular one has period 1); `mechanism` makes the mechanism (None for an image).
+    must lie (a class is a whole number from 0 to `high`; a circular variable has period 1); `mechanism` makes the
+    mechanism (None for an image).
     """
 
     name: str

@@ -8,7 +8,9 @@ from torch import Tensor
 ConditionalEps = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def guided(eps: ConditionalEps, condition: Tensor, null: Tensor, weight: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+def guided(
+    eps: ConditionalEps, condition: Tensor, null: Tensor, weight: float = 1.0
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Bind a condition and a guidance weight to a noise predictor.
 
     ``ε_ω(x, t) = ε(x, t, ∅) + ω·(ε(x, t, c) − ε(x, t, ∅))`` (paper, eq. 16), in one pass over a doubled batch.

@@ -27,7 +27,7 @@ from dscm.unet import UNet
 
 
 class ImageNoise(NamedTuple):
-    """The exogenous noise of an image: spatial ``u`` (B, C, H, W) and semantic ``z`` (B, code_dim; empty if spatial)."""
+    """The exogenous noise of an image: spatial ``u`` (B, C, H, W), semantic ``z`` (B, code_dim; empty if spatial)."""
 
     u: Tensor
     z: Tensor

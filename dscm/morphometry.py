@@ -36,9 +36,11 @@ def measure(images: Tensor, names: tuple[str, ...] = NAMES) -> dict[str, Tensor]
     """
     grey = images.amax(dim=1)
     parts = [_measure_chunk(chunk, names) for chunk in grey.split(CHUNK)]
-    return {name: torch.cat([part[name] for part in parts]) for name in names} if parts else {
-        name: torch.zeros(0) for name in names
-    }
+    return (
+        {name: torch.cat([part[name] for part in parts]) for name in names}
+        if parts
+        else {name: torch.zeros(0) for name in names}
+    )
 
 
 def _measure_chunk(grey: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:

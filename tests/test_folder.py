@@ -199,23 +199,26 @@ def test_write_refuses_unequal_lengths(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("", ": no header in the first line"),
-    ("digit,image\n", ": the first column must be 'image', not 'digit'"),
-    ("image,digit,x\n", ": no column 'thickness'; the columns are image, digit, x"),
-    ("image,digit,digit\n", ": a column's name occurs twice"),
-    ("image,digit,thickness\na,1\n", ", line 2: 2 cells, the header has 3"),
-    ("image,digit,thickness\na,1,2\n\nb,1,\n", ", line 4, column 'thickness': '' is not a finite number"),
-    ("image,digit,thickness\na,1,2\nb,1,nan\n", ", line 3, column 'thickness': 'nan' is not a finite number"),
-    ("image,digit,thickness\na,1,2\nb,1,Infinity\n", ", line 3, column 'thickness': 'Infinity' is not a finite"),
-    ("image,digit,thickness\na,1,2\nb,1,1e39\n", ", line 3, column 'thickness': '1e39' is not a finite number"),
-    ("image,digit,thickness\na,one,2\nb,1,2\n", ", line 2, column 'digit': 'one' is not a finite number"),
-    ("image,digit,thickness\na,1.5,2\nb,1,2\n", ", line 2, column 'digit': '1.5' is not a whole number"),
-    ("image,digit,thickness\na,1e30,2\nb,1,2\n", ", line 2, column 'digit': '1e30' is not a whole number"),
-    ("image,digit,thickness\na,1,2\n", r": no row for 'b' \(1 of 2 images have none\)"),
-    ("image,digit,thickness\na,1,2\nb,1,2\na,1,2\n", ", line 4: 'a' is already on line 2"),
-    ("image,digit,thickness\na,1,2\nc,1,2\nb,1,2\nd,1,2\n", r", line 3: 'c' is not an image of .* \(2 such rows\)"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ": no header in the first line"),
+        ("digit,image\n", ": the first column must be 'image', not 'digit'"),
+        ("image,digit,x\n", ": no column 'thickness'; the columns are image, digit, x"),
+        ("image,digit,digit\n", ": a column's name occurs twice"),
+        ("image,digit,thickness\na,1\n", ", line 2: 2 cells, the header has 3"),
+        ("image,digit,thickness\na,1,2\n\nb,1,\n", ", line 4, column 'thickness': '' is not a finite number"),
+        ("image,digit,thickness\na,1,2\nb,1,nan\n", ", line 3, column 'thickness': 'nan' is not a finite number"),
+        ("image,digit,thickness\na,1,2\nb,1,Infinity\n", ", line 3, column 'thickness': 'Infinity' is not a finite"),
+        ("image,digit,thickness\na,1,2\nb,1,1e39\n", ", line 3, column 'thickness': '1e39' is not a finite number"),
+        ("image,digit,thickness\na,one,2\nb,1,2\n", ", line 2, column 'digit': 'one' is not a finite number"),
+        ("image,digit,thickness\na,1.5,2\nb,1,2\n", ", line 2, column 'digit': '1.5' is not a whole number"),
+        ("image,digit,thickness\na,1e30,2\nb,1,2\n", ", line 2, column 'digit': '1e30' is not a whole number"),
+        ("image,digit,thickness\na,1,2\n", r": no row for 'b' \(1 of 2 images have none\)"),
+        ("image,digit,thickness\na,1,2\nb,1,2\na,1,2\n", ", line 4: 'a' is already on line 2"),
+        ("image,digit,thickness\na,1,2\nc,1,2\nb,1,2\nd,1,2\n", r", line 3: 'c' is not an image of .* \(2 such rows\)"),
+    ],
+)
 def test_attributes_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "attributes.csv"
     path.write_text(text)

@@ -50,21 +50,24 @@ def test_same_array_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gz", "b.gz"]
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    (b"", "not an IDX file"),
-    (b"\0\0\x08", "not an IDX file"),
-    (b"\x89PNG\r\n\x1a\n", "not an IDX file of bytes: it starts with '89 50 4e 47'"),
-    (b"\0\0\x0d\1\0\0\0\0", "not an IDX file of bytes"),
-    (b"\0\0\x08\0" + bytes(9), "not an IDX file"),
-    (BYTES[:10], "truncated in the header, which has 3"),
-    (BYTES[:-1], r"30 bytes of data \(shape 2 x 3 x 5\), the file has 29"),
-    (BYTES + b"\0", "the file has 31"),
-    (b"\0\0\x08\3" + b"\xff" * 12, "the file has 0"),
-    (gzip.compress(BYTES)[:-12], "damaged gzip"),
-    (gzip.compress(BYTES)[:-8] + bytes(8), "damaged gzip"),
-    (b"\x1f\x8b" + bytes(30), "damaged gzip"),
-    (gzip.compress(BYTES[:-1]), "the file has 29"),
-])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not an IDX file"),
+        (b"\0\0\x08", "not an IDX file"),
+        (b"\x89PNG\r\n\x1a\n", "not an IDX file of bytes: it starts with '89 50 4e 47'"),
+        (b"\0\0\x0d\1\0\0\0\0", "not an IDX file of bytes"),
+        (b"\0\0\x08\0" + bytes(9), "not an IDX file"),
+        (BYTES[:10], "truncated in the header, which has 3"),
+        (BYTES[:-1], r"30 bytes of data \(shape 2 x 3 x 5\), the file has 29"),
+        (BYTES + b"\0", "the file has 31"),
+        (b"\0\0\x08\3" + b"\xff" * 12, "the file has 0"),
+        (gzip.compress(BYTES)[:-12], "damaged gzip"),
+        (gzip.compress(BYTES)[:-8] + bytes(8), "damaged gzip"),
+        (b"\x1f\x8b" + bytes(30), "damaged gzip"),
+        (gzip.compress(BYTES[:-1]), "the file has 29"),
+    ],
+)
 def test_damaged_files(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "some file").write_bytes(data)
     with pytest.raises(InputError, match=f"some file: .*{message}"):

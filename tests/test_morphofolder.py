@@ -105,22 +105,25 @@ def test_missing_column_without_a_measure(folder: Path) -> None:
         read_split(folder, "train", ["hue"], lambda image: {"intensity": torch.zeros(COUNT)})
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("\n1,", "\n0,", "line 3: index 0 is already on line 2"),
-    ("\n3,", "\n4,", "line 5: index 4; allowed: 0 to 3"),
-    ("\n3,", "\n-1,", "line 5: index -1; allowed: 0 to 3"),
-    ("\n3,", "\n2.5,", "line 5, column 'index': '2.5' is not a whole number"),
-    ("\n3,", "\n,", "line 5, column 'index': '' is not a finite number"),
-    ("index,", "number,", "no column 'index'; the columns are number, thickness, slant"),
-    ("index,thickness", "index,slant", "a column's name occurs twice in the header"),
-    (",0.0\n", ",wide\n", "line 5, column 'slant': 'wide' is not a finite number"),
-    (",0.0\n", ",nan\n", "line 5, column 'slant': 'nan' is not a finite number"),
-    (",0.0\n", ",-inf\n", "line 5, column 'slant': '-inf' is not a finite number"),
-    (",0.0\n", ",1e39\n", "line 5, column 'slant': '1e39' is not a finite number"),
-    (",0.0\n", ",0.0,1\n", "line 5: 4 cells, the header has 3"),
-    (",0.0\n", ",\"0.0\n", "line 5: not CSV"),
-    (",0.0\n", ",0.0\n4,1,1\n", ": 5 rows for 4 images"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\n1,", "\n0,", "line 3: index 0 is already on line 2"),
+        ("\n3,", "\n4,", "line 5: index 4; allowed: 0 to 3"),
+        ("\n3,", "\n-1,", "line 5: index -1; allowed: 0 to 3"),
+        ("\n3,", "\n2.5,", "line 5, column 'index': '2.5' is not a whole number"),
+        ("\n3,", "\n,", "line 5, column 'index': '' is not a finite number"),
+        ("index,", "number,", "no column 'index'; the columns are number, thickness, slant"),
+        ("index,thickness", "index,slant", "a column's name occurs twice in the header"),
+        (",0.0\n", ",wide\n", "line 5, column 'slant': 'wide' is not a finite number"),
+        (",0.0\n", ",nan\n", "line 5, column 'slant': 'nan' is not a finite number"),
+        (",0.0\n", ",-inf\n", "line 5, column 'slant': '-inf' is not a finite number"),
+        (",0.0\n", ",1e39\n", "line 5, column 'slant': '1e39' is not a finite number"),
+        (",0.0\n", ",0.0,1\n", "line 5: 4 cells, the header has 3"),
+        (",0.0\n", ',"0.0\n', "line 5: not CSV"),
+        (",0.0\n", ",0.0\n4,1,1\n", ": 5 rows for 4 images"),
+    ],
+)
 def test_damaged_csv(folder: Path, old: str, new: str, message: str) -> None:
     edit_csv(folder, old, new)
     with pytest.raises(InputError, match=f"train-morpho.csv.*{message}"):
@@ -144,11 +147,14 @@ def test_missing_and_empty_csv(folder: Path) -> None:
         read_split(folder, "t10k", [])
 
 
-@pytest.mark.parametrize(("labels", "message"), [
-    ([1, 2, 3], "train-labels-idx1-ubyte.gz: 3 labels for 4 images"),
-    ([[1, 2, 3, 4]], "1 x 4 labels for 4 images"),
-    ([1, 2, 3, 10], "label 10; allowed: 0 to 9"),
-])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 2, 3], "train-labels-idx1-ubyte.gz: 3 labels for 4 images"),
+        ([[1, 2, 3, 4]], "1 x 4 labels for 4 images"),
+        ([1, 2, 3, 10], "label 10; allowed: 0 to 9"),
+    ],
+)
 def test_wrong_labels(folder: Path, labels: list, message: str) -> None:
     write_idx(folder / "train-labels-idx1-ubyte.gz", torch.tensor(labels, dtype=torch.uint8))
     with pytest.raises(InputError, match=message):

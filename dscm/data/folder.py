@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from dscm.data.morphofolder import Row, read_column, read_csv, write_csv
+from dscm.data.table import Row, read_column, read_csv, write_csv
 from dscm.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -69,8 +69,9 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
     return pixels.permute(2, 0, 1).contiguous()
 
 
-def read_attributes(path: Path, images: Sequence[str], names: Sequence[str],
-                    integer: Collection[str] = ()) -> dict[str, Tensor]:
+def read_attributes(
+    path: Path, images: Sequence[str], names: Sequence[str], integer: Collection[str] = ()
+) -> dict[str, Tensor]:
     """Read the attributes of a folder's images from a CSV file, and refuse anything doubtful.
 
     Args:
@@ -94,8 +95,10 @@ def read_attributes(path: Path, images: Sequence[str], names: Sequence[str],
             raise InputError(f"{path}: no column {name!r}; the columns are {', '.join(columns)}")
     ordered = _match_rows(path, rows, images)
     return {
-        name: torch.tensor(read_column(path, ordered, name, whole=name in integer),
-                           dtype=torch.int64 if name in integer else torch.float32)
+        name: torch.tensor(
+            read_column(path, ordered, name, whole=name in integer),
+            dtype=torch.int64 if name in integer else torch.float32,
+        )
         for name in names
     }
 
@@ -149,8 +152,10 @@ def _match_rows(path: Path, rows: Sequence[Row], images: Sequence[str]) -> list[
     known = set(images)
     extra = [row for name, row in by_image.items() if name not in known]
     if extra:
-        raise InputError(f"{path}, line {extra[0].line}: {extra[0].cells['image']!r} is not an image of the folder "
-                         f"({len(extra)} such rows)")
+        raise InputError(
+            f"{path}, line {extra[0].line}: {extra[0].cells['image']!r} is not an image of the folder "
+            f"({len(extra)} such rows)"
+        )
     missing = [name for name in images if name not in by_image]
     if missing:
         raise InputError(f"{path}: no row for {missing[0]!r} ({len(missing)} of {len(images)} images have none)")

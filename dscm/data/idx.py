@@ -35,8 +35,10 @@ def read_idx(path: Path | str) -> Tensor:
     sizes = _read_sizes(Path(path), data)
     start = 4 + 4 * len(sizes)
     if len(data) - start != math.prod(sizes):
-        raise InputError(f"{path}: the header promises {math.prod(sizes)} bytes of data (shape "
-                         f"{' x '.join(map(str, sizes))}), the file has {len(data) - start}")
+        raise InputError(
+            f"{path}: the header promises {math.prod(sizes)} bytes of data (shape "
+            f"{' x '.join(map(str, sizes))}), the file has {len(data) - start}"
+        )
     return torch.from_numpy(np.frombuffer(data, np.uint8, offset=start).reshape(sizes).copy())
 
 
@@ -90,8 +92,10 @@ def _read_bytes(path: Path) -> bytes:
 def _read_sizes(path: Path, data: bytes) -> tuple[int, ...]:
     """Check the header and return the size of each dimension."""
     if len(data) < 4 or data[:3] != bytes([0, 0, UINT8]) or data[3] == 0:
-        raise InputError(f"{path}: not an IDX file of bytes: it starts with '{data[:4].hex(' ')}', "
-                         "not with '00 00 08' and the number of dimensions")
+        raise InputError(
+            f"{path}: not an IDX file of bytes: it starts with '{data[:4].hex(' ')}', "
+            "not with '00 00 08' and the number of dimensions"
+        )
     if len(data) < 4 + 4 * data[3]:
         raise InputError(f"{path}: truncated in the header, which has {data[3]} dimensions")
     return struct.unpack_from(f">{data[3]}I", data, 4)

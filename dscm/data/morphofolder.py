@@ -1,25 +1,17 @@
 """A Morpho-MNIST folder: digits in IDX files and their attributes in a CSV file with an ``index`` column."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dscm.data.idx import find_idx, read_idx, write_idx
+from dscm.data.table import Row, read_column, read_csv, write_csv
 from dscm.errors import InputError
-from dscm.files import atomic_path
 
 Split = Literal["train", "t10k"]
-
-
-class Row(NamedTuple):
-    """One row of a CSV file: the number of its line, and its cells by column."""
-
-    line: int
-    cells: dict[str, str]
 
 
 def is_morpho_folder(folder: Path | str) -> bool:
@@ -31,8 +23,12 @@ def is_morpho_folder(folder: Path | str) -> bool:
     return any((Path(folder) / f"{split}-morpho.csv").is_file() for split in ("train", "t10k"))
 
 
-def read_split(folder: Path | str, split: Split, attributes: Sequence[str],
-               measure: Callable[[Tensor], dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
+def read_split(
+    folder: Path | str,
+    split: Split,
+    attributes: Sequence[str],
+    measure: Callable[[Tensor], dict[str, Tensor]] | None = None,
+) -> dict[str, Tensor]:
     """Read the images, digits and attributes of one split; the CSV's rows may be in any order.
 
     Args:
@@ -55,8 +51,9 @@ def read_split(folder: Path | str, split: Split, attributes: Sequence[str],
     path = folder / f"{split}-morpho.csv"
     columns, rows = read_csv(path)
     rows = _order_rows(path, rows, len(image))
-    values = {name: torch.tensor(read_column(path, rows, name), dtype=torch.float32)
-              for name in attributes if name in columns}
+    values = {
+        name: torch.tensor(read_column(path, rows, name), dtype=torch.float32) for name in attributes if name in columns
+    }
     missing = [name for name in attributes if name not in columns]
     measured = measure(image) if missing and measure else {}
     for name in missing:
@@ -84,66 +81,6 @@ def write_split(folder: Path | str, split: Split, data: Mapping[str, Tensor]) ->
     write_csv(Path(f"{stem}-morpho.csv"), {"index": range(len(data["image"])), **attributes})
 
 
-def read_csv(path: Path) -> tuple[list[str], list[Row]]:
-    """Read a CSV file with a header into its column names and rows; blank lines are skipped.
-
-    Args:
-        path: the file, in UTF-8.
-
-    Raises:
-        InputError: the file is missing, empty or damaged, a column's name occurs twice, or a row's length is wrong.
-    """
-    try:  # surrogateescape: a file's name on Linux is bytes, and need not be UTF-8
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file, strict=True)
-            columns = [name.strip() for name in next(reader, [])]
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not CSV: {error}") from error
-    if not columns:
-        raise InputError(f"{path}: no header in the first line")
-    if len(set(columns)) < len(columns):
-        raise InputError(f"{path}: a column's name occurs twice in the header {', '.join(columns)}")
-    for line, cells in lines:
-        if len(cells) != len(columns):
-            raise InputError(f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}")
-    return columns, [Row(line, dict(zip(columns, cells))) for line, cells in lines]
-
-
-def read_column(path: Path, rows: Sequence[Row], column: str, whole: bool = False) -> list[int] | list[float]:
-    """Turn one column of `read_csv` into numbers.
-
-    Args:
-        path: the file, for the message.
-        rows: the rows to read, in the order wanted.
-        column: the name of the column.
-        whole: accept whole numbers only, and return ints.
-
-    Raises:
-        InputError: a cell isn't a number, isn't finite in float32, or isn't whole.
-    """
-    return [_read_number(path, line, column, cells[column], whole) for line, cells in rows]
-
-
-def write_csv(path: Path, data: Mapping[str, Sequence[str] | Sequence[int] | Sequence[float]]) -> None:
-    """Write columns as a CSV file; floats get the digits that read back to the same number.
-
-    Args:
-        path: the file; it is written whole or not at all.
-        data: the columns by name, all of one length.
-
-    Raises:
-        ValueError: the lengths differ.
-    """
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8",
-                                              errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(data)
-        writer.writerows(zip(*data.values(), strict=True))
-
-
 def _read_images(path: Path) -> Tensor:
     """Read grey or colour digits as (N, C, 28, 28)."""
     image = read_idx(path)
@@ -154,8 +91,10 @@ def _read_images(path: Path) -> Tensor:
             return image
         case (28, 28, 3):
             return image.permute(0, 3, 1, 2).contiguous()
-    raise InputError(f"{path}: the shape is {' x '.join(map(str, image.shape))}; "
-                     "allowed: N x 28 x 28, N x 3 x 28 x 28, N x 28 x 28 x 3")
+    raise InputError(
+        f"{path}: the shape is {' x '.join(map(str, image.shape))}; "
+        "allowed: N x 28 x 28, N x 3 x 28 x 28, N x 28 x 28 x 3"
+    )
 
 
 def _read_digits(path: Path, count: int) -> Tensor:
@@ -182,18 +121,3 @@ def _order_rows(path: Path, rows: Sequence[Row], count: int) -> list[Row]:
         if first is not row:
             raise InputError(f"{path}, line {row.line}: index {index} is already on line {first.line}")
     return [by_index[index] for index in range(count)]
-
-
-def _read_number(path: Path, line: int, column: str, text: str, whole: bool) -> int | float:
-    """Turn one cell into a number that fits float32, or a whole number that fits a double."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not abs(number) <= torch.finfo(torch.float32).max:  # also false for NaN
-        raise InputError(f"{path}, line {line}, column {column!r}: {text!r} is not a finite number")
-    if not whole:
-        return number
-    if not number.is_integer() or abs(number) > 2**53:
-        raise InputError(f"{path}, line {line}, column {column!r}: {text!r} is not a whole number")
-    return int(number)

@@ -125,7 +125,9 @@ def _redraw_chunk(chunk: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
     return redraw(*chunk)
 
 
-def _cached(graph: Graph, base: Tensor, digit: Tensor, split: Split, cache_dir: Path, workers: int) -> dict[str, Tensor]:
+def _cached(
+    graph: Graph, base: Tensor, digit: Tensor, split: Split, cache_dir: Path, workers: int
+) -> dict[str, Tensor]:
     """Read a generated split from the cache, generating it first where it is not there."""
     settings = {
         "graph": graph.name,

@@ -1,0 +1,236 @@
+"""Ask of a folder of images: what if?
+
+    python counterfactual.py --do thickness=5 --do digit=3 --out out
+    python counterfactual.py IMAGES --do digit=3,slant=0.2 --out out --guidance 3
+
+Each --do is one query; commas join variables into one intervention. OUT gets a PNG for each image and query,
+counterfactuals.csv with every attribute before, after and as measured on the result, and grid.png.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dscm import assets, checkpoint, cli
+from dscm.data.folder import UnreadableImage, find_images, read_attributes, read_image
+from dscm.data.scaling import to_levels, to_signed
+from dscm.errors import InputError, exit_on_input_error
+from dscm.figures import Row, draw_sheet, effect_map, to_picture
+from dscm.files import atomic_path
+from dscm.graphs import Graph, get_graph
+from dscm.image import Sampling
+from dscm.metrics import l1, observe
+
+SHOWN = 12  # images on the contact sheet
+
+
+@dataclass(frozen=True)
+class Query:
+    """One intervention, with the text that asked for it."""
+
+    text: str
+    do: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that could be read: their paths, and the observation (image in [-1, 1] and attributes)."""
+
+    paths: list[Path]
+    obs: dict[str, Tensor]
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="?", type=Path, default=assets.DIGITS, metavar="IMAGES",
+                        help="a folder of PNG, JPEG or BMP images (default: the bundled test digits)")  # fmt: skip
+    parser.add_argument(
+        "--do", action="append", required=True, metavar="NAME=VALUE[,…]", help="a query; may be repeated"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--checkpoint", type=Path, default=assets.CHECKPOINTS["semantic"],
+                        help="of the image's mechanism (default: the bundled semantic one)")  # fmt: skip
+    parser.add_argument(
+        "--oracle", type=Path, default=assets.ORACLE, help="predicts the digit (default: the bundled one)"
+    )
+    parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), default=1.5, help="ω (default: 1.5)")
+    parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
+    parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
+    cli.add_sampling_arguments(parser)
+    cli.add_machine_arguments(parser)
+    return parser.parse_args()
+
+
+@torch.no_grad()
+def main() -> int:
+    """Answer every query for every image; returns the exit code."""
+    args = parse_arguments()
+    device = cli.set_up_machine(args.device, args.threads)
+    mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
+    oracle, _ = checkpoint.restore(args.oracle, "oracle", device)
+    graph = get_graph(content["graph"])
+    queries = [parse_query(text, graph) for text in args.do]
+    mechanism.sampling = Sampling(args.guidance, args.steps, args.grid, args.fixed_point)
+    scm = graph.scm(mechanism).to(device)
+
+    paths = find_images(args.images)
+    given = read_given_attributes(args.images, paths, graph)
+    cli.prepare_output(args.out, args.overwrite)
+    names = output_names(paths)
+    unreadable: dict[Path, str] = {}
+    sheet: list[Row] = []
+    with atomic_path(args.out / "counterfactuals.csv") as temporary, temporary.open("w", newline="") as file:
+        table = csv.DictWriter(file, columns(graph), lineterminator="\n")
+        table.writeheader()
+        with tqdm(total=len(paths), unit="image", desc="counterfactuals") as bar:
+            for batch in read_batches(args, paths, given, graph, mechanism.shape, oracle, device, unreadable):
+                noise = scm.abduct(batch.obs)
+                answers = []
+                for query in queries:
+                    answer = scm.predict(noise, query.do)
+                    write_images(args.out, batch, query, answer["image"], names)
+                    table.writerows(describe(batch, query, answer, graph, oracle))
+                    answers.append(answer["image"])
+                sheet = sheet or sheet_rows(batch, scm.predict(noise)["image"], queries, answers)
+                bar.update(len(batch.paths))
+    if sheet:
+        title = f"{args.checkpoint.stem}, guidance {args.guidance:g}. Under each counterfactual what it changed in the"
+        draw_sheet(args.out / "grid.png", sheet, f"{title} composition: red is brighter, blue darker.")
+    return report(args, len(paths), unreadable, given is not None)
+
+
+def parse_query(text: str, graph: Graph) -> Query:
+    """Read ``name=value[,name=value…]``.
+
+    Raises:
+        InputError: it is no such list, a variable is named twice or unknown, or a value is outside its domain.
+    """
+    do: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        try:
+            number = float(value)
+        except ValueError:
+            number = None
+        if not name or not equals or number is None:
+            raise InputError(f"--do {text}: '{part}' is not of the form name=number")
+        if name in do:
+            raise InputError(f"--do {text}: {name} is set twice")
+        do[name] = number
+    graph.check_do(do)
+    return Query(",".join(f"{name}={value:g}" for name, value in do.items()), do)
+
+
+def read_given_attributes(folder: Path, paths: list[Path], graph: Graph) -> dict[str, Tensor] | None:
+    """Read the folder's ``attributes.csv``; None where there is none, and attributes are read off the images."""
+    path = folder / "attributes.csv"
+    if not path.exists():
+        return None
+    whole = [variable for variable in graph.attributes if variable.kind == "categorical"]
+    names = [variable.name for variable in graph.attributes]
+    given = read_attributes(path, [p.as_posix() for p in paths], names, [variable.name for variable in whole])
+    for variable in whole:
+        for image, value in zip(paths, given[variable.name].tolist()):
+            if not variable.low <= value <= variable.high:
+                raise InputError(f"{path}: {variable.name} of {image} is {value}; allowed: {variable.domain}")
+    return given
+
+
+def read_batches(
+    args: argparse.Namespace,
+    paths: list[Path],
+    given: dict[str, Tensor] | None,
+    graph: Graph,
+    shape: tuple[int, int, int],
+    oracle: Any,
+    device: torch.device,
+    unreadable: dict[Path, str],
+) -> Iterator[Batch]:
+    """Yield the images in batches with their attributes; what cannot be read goes into ``unreadable``."""
+    for start in range(0, len(paths), args.batch):
+        kept, images = [], []
+        for i in range(start, min(start + args.batch, len(paths))):
+            try:
+                images.append(read_image(args.images / paths[i], shape[1], shape[0]))
+                kept.append(i)
+            except UnreadableImage as error:
+                unreadable[paths[i]] = str(error)
+        if kept:
+            x = to_signed(torch.stack(images)).to(device)
+            known = {k: v[kept].to(device) for k, v in given.items()} if given else observe(x, graph, oracle)
+            yield Batch([paths[i] for i in kept], {**known, "image": x})
+
+
+def output_names(paths: list[Path]) -> dict[Path, Path]:
+    """Name each image's outputs by its path without the ending, which is kept where two would collide."""
+    stems = [path.with_suffix("") for path in paths]
+    twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
+    return {path: path if stem in twice else stem for path, stem in zip(paths, stems)}
+
+
+def write_images(out: Path, batch: Batch, query: Query, images: Tensor, names: dict[Path, Path]) -> None:
+    """Write one PNG for each image of the answer to a query."""
+    for path, image in zip(batch.paths, to_levels(images)):
+        name = names[path]
+        with atomic_path(out / name.with_name(f"{name.name}__{query.text}.png")) as temporary:
+            to_picture(image).save(temporary, format="PNG")
+
+
+def columns(graph: Graph) -> list[str]:
+    """List the columns of ``counterfactuals.csv``."""
+    attributes = [variable.name for variable in graph.attributes]
+    kinds = [f"{kind}{name}" for kind in ("", "counterfactual_", "measured_") for name in attributes]
+    return ["image", "query", *kinds, "l1"]
+
+
+def describe(
+    batch: Batch, query: Query, answer: dict[str, Tensor], graph: Graph, oracle: Any
+) -> Iterator[dict[str, Any]]:
+    """Yield the table's row of each image: attributes before, after, as measured, and the L1 to the factual."""
+    measured = observe(answer["image"], graph, oracle)
+    distance = l1(answer["image"], batch.obs["image"])
+    for i, path in enumerate(batch.paths):
+        row = {"image": path.as_posix(), "query": query.text, "l1": f"{distance[i].item():.5f}"}
+        for variable in graph.attributes:
+            name = variable.name
+            for column, values in (
+                (name, batch.obs),
+                (f"counterfactual_{name}", answer),
+                (f"measured_{name}", measured),
+            ):
+                row[column] = f"{values[name][i].item():.5g}"
+        yield row
+
+
+def sheet_rows(batch: Batch, composed: Tensor, queries: list[Query], answers: list[Tensor]) -> list[Row]:
+    """Return the contact sheet's rows for the first images: the pictures, and under each answer its effect map."""
+    some = slice(0, SHOWN)
+    rows = [Row("observation", to_levels(batch.obs["image"][some])), Row("composition", to_levels(composed[some]))]
+    for query, answer in zip(queries, answers):
+        rows.append(Row(f"do({query.text})", to_levels(answer[some])))
+        rows.append(Row("effect", effect_map(answer[some], composed[some]), attached=True))
+    return rows
+
+
+def report(args: argparse.Namespace, total: int, unreadable: dict[Path, str], given: bool) -> int:
+    """Say what was done and what was skipped; returns the exit code: 1 if an image could not be read."""
+    source = "from attributes.csv" if given else "measured on the images, the digit predicted by the oracle"
+    print(f"factual attributes: {source}")
+    print(f"{total - len(unreadable)} images, {len(args.do)} queries → {args.out}/grid.png, counterfactuals.csv")
+    for path, reason in unreadable.items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    with exit_on_input_error():
+        sys.exit(main())

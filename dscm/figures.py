@@ -1,0 +1,85 @@
+"""Contact sheets and effect maps, drawn with Pillow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from dscm.data.scaling import to_unit
+from dscm.files import atomic_path
+
+TILE = 56  # pixels of a tile's side, at least: small images are magnified by whole factors
+GAP = 6
+FONT_SIZE = 12
+BLUE, WHITE, RED = (0.13, 0.40, 0.67), (1.0, 1.0, 1.0), (0.70, 0.09, 0.17)  # told apart by the colour-blind
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a sheet: its label, uint8 images (N, 1 or 3, H, W), and whether it hugs the row above."""
+
+    label: str
+    images: Tensor
+    attached: bool = False
+
+
+def effect_map(x: Tensor, reference: Tensor) -> Tensor:
+    """Colour what an intervention changed: red where ``x`` is brighter than the reference, blue where darker.
+
+    Args:
+        x, reference: images in [-1, 1], shape (B, C, H, W); channels are averaged.
+
+    Returns:
+        uint8, shape (B, 3, H, W), white where nothing changed.
+    """
+    change = (to_unit(x) - to_unit(reference)).mean(dim=1).clamp(-1, 1)  # (B, H, W)
+    white, red, blue = (torch.tensor(colour, device=x.device)[:, None, None] for colour in (WHITE, RED, BLUE))
+    strength = change.abs()[:, None]
+    colour = torch.where(change[:, None] > 0, red, blue)
+    return ((white + (colour - white) * strength) * 255).round().to(torch.uint8)
+
+
+def draw_sheet(path: Path, rows: Sequence[Row], title: str = "") -> None:
+    """Draw rows of images, one column for each example, with labels on the left; written atomically as PNG.
+
+    Args:
+        path: the file.
+        rows: from top to bottom.
+        title: a line above everything.
+    """
+    font = ImageFont.load_default(FONT_SIZE)
+    side = _magnified(rows[0].images[0]).width
+    margin = 2 * GAP + int(max(font.getlength(row.label) for row in rows))
+    columns = max(len(row.images) for row in rows)
+    width = max(margin + columns * (side + GAP), int(font.getlength(title)) + 2 * GAP)
+    tops, y = [], 2 * GAP + FONT_SIZE if title else GAP
+    for row in rows:
+        y += 0 if row.attached else GAP
+        tops.append(y)
+        y += side
+    sheet = Image.new("RGB", (width, y + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, GAP // 2), title, fill="black", font=font)
+    for row, top in zip(rows, tops):
+        draw.text((GAP, top + (side - FONT_SIZE) // 2), row.label, fill="black", font=font)
+        for column, image in enumerate(row.images):
+            sheet.paste(_magnified(image), (margin + column * (side + GAP), top))
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """Turn uint8 (1 or 3, H, W) into a Pillow image of mode L or RGB."""
+    array = image.cpu().numpy()
+    return Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+
+
+def _magnified(image: Tensor) -> Image.Image:
+    """Magnify a tile by the least whole factor that makes it `TILE` pixels wide."""
+    picture = to_picture(image)
+    factor = max(1, -(-TILE // picture.width))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).convert("RGB")
