@@ -9,6 +9,6 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["dscm", "dscm.*"]),
     package_data={"dscm.assets": ["*.pt", "*.json", "digits/*.png", "digits/*.csv"]},
-    install_requires=["torch>=2.2", "torchvision>=0.17", "numpy", "scipy", "pillow", "lpips", "tqdm"],
+    install_requires=["torch>=2.2", "torchvision>=0.17", "numpy", "scipy", "pillow>=10.1", "lpips", "tqdm"],
     extras_require={"test": ["pytest"]},
 )

@@ -20,16 +20,18 @@ def number(kind: type, low: float, high: float = float("inf"), open_low: bool = 
         open_low: exclude ``low`` itself.
     """
 
+    bounds = f"{'more than' if open_low else 'at least'} {low:g}"
+    if high < float("inf"):
+        bounds += f", at most {high:g}"
+
     def parse(text: str) -> int | float:
-        bounds = f"{'more than' if open_low else 'at least'} {low:g}" + (
-            f", at most {high:g}" if high < float("inf") else ""
-        )
         try:
             value = kind(text)
         except ValueError:
-            value = None
-        if value is None or not (low < value if open_low else low <= value) or not value <= high:
-            raise argparse.ArgumentTypeError(f"'{text}' must be a{'n integer' if kind is int else ' number'}, {bounds}")
+            value = float("nan")
+        if not low <= value <= high or (open_low and value == low):
+            noun = "an integer" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"'{text}' must be {noun}, {bounds}")
         return value
 
     return parse
@@ -58,7 +60,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", choices=["log-sigma", "uniform"], default="log-sigma",
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
     parser.add_argument("--fixed-point", type=number(int, 0), default=2, metavar="N",
-                        help="evaluations for each step of the inversion; 0: the paper's explicit step (default: 2)")  # fmt: skip
+                        help="evaluations for each step up; 0: the paper's explicit step (default: 2)")  # fmt: skip
 
 
 def set_up_machine(device: str | None, threads: int | None) -> torch.device:

@@ -1,0 +1,152 @@
+"""What the tests of the scripts share: tiny data, ways to run a script as a user does, and runs made once."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from dscm import assets
+from dscm.data.folder import find_images, read_attributes, read_image
+from dscm.data.idx import write_idx
+
+ROOT = Path(__file__).parent.parent
+MACHINE = ("--device", "cpu", "--threads", 1)
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished run of train.py: its folder, the settings it was given, and what it printed."""
+
+    folder: Path
+    settings: tuple
+    stdout: str
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+
+@pytest.fixture(scope="session")
+def start_script() -> Callable[..., subprocess.Popen]:
+    """Start `python NAME ARGS…` in the repository and return the process."""
+
+    def start(*command: object) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_script(start_script: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run `python NAME ARGS…` in the repository to its end."""
+
+    def run(*command: object) -> subprocess.CompletedProcess:
+        process = start_script(*command)
+        try:
+            stdout, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+    return run
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Run a script inside this process, check that it refuses its input properly, and return the error's line."""
+
+    def run(name: str, *args: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        assert stop.value.code == 2
+        return the_error(capsys.readouterr().err)
+
+    return run
+
+
+def the_error(stderr: str) -> str:
+    """Check that standard error is one line `error: …`, or argparse's usage and then one, and return that line."""
+    lines = [line for line in re.split(r"[\r\n]+", stderr) if line]
+    assert lines, "nothing on standard error"
+    if lines[0].startswith("usage: "):
+        assert re.match(r"\w+\.py: error: ", lines[-1]), stderr
+        assert sum("error: " in line for line in lines) == 1, stderr
+    else:
+        assert len(lines) == 1 and lines[0].startswith("error: "), stderr
+    return lines[-1]
+
+
+@pytest.fixture(scope="session")
+def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of raw MNIST made of the bundled digits: 48 to train on, and 24 to test on."""
+    folder = tmp_path_factory.mktemp("mnist")
+    paths = find_images(assets.DIGITS)
+    names = [path.as_posix() for path in paths]
+    digit = read_attributes(assets.DIGITS / "attributes.csv", names, ["digit"], ["digit"])["digit"]
+    image = torch.cat([read_image(assets.DIGITS / path, 28, 1) for path in paths])
+    for split, part in (("train", slice(0, 48)), ("t10k", slice(40, 64))):
+        write_idx(folder / f"{split}-images-idx3-ubyte", image[part])
+        write_idx(folder / f"{split}-labels-idx1-ubyte", digit[part].to(torch.uint8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_arguments(mnist_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    """`--data-dir` and `--cache-dir` of the tiny data."""
+    return "--data-dir", mnist_folder, "--cache-dir", tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def train(run_script: Callable[..., subprocess.CompletedProcess], data_arguments: tuple) -> Callable[..., TrainingRun]:
+    """Run train.py on the tiny data with a batch of 8, and check that it succeeds."""
+
+    def run(folder: Path, *settings: object) -> TrainingRun:
+        done = run_script("train.py", "--out", folder, "--batch", 8, *settings, *data_arguments, *MACHINE)
+        assert done.returncode == 0, done.stderr
+        return TrainingRun(folder, settings, done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spatial_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """A spatial mechanism; enough steps that a second such run can be killed halfway."""
+    return train(tmp_path_factory.mktemp("spatial"), "--mechanism", "spatial", "--steps", 40, "--save-every", 4)
+
+
+@pytest.fixture(scope="session")
+def semantic_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """A semantic mechanism, with a grid of samples."""
+    settings = ("--mechanism", "semantic", "--steps", 6, "--save-every", 3, "--sample-every", 6)
+    return train(tmp_path_factory.mktemp("semantic"), *settings)
+
+
+@pytest.fixture(scope="session")
+def oracle_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """An oracle, stopped between two checkpoints."""
+    return train(tmp_path_factory.mktemp("oracle"), "--part", "oracle", "--steps", 6, "--save-every", 4)
+
+
+@pytest.fixture(scope="session")
+def colour_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """A spatial mechanism of another graph, with colour images."""
+    settings = ("--data", "colour-morphomnist", "--mechanism", "spatial", "--steps", 6, "--save-every", 3)
+    return train(tmp_path_factory.mktemp("colour"), *settings)

@@ -1,0 +1,445 @@
+"""counterfactual.py as its user runs it, with the bundled weights, whose quality does not matter here."""
+
+import csv
+import os
+import pickle
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp, log, radians
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import MACHINE, the_error
+from PIL import Image
+
+from dscm import assets, checkpoint
+from dscm.data.folder import find_images, read_image
+from dscm.data.scaling import to_signed
+from dscm.graphs import get_graph
+from dscm.metrics import l1, observe
+
+ATTRIBUTES = ["thickness", "intensity", "digit", "slant"]
+QUERIES = ["thickness=5", "digit=3", "digit=3,slant=0.2"]
+FAST = ("--steps", 3, *MACHINE)
+RunScript = Callable[..., subprocess.CompletedProcess]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A finished run: what was asked about, what was written, and what was said."""
+
+    images: Path
+    out: Path
+    done: subprocess.CompletedProcess
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        with open(self.out / "counterfactuals.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def rows_of(self, query: str) -> list[dict[str, str]]:
+        return [row for row in self.rows if row["query"] == query]
+
+
+def copy_digits(folder: Path, names: list[str], attributes: bool = True) -> Path:
+    """Copy the first bundled digits under other names, with their rows of attributes.csv."""
+    with open(assets.DIGITS / "attributes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))[: len(names)]
+    for name, row in zip(names, rows):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(assets.DIGITS / row["image"]) as image:
+            image.save(folder / name)
+        row["image"] = name
+    if attributes:
+        write_table(folder, rows)
+    return folder
+
+
+def write_table(folder: Path, rows: list[dict[str, str]]) -> None:
+    """Write attributes.csv."""
+    with open(folder / "attributes.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def picture(answers: Answers, name: str, query: str) -> torch.Tensor:
+    """Read the answer about an image, in [-1, 1], shape (1, 1, 28, 28)."""
+    return to_signed(read_image(answers.out / f"{name}__{query}.png", 28, 1))[None]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six digits with their attributes."""
+    return copy_digits(tmp_path_factory.mktemp("digits"), [f"{i}.png" for i in range(6)])
+
+
+@pytest.fixture(scope="module")
+def answers(digits: Path, run_script: RunScript, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """Three queries about the six digits."""
+    out = tmp_path_factory.mktemp("answers") / "new" / "out"
+    done = run_script("counterfactual.py", digits, *(f"--do={query}" for query in QUERIES), "--out", out, *FAST)
+    assert done.returncode == 0, done.stderr
+    return Answers(digits, out, done)
+
+
+@pytest.fixture(scope="module")
+def messy(run_script: RunScript, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """One query about a folder without attributes, with sub-folders, like names and unreadable images."""
+    folder, out = tmp_path_factory.mktemp("messy"), tmp_path_factory.mktemp("empty")
+    copy_digits(folder, ["a.png", "a.jpg", "sub/a.png", "sub/deep er/é.bmp"], attributes=False)
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:150])
+    (folder / "text.png").write_text("hello")
+    Image.new("CMYK", (28, 28)).save(folder / "sub" / "cmyk.jpg")
+    return Answers(folder, out, run_script("counterfactual.py", folder, "--do", "thickness=5", "--out", out, *FAST))
+
+
+def test_writes_a_picture_for_each_image_and_query(answers: Answers) -> None:
+    pictures = {f"{i}__{query}.png" for i in range(6) for query in QUERIES}
+    assert {path.name for path in answers.out.iterdir()} == pictures | {"counterfactuals.csv", "grid.png"}
+    for name in pictures:
+        with Image.open(answers.out / name) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "L", (28, 28))
+    with Image.open(answers.out / "grid.png") as image:
+        assert image.width > 6 * 56 and image.height > 8 * 56  # observation, composition; answer and effect of three
+
+
+def test_table_has_a_row_for_each_image_and_query(answers: Answers) -> None:
+    kinds = [f"{kind}{name}" for kind in ("", "counterfactual_", "measured_") for name in ATTRIBUTES]
+    assert list(answers.rows[0]) == ["image", "query", *kinds, "l1"]
+    expected = [(f"{i}.png", query) for query in QUERIES for i in range(6)]
+    assert sorted((row["image"], row["query"]) for row in answers.rows) == sorted(expected)
+
+
+def test_table_repeats_the_given_attributes(answers: Answers) -> None:
+    with open(answers.images / "attributes.csv", newline="") as file:
+        given = {row["image"]: row for row in csv.DictReader(file)}
+    for row in answers.rows:
+        for name in ATTRIBUTES:
+            assert float(row[name]) == pytest.approx(float(given[row["image"]][name]), rel=1e-4)
+    assert "factual attributes: from attributes.csv" in answers.done.stdout
+
+
+def test_thickness_moves_intensity(answers: Answers) -> None:
+    """The abducted noise is kept: logit(i) - 2 t is the same before and after; digit and slant stay."""
+    inside = 0
+    for row in answers.rows_of("thickness=5"):
+        assert row["counterfactual_thickness"] == "5"
+        assert (row["counterfactual_digit"], row["counterfactual_slant"]) == (row["digit"], row["slant"])
+        intensity = float(row["intensity"])
+        if not 64 < intensity < 254:
+            continue
+        inside += 1
+        share = (intensity - 64) / 191
+        logit = log(share / (1 - share)) + 2 * (5 - float(row["thickness"]))
+        assert float(row["counterfactual_intensity"]) == pytest.approx(64 + 191 / (1 + exp(-logit)), abs=0.02)
+    assert inside >= 3
+
+
+def test_digit_moves_slant(answers: Answers) -> None:
+    """By six degrees a digit; thickness and intensity stay."""
+    for row in answers.rows_of("digit=3"):
+        assert row["counterfactual_digit"] == "3"
+        moved = float(row["slant"]) + radians(6) * (3 - float(row["digit"]))
+        assert float(row["counterfactual_slant"]) == pytest.approx(moved, abs=1e-4)
+        for name in ("thickness", "intensity"):
+            assert float(row[f"counterfactual_{name}"]) == pytest.approx(float(row[name]), rel=1e-4)
+
+
+def test_joint_query_sets_both(answers: Answers) -> None:
+    for row in answers.rows_of("digit=3,slant=0.2"):
+        assert (row["counterfactual_digit"], row["counterfactual_slant"]) == ("3", "0.2")
+
+
+def test_table_describes_the_pictures(answers: Answers) -> None:
+    """Measuring the written file gives the row's measured attributes, and comparing it the row's L1."""
+    oracle, _ = checkpoint.restore(assets.ORACLE, "oracle", torch.device("cpu"))
+    for row in answers.rows[::4]:
+        image = picture(answers, Path(row["image"]).stem, row["query"])
+        measured = observe(image, get_graph("morphomnist"), oracle)
+        assert int(row["measured_digit"]) == measured["digit"].item()
+        for name in ("thickness", "intensity", "slant"):
+            assert float(row[f"measured_{name}"]) == pytest.approx(measured[name].item(), rel=1e-3, abs=1e-4)
+        observation = to_signed(read_image(answers.images / row["image"], 28, 1))[None]
+        assert float(row["l1"]) == pytest.approx(l1(image, observation).item(), abs=1 / 255)
+
+
+def test_queries_get_different_pictures(answers: Answers) -> None:
+    assert len({picture(answers, "0", query).numpy().tobytes() for query in QUERIES}) == len(QUERIES)
+
+
+def test_second_run_is_the_same_byte_for_byte(answers: Answers, run_script: RunScript, tmp_path: Path) -> None:
+    """In a folder with content, which --overwrite allows and leaves alone."""
+    (tmp_path / "notes.txt").write_text("mine")
+    queries = [f"--do={query}" for query in QUERIES]
+    done = run_script("counterfactual.py", answers.images, *queries, "--out", tmp_path, "--overwrite", *FAST)
+    assert done.returncode == 0, done.stderr
+    first = {path.name: path.read_bytes() for path in answers.out.iterdir()}
+    second = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert second.pop("notes.txt") == b"mine"
+    assert first == second
+
+
+def test_default_images_are_the_bundled_digits(run_script: RunScript, tmp_path: Path) -> None:
+    done = run_script("counterfactual.py", "--do", "thickness=5", "--out", tmp_path / "out", "--steps", 1, *MACHINE)
+    assert done.returncode == 0, done.stderr
+    names = {f"{path.stem}__thickness=5.png" for path in find_images(assets.DIGITS)}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"counterfactuals.csv", "grid.png"}
+
+
+def test_batch_size_does_not_matter(answers: Answers, run_script: RunScript, tmp_path: Path) -> None:
+    """Up to a grey level, whose rounding may tip over."""
+    options = ("--do", QUERIES[0], "--out", tmp_path, "--batch", 4, *FAST)
+    done = run_script("counterfactual.py", answers.images, *options)
+    assert done.returncode == 0, done.stderr
+    for i in range(6):
+        one, other = picture(answers, str(i), QUERIES[0]), picture(Answers(Path(), tmp_path, done), str(i), QUERIES[0])
+        assert (one - other).abs().max() < 1.01 / 127.5
+
+
+def test_without_table_attributes_are_measured(messy: Answers) -> None:
+    assert "factual attributes: measured" in messy.done.stdout and "oracle" in messy.done.stdout
+    with open(assets.DIGITS / "attributes.csv", newline="") as file:
+        recorded = next(csv.DictReader(file))
+    (row,) = (row for row in messy.rows if row["image"] == "a.png")
+    for name in ("thickness", "intensity", "slant"):
+        assert float(row[name]) == pytest.approx(float(recorded[name]), rel=1e-3)
+
+
+def test_sub_folders_are_kept_and_like_names_told_apart(messy: Answers) -> None:
+    written = {path.relative_to(messy.out).as_posix() for path in messy.out.rglob("*") if path.is_file()}
+    answers = ["a.png", "a.jpg", "sub/a", "sub/deep er/é"]
+    assert written == {f"{name}__thickness=5.png" for name in answers} | {"counterfactuals.csv", "grid.png"}
+    assert [row["image"] for row in messy.rows] == ["a.jpg", "a.png", "sub/a.png", "sub/deep er/é.bmp"]
+
+
+def test_unreadable_images_are_skipped_and_listed(messy: Answers) -> None:
+    assert messy.done.returncode == 1
+    assert "Traceback" not in messy.done.stderr
+    skipped = [line for line in messy.done.stderr.splitlines() if line.startswith("skipped ")]
+    assert [line.split(":")[0] for line in skipped] == [
+        "skipped cut.png",
+        "skipped empty.png",
+        "skipped sub/cmyk.jpg",
+        "skipped text.png",
+    ]
+    assert "0 bytes" in skipped[1] and "CMYK" in skipped[2] and "not a PNG, JPEG or BMP" in skipped[3]
+    assert "4 images, 1 queries" in messy.done.stdout
+
+
+def test_nothing_readable(run_script: RunScript, tmp_path: Path) -> None:
+    """The exit code is 1, and no sheet is announced that was not drawn."""
+    (tmp_path / "empty.png").touch()
+    done = run_script("counterfactual.py", tmp_path, "--do", "thickness=5", "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 1 and "skipped empty.png" in done.stderr
+    assert ("grid.png" in done.stdout) == (tmp_path / "out" / "grid.png").exists()
+
+
+def test_names_never_collide(run_script: RunScript, tmp_path: Path) -> None:
+    """Neither images whose names differ in their endings alone, nor queries that differ in a far decimal."""
+    folder = copy_digits(tmp_path / "images", ["a.png", "a.jpg", "a.png.png"])
+    queries = ("--do", "slant=0.1234567", "--do", "slant=0.1234568")
+    done = run_script("counterfactual.py", folder, *queries, "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 0, done.stderr
+    rows = Answers(folder, tmp_path / "out", done).rows
+    assert len({(row["image"], row["query"]) for row in rows}) == 6
+    assert len(list((tmp_path / "out").glob("*__*.png"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("width=5", "unknown variable 'width' in --do; known: thickness (0.5 to 10 px), intensity"),
+        ("image=1", "unknown variable 'image'"),
+        ("thickness=11", "--do thickness=11: thickness must be 0.5 to 10 px"),
+        ("thickness=nan", "thickness must be 0.5 to 10 px"),
+        ("intensity=inf", "intensity must be 0 to 255 grey levels"),
+        ("digit=10", "digit must be a whole number, 0 to 9"),
+        ("digit=3.5", "digit must be a whole number, 0 to 9"),
+        ("digit=three", "'digit=three' is not of the form name=number"),
+        ("digit", "'digit' is not of the form name=number"),
+        ("digit=3,", "'' is not of the form name=number"),
+        ("", "'' is not of the form name=number"),
+        ("digit=3,slant=0.1,digit=4", "digit is set twice"),
+        ("slant=0.1,width=5", "unknown variable 'width'"),
+    ],
+)
+def test_refused_queries(refuse: Callable[..., str], digits: Path, tmp_path: Path, query: str, message: str) -> None:
+    out = tmp_path / "out"
+    assert message in refuse("counterfactual.py", digits, "--do", "slant=0", "--do", query, "--out", out, *FAST)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--steps", 0), "argument --steps: '0' must be an integer, at least 1"),
+        (("--guidance", 0), "argument --guidance: '0' must be a number, more than 0"),
+        (("--guidance", "inf"), "argument --guidance"),
+        (("--batch", 0), "argument --batch"),
+        (("--fixed-point", -1), "argument --fixed-point"),
+        (("--grid", "square"), "argument --grid"),
+        (("--device", "abacus"), "--device abacus: not available here; available: cpu"),
+        (("--device", "meta"), "--device meta: not available here; available: cpu"),
+    ],
+)
+def test_refused_arguments(
+    refuse: Callable[..., str], digits: Path, tmp_path: Path, arguments: tuple, message: str
+) -> None:
+    out = tmp_path / "out"
+    assert message in refuse("counterfactual.py", digits, "--do", "digit=3", "--out", out, *FAST, *arguments)
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_refuses_an_absent_gpu(refuse: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+    error = refuse("counterfactual.py", digits, "--do", "digit=3", "--out", tmp_path / "out", "--device", "cuda")
+    assert "--device cuda: not available here; available: cpu" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_requires_a_query(refuse: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+    assert "--do" in refuse("counterfactual.py", digits, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("name", "message"), [("empty", "no images in it"), ("missing", "no such folder")])
+def test_refuses_a_folder_without_images(run_script: RunScript, tmp_path: Path, name: str, message: str) -> None:
+    """Also seen from the shell: one line, the exit code, and no folder made."""
+    (tmp_path / "empty").mkdir()
+    done = run_script("counterfactual.py", tmp_path / name, "--do", "digit=3", "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 2 and done.stdout == ""
+    assert f"{tmp_path / name}: {message}" in the_error(done.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+def without_slant(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "slant"} for row in rows]
+
+
+def with_cell(column: str, value: str) -> Callable[[list[dict[str, str]]], list[dict[str, str]]]:
+    return lambda rows: [rows[0], rows[1] | {column: value}]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without_slant, "no column 'slant'; the columns are image, thickness"),
+        (lambda rows: rows[:1], "no row for '1.png'"),
+        (lambda rows: [*rows, rows[1]], "line 4: '1.png' is already on line 3"),
+        (lambda rows: [*rows, rows[1] | {"image": "2.png"}], "line 4: '2.png' is not an image of the folder"),
+        (with_cell("thickness", "thick"), "line 3, column 'thickness': 'thick' is not a finite number"),
+        (with_cell("intensity", ""), "line 3, column 'intensity': '' is not a finite number"),
+        (with_cell("slant", "nan"), "line 3, column 'slant': 'nan' is not a finite number"),
+        (with_cell("digit", "12"), "digit of 1.png is 12; allowed: 0 to 9"),
+        (with_cell("digit", "-1"), "digit of 1.png is -1; allowed: 0 to 9"),
+        (with_cell("digit", "2.5"), "line 3, column 'digit': '2.5' is not a whole number"),
+    ],
+)
+def test_refused_tables(refuse: Callable[..., str], tmp_path: Path, spoil: Callable, message: str) -> None:
+    folder = copy_digits(tmp_path / "images", ["0.png", "1.png"])
+    with open(folder / "attributes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    write_table(folder, spoil(rows))
+    error = refuse("counterfactual.py", folder, "--do", "digit=3", "--out", tmp_path / "out", *FAST)
+    assert f"{folder / 'attributes.csv'}" in error and message in error
+    assert not (tmp_path / "out").exists()
+
+
+class Touch:
+    """When unpickled, create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+def bundled(**changes: Any) -> dict[str, Any]:
+    """Read the bundled checkpoint's content and change entries of it."""
+    return torch.load(assets.CHECKPOINTS["semantic"], weights_only=True) | changes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such checkpoint"),
+        (b"", "truncated or not a checkpoint"),
+        (b"hello\n", "not a checkpoint"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9", "truncated or not a checkpoint"),  # old torch, cut
+        (assets.CHECKPOINTS["semantic"].read_bytes()[:100_000], "truncated or not a checkpoint"),
+        (assets.ORACLE.read_bytes(), "holds a model of kind 'oracle'; 'image' is needed"),
+        ({"state_dict": {"weight": torch.zeros(3)}}, "not a checkpoint of dscm"),
+        ([1, 2], "not a checkpoint of dscm"),
+        (lambda: bundled(format=99), "checkpoint format 99; this program reads format 1"),
+        (lambda: bundled(model={}), "do not fit"),
+        (lambda: bundled(model=[1]), "do not fit"),
+        (lambda: bundled(config={"size": 28, "unet": {"channels": 33}}), "do not fit"),
+        (lambda: bundled(graph="weather"), "unknown graph 'weather'"),
+    ],
+    ids=["missing", "empty", "text", "old-torch-cut", "truncated", "oracle", "state-dict", "list", "format",
+         "no-weights", "weights-not-a-dict", "impossible-size", "unknown-graph"],
+)  # fmt: skip
+def test_refused_checkpoints(
+    refuse: Callable[..., str], digits: Path, tmp_path: Path, content: Any, message: str
+) -> None:
+    path = tmp_path / "model.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content() if callable(content) else content, path)
+    arguments = ("--do", "digit=3", "--checkpoint", path, "--out", tmp_path / "out", *FAST)
+    error = refuse("counterfactual.py", digits, *arguments)
+    assert str(path) in error and message in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_code_in_a_checkpoint_is_not_run(run_script: RunScript, digits: Path, tmp_path: Path, save: Callable) -> None:
+    """Neither in torch's format nor as a bare pickle; from the shell, where warnings would be seen too."""
+    save(bundled(model=Touch(tmp_path / "ran")), tmp_path / "evil.pt")
+    arguments = ("--do", "digit=3", "--checkpoint", tmp_path / "evil.pt", "--out", tmp_path / "out", *FAST)
+    done = run_script("counterfactual.py", digits, *arguments)
+    assert done.returncode == 2
+    assert not (tmp_path / "ran").exists()
+    assert f"{tmp_path / 'evil.pt'}: not a checkpoint of dscm" in the_error(done.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_an_image_model_as_oracle(refuse: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+    arguments = ("--do", "digit=3", "--oracle", assets.CHECKPOINTS["spatial"], "--out", tmp_path / "out", *FAST)
+    assert "kind 'image'; 'oracle' is needed" in refuse("counterfactual.py", digits, *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_a_folder_with_content(refuse: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    error = refuse("counterfactual.py", digits, "--do", "digit=3", "--out", tmp_path, *FAST)
+    assert f"--out {tmp_path}: the folder is not empty" in error and "--overwrite" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_refuses_a_file_as_folder(refuse: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+    shutil.copy(digits / "0.png", tmp_path / "out")
+    error = refuse("counterfactual.py", digits, "--do", "digit=3", "--out", tmp_path / "out", "--overwrite", *FAST)
+    assert f"--out {tmp_path / 'out'}: a file of that name exists" in error
+
+
+def test_attributes_beyond_reason_give_finite_numbers_or_are_refused(run_script: RunScript, tmp_path: Path) -> None:
+    """Never a row of NaN and a picture of nothing, without a word."""
+    folder = copy_digits(tmp_path / "images", ["0.png"])
+    with open(folder / "attributes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    write_table(folder, [rows[0] | {"thickness": "1e30"}])
+    done = run_script("counterfactual.py", folder, "--do", "slant=0", "--out", tmp_path / "out", *FAST)
+    if done.returncode:
+        assert "thickness" in the_error(done.stderr)
+    else:
+        numbers = [float(value) for value in list(Answers(folder, tmp_path / "out", done).rows[0].values())[2:]]
+        assert np.isfinite(numbers).all()

@@ -1,0 +1,198 @@
+"""evaluate.py as its user runs it, with two barely trained mechanisms on a few digits."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import MACHINE, TrainingRun
+from PIL import Image
+
+from dscm import assets, checkpoint, metrics
+from dscm.data import morphomnist
+from dscm.data.scaling import to_signed
+from dscm.graphs import get_graph
+from dscm.image import Sampling
+
+PARENTS = ["thickness", "intensity", "digit", "slant"]
+SETTINGS = ("--n", 8, "--steps", 2, "--guidance", 1, 3, "--cycles", 2)
+Evaluate = Callable[..., Path]
+
+
+def numbers(record: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every number of a nested record with its path, but for the clock."""
+    entries = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    for key, value in entries:
+        if key != "seconds_per_image":
+            yield from numbers(value, f"{path}.{key}")
+    if isinstance(record, (int, float)):
+        yield path, record
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def evaluate(
+    run_script: Callable[..., subprocess.CompletedProcess],
+    data_arguments: tuple,
+    spatial_run: TrainingRun,
+    semantic_run: TrainingRun,
+) -> Evaluate:
+    """Evaluate both mechanisms into a folder."""
+
+    def run(out: Path, *more: object) -> Path:
+        checkpoints = ("--checkpoint", spatial_run.checkpoint, semantic_run.checkpoint)
+        done = run_script("evaluate.py", *checkpoints, "--out", out, *SETTINGS, *data_arguments, *MACHINE, *more)
+        assert done.returncode == 0, done.stderr
+        assert (out / "metrics.md").read_text().strip() == done.stdout.strip()
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluation(evaluate: Evaluate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return evaluate(tmp_path_factory.mktemp("evaluation") / "new" / "out")
+
+
+def test_a_record_for_each_checkpoint_and_guidance(evaluation: Path) -> None:
+    records = read(evaluation)
+    runs = [(record["mechanism"], record["abduction"], record["guidance"]) for record in records]
+    assert runs == [(kind, kind, guidance) for kind in ("spatial", "semantic") for guidance in (1, 3)]
+    for record in records:
+        assert (record["steps"], record["n"], record["seed"], record["cycles"]) == (2, 8, 0, 2)
+        assert record["checkpoint"].endswith(".pt")
+        assert record["seconds_per_image"] > 0
+
+
+def test_checkpoints_of_one_name_can_be_told_apart(evaluation: Path) -> None:
+    """Every run's checkpoint is called checkpoint.pt."""
+    assert len({record["checkpoint"] for record in read(evaluation)}) == 2
+
+
+def test_record_holds_every_metric(evaluation: Path) -> None:
+    """Under do of each parent, errors of each attribute; truth wherever the generator knows it."""
+    for record in read(evaluation):
+        assert len(record["composition"]["l1"]) == 2
+        assert list(record["reversibility"]) == list(record["effectiveness"]) == PARENTS
+        assert list(record["truth"]) == ["thickness", "intensity", "slant"]
+        for do in PARENTS:
+            assert len(record["reversibility"][do]["l1"]) == 2
+            for attribute in PARENTS:
+                names = {"accuracy"} if attribute == "digit" else {"mae", "mape"}
+                assert record["effectiveness"][do][attribute].keys() == names
+        distances = [(path, x) for path, x in numbers(record) if "l1" in path or "accuracy" in path]
+        assert all(0 <= x <= 1 for _, x in distances)
+        assert all(x > 0 for path, x in distances if path.startswith((".composition", ".truth")))
+
+
+def test_composition_is_that_of_the_model(
+    evaluation: Path, spatial_run: TrainingRun, data_arguments: tuple
+) -> None:
+    """The same figure follows from the package: the null intervention on the first test digits."""
+    graph = get_graph("morphomnist")
+    mechanism, _ = checkpoint.restore(spatial_run.checkpoint, "image", torch.device("cpu"))
+    mechanism.sampling = Sampling(guidance=3, steps=2)
+    _, data_dir, _, cache_dir = data_arguments
+    data = morphomnist.load(graph, data_dir, "t10k", cache_dir)
+    obs = {name: value[:8] for name, value in data.items()}
+    obs["image"] = to_signed(obs["image"])
+    scm = graph.scm(mechanism)
+    with torch.no_grad():
+        once = scm.counterfactual(obs, {})["image"]
+        twice = scm.counterfactual({**obs, "image": once}, {})["image"]
+    expected = [metrics.l1(image, obs["image"]).mean().item() for image in (once, twice)]
+    assert read(evaluation)[1]["composition"]["l1"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_factual_truth_does_not_depend_on_the_model(evaluation: Path) -> None:
+    """Every mechanism is asked the same questions, so what it has to bridge is the same."""
+    for do in ("thickness", "intensity", "slant"):
+        assert len({record["truth"][do]["factual_l1"] for record in read(evaluation)}) == 1
+
+
+def test_tables_and_sheet(evaluation: Path) -> None:
+    assert {path.name for path in evaluation.iterdir()} == {"metrics.json", "metrics.md", "soundness.png"}
+    lines = (evaluation / "metrics.md").read_text().splitlines()
+    assert "8 test digits, seed 0" in lines[0]
+    first = next(line for line in lines if line.startswith("| spatial | 1 |"))
+    assert f"| {100 * read(evaluation)[0]['composition']['l1'][1]:.3f} |" in first
+    with Image.open(evaluation / "soundness.png") as image:
+        assert image.width > 8 * 56 and image.height > 2 * 10 * 56  # for each mechanism ten rows of eight digits
+
+
+def test_second_run_gives_the_same_numbers(evaluation: Path, evaluate: Evaluate, tmp_path: Path) -> None:
+    """In a folder with content, which --overwrite allows and leaves alone."""
+    (tmp_path / "notes.txt").write_text("mine")
+    evaluate(tmp_path, "--overwrite")
+    assert list(numbers(read(evaluation))) == list(numbers(read(tmp_path)))
+    assert (tmp_path / "soundness.png").read_bytes() == (evaluation / "soundness.png").read_bytes()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_batch_size_does_not_change_the_numbers(evaluation: Path, evaluate: Evaluate, tmp_path: Path) -> None:
+    evaluate(tmp_path, "--batch", 3)
+    assert dict(numbers(read(tmp_path))) == pytest.approx(dict(numbers(read(evaluation))), abs=1e-5, rel=1e-5)
+
+
+def test_refuses_checkpoints_of_different_graphs(
+    refuse: Callable[..., str], spatial_run: TrainingRun, colour_run: TrainingRun, data_arguments: tuple, tmp_path: Path
+) -> None:
+    checkpoints = ("--checkpoint", spatial_run.checkpoint, colour_run.checkpoint)
+    error = refuse("evaluate.py", *checkpoints, "--out", tmp_path / "out", *SETTINGS, *data_arguments, *MACHINE)
+    assert "colour-morphomnist, morphomnist" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluates_colour(
+    run_script: Callable[..., subprocess.CompletedProcess],
+    colour_run: TrainingRun,
+    data_arguments: tuple,
+    tmp_path: Path,
+) -> None:
+    """Hue has an error around the circle, and a true counterfactual."""
+    arguments = ("--checkpoint", colour_run.checkpoint, "--out", tmp_path, *SETTINGS, *data_arguments, *MACHINE)
+    done = run_script("evaluate.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    record = read(tmp_path)[0]
+    assert 0 <= record["effectiveness"]["hue"]["hue"]["mae"] <= 0.5
+    assert list(record["truth"]) == ["thickness", "slant", "hue"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--n", 25), "--n 25: the test split has 24 digits"),
+        (("--n", 1), "argument --n: '1' must be an integer, at least 2"),
+        (("--cycles", 0), "argument --cycles"),
+        (("--guidance", 1, 0), "argument --guidance: '0' must be a number, more than 0"),
+        (("--data-dir", "/nowhere"), "/nowhere: no such folder"),
+        (("--checkpoint", assets.ORACLE), "holds a model of kind 'oracle'; 'image' is needed"),
+        (("--oracle", "/nowhere.pt"), "/nowhere.pt: no such checkpoint"),
+        (("--device", "abacus"), "--device abacus: not available here"),
+    ],
+)
+def test_refused_arguments(
+    refuse: Callable[..., str],
+    spatial_run: TrainingRun,
+    data_arguments: tuple,
+    tmp_path: Path,
+    arguments: tuple,
+    message: str,
+) -> None:
+    common = ("--checkpoint", spatial_run.checkpoint, "--out", tmp_path / "out", *SETTINGS, *data_arguments, *MACHINE)
+    assert message in refuse("evaluate.py", *common, *arguments)
+
+
+def test_refuses_a_folder_with_content(
+    refuse: Callable[..., str], spatial_run: TrainingRun, data_arguments: tuple, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    common = ("--checkpoint", spatial_run.checkpoint, "--out", tmp_path, *SETTINGS, *data_arguments, *MACHINE)
+    assert f"--out {tmp_path}: the folder is not empty" in refuse("evaluate.py", *common)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
