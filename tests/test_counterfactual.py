@@ -186,17 +186,17 @@ def test_second_run_is_the_same_byte_for_byte(answers: Answers, run_script: RunS
     assert first == second
 
 
-def test_default_images_are_the_bundled_digits(run_script: RunScript, tmp_path: Path) -> None:
-    done = run_script("counterfactual.py", "--do", "thickness=5", "--out", tmp_path / "out", "--steps", 1, *MACHINE)
+def test_default_images_are_the_bundled_digits(call_script: RunScript, tmp_path: Path) -> None:
+    done = call_script("counterfactual.py", "--do", "thickness=5", "--out", tmp_path / "out", "--steps", 1, *MACHINE)
     assert done.returncode == 0, done.stderr
     names = {f"{path.stem}__thickness=5.png" for path in find_images(assets.DIGITS)}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"counterfactuals.csv", "grid.png"}
 
 
-def test_batch_size_does_not_matter(answers: Answers, run_script: RunScript, tmp_path: Path) -> None:
+def test_batch_size_does_not_matter(answers: Answers, call_script: RunScript, tmp_path: Path) -> None:
     """Up to a grey level, whose rounding may tip over."""
     options = ("--do", QUERIES[0], "--out", tmp_path, "--batch", 4, *FAST)
-    done = run_script("counterfactual.py", answers.images, *options)
+    done = call_script("counterfactual.py", answers.images, *options)
     assert done.returncode == 0, done.stderr
     for i in range(6):
         one, other = picture(answers, str(i), QUERIES[0]), picture(Answers(Path(), tmp_path, done), str(i), QUERIES[0])
@@ -233,19 +233,19 @@ def test_unreadable_images_are_skipped_and_listed(messy: Answers) -> None:
     assert "4 images, 1 queries" in messy.done.stdout
 
 
-def test_nothing_readable(run_script: RunScript, tmp_path: Path) -> None:
+def test_nothing_readable(call_script: RunScript, tmp_path: Path) -> None:
     """The exit code is 1, and no sheet is announced that was not drawn."""
     (tmp_path / "empty.png").touch()
-    done = run_script("counterfactual.py", tmp_path, "--do", "thickness=5", "--out", tmp_path / "out", *FAST)
+    done = call_script("counterfactual.py", tmp_path, "--do", "thickness=5", "--out", tmp_path / "out", *FAST)
     assert done.returncode == 1 and "skipped empty.png" in done.stderr
     assert ("grid.png" in done.stdout) == (tmp_path / "out" / "grid.png").exists()
 
 
-def test_names_never_collide(run_script: RunScript, tmp_path: Path) -> None:
+def test_names_never_collide(call_script: RunScript, tmp_path: Path) -> None:
     """Neither images whose names differ in their endings alone, nor queries that differ in a far decimal."""
     folder = copy_digits(tmp_path / "images", ["a.png", "a.jpg", "a.png.png"])
     queries = ("--do", "slant=0.1234567", "--do", "slant=0.1234568")
-    done = run_script("counterfactual.py", folder, *queries, "--out", tmp_path / "out", *FAST)
+    done = call_script("counterfactual.py", folder, *queries, "--out", tmp_path / "out", *FAST)
     assert done.returncode == 0, done.stderr
     rows = Answers(folder, tmp_path / "out", done).rows
     assert len({(row["image"], row["query"]) for row in rows}) == 6
@@ -308,13 +308,18 @@ def test_requires_a_query(refuse: Callable[..., str], digits: Path, tmp_path: Pa
     assert "--do" in refuse("counterfactual.py", digits, "--out", tmp_path / "out")
 
 
-@pytest.mark.parametrize(("name", "message"), [("empty", "no images in it"), ("missing", "no such folder")])
-def test_refuses_a_folder_without_images(run_script: RunScript, tmp_path: Path, name: str, message: str) -> None:
-    """Also seen from the shell: one line, the exit code, and no folder made."""
+def test_refuses_an_empty_folder_from_the_shell(run_script: RunScript, tmp_path: Path) -> None:
+    """One line, the exit code, and no folder made."""
     (tmp_path / "empty").mkdir()
-    done = run_script("counterfactual.py", tmp_path / name, "--do", "digit=3", "--out", tmp_path / "out", *FAST)
+    done = run_script("counterfactual.py", tmp_path / "empty", "--do", "digit=3", "--out", tmp_path / "out", *FAST)
     assert done.returncode == 2 and done.stdout == ""
-    assert f"{tmp_path / name}: {message}" in the_error(done.stderr)
+    assert f"{tmp_path / 'empty'}: no images in it" in the_error(done.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_a_missing_folder(refuse: Callable[..., str], tmp_path: Path) -> None:
+    error = refuse("counterfactual.py", tmp_path / "missing", "--do", "digit=3", "--out", tmp_path / "out", *FAST)
+    assert f"{tmp_path / 'missing'}: no such folder" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -400,7 +405,11 @@ def test_refused_checkpoints(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def save_pickle(value: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("save", [torch.save, save_pickle])
 def test_code_in_a_checkpoint_is_not_run(run_script: RunScript, digits: Path, tmp_path: Path, save: Callable) -> None:
     """Neither in torch's format nor as a bare pickle; from the shell, where warnings would be seen too."""
     save(bundled(model=Touch(tmp_path / "ran")), tmp_path / "evil.pt")
@@ -431,13 +440,13 @@ def test_refuses_a_file_as_folder(refuse: Callable[..., str], digits: Path, tmp_
     assert f"--out {tmp_path / 'out'}: a file of that name exists" in error
 
 
-def test_attributes_beyond_reason_give_finite_numbers_or_are_refused(run_script: RunScript, tmp_path: Path) -> None:
+def test_attributes_beyond_reason_give_finite_numbers_or_are_refused(call_script: RunScript, tmp_path: Path) -> None:
     """Never a row of NaN and a picture of nothing, without a word."""
     folder = copy_digits(tmp_path / "images", ["0.png"])
     with open(folder / "attributes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     write_table(folder, [rows[0] | {"thickness": "1e30"}])
-    done = run_script("counterfactual.py", folder, "--do", "slant=0", "--out", tmp_path / "out", *FAST)
+    done = call_script("counterfactual.py", folder, "--do", "slant=0", "--out", tmp_path / "out", *FAST)
     if done.returncode:
         assert "thickness" in the_error(done.stderr)
     else:

@@ -54,22 +54,22 @@ def assert_hits(base: Tensor, seed: int, shares: dict[str, float]) -> None:
         assert miss.max() <= 5 * WITHIN[name]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_bundled_digits_get_what_is_asked(digits: Tensor, seed: int) -> None:
+def test_bundled_digits_get_what_is_asked(digits: Tensor) -> None:
     # These were drawn by this function before; on digits as they were written it does better (below).
-    assert_hits(digits, seed, {"thickness": 0.9, "slant": 0.93, "intensity": 0.97})
+    assert_hits(digits, 0, {"thickness": 0.9, "slant": 0.93, "intensity": 0.97})
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f"no MNIST in {MNIST}")
 def test_mnist_gets_what_is_asked() -> None:
-    base = read_idx(find_idx(MNIST, "t10k-images-idx3-ubyte"))[:128, None]
+    base = read_idx(find_idx(MNIST, "t10k-images-idx3-ubyte"))[:64, None]
     assert_hits(base, 0, {"thickness": 0.95, "slant": 0.95, "intensity": 0.97})
 
 
 @pytest.mark.parametrize("name", SET)
 def test_what_is_not_asked_for_is_kept(digits: Tensor, name: str) -> None:
+    digits = digits[:40]
     before = measure(digits, SET)
-    target = {"thickness": torch.full((64,), 3.0), "slant": before["slant"] + 0.2, "intensity": torch.full((64,), 150)}
+    target = {"thickness": torch.full((40,), 3.0), "slant": before["slant"] + 0.2, "intensity": torch.full((40,), 150)}
     for other, miss in misses(render(digits, **{name: target[name]}), before | {name: target[name]}).items():
         assert (miss <= WITHIN[other]).float().mean() >= 0.9, other
 
@@ -82,14 +82,14 @@ def test_nothing_asked_keeps_everything(digits: Tensor) -> None:
 
 
 def test_result_is_a_function_of_the_inputs(digits: Tensor) -> None:
-    base, targets = digits[:24].clone(), draw_targets(24, 2)
+    base, targets = digits[:12].clone(), draw_targets(12, 2)
     copies = {name: target.clone() for name, target in targets.items()}
     torch.manual_seed(0)
     first = render(base, **targets)
     torch.manual_seed(1)
     assert torch.equal(render(base, **targets), first)
     assert first.dtype == torch.uint8 and first.shape == base.shape
-    assert torch.equal(base, digits[:24]) and all(torch.equal(targets[name], copies[name]) for name in SET)
+    assert torch.equal(base, digits[:12]) and all(torch.equal(targets[name], copies[name]) for name in SET)
 
 
 def test_company_does_not_matter(digits: Tensor) -> None:
@@ -105,10 +105,10 @@ def test_company_does_not_matter(digits: Tensor) -> None:
 
 
 def test_chunks_do_not_matter(digits: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    targets = draw_targets(20, 5)
-    whole = render(digits[:20], **targets)
-    monkeypatch.setattr("dscm.morphing.CHUNK", 7)
-    assert (render(digits[:20], **targets).int() - whole.int()).abs().max() <= 1
+    targets = draw_targets(12, 5)
+    whole = render(digits[:12], **targets)
+    monkeypatch.setattr("dscm.morphing.CHUNK", 5)
+    assert (render(digits[:12], **targets).int() - whole.int()).abs().max() <= 1
 
 
 def test_thicker_has_more_ink(digits: Tensor) -> None:
@@ -125,7 +125,8 @@ def test_a_thin_pen_does_not_break_the_stroke(digits: Tensor) -> None:
 
 
 def test_what_is_too_thin_to_draw_keeps_the_digit(digits: Tensor) -> None:
-    thinnest = render(digits, torch.full((64,), 0.5))  # the end of the domain, which no pixel can show
+    digits = digits[:40]
+    thinnest = render(digits, torch.full((40,), 0.5))  # the end of the domain, which no pixel can show
     assert ((thinnest > 0).sum(dim=(1, 2, 3)) >= 40).all()
     assert (measure(thinnest, ("area",))["area"] >= 15).all()
     assert count_pieces(thinnest).max() <= 9
@@ -134,6 +135,7 @@ def test_what_is_too_thin_to_draw_keeps_the_digit(digits: Tensor) -> None:
 
 
 def test_shear_keeps_the_height(digits: Tensor) -> None:
+    digits = digits[:32]
     before = measure(digits, ("slant", "height"))
     for turn in (-0.3, 0.3):
         after = measure(render(digits, slant=before["slant"] + turn), ("height",))

@@ -58,7 +58,7 @@ def assert_same_run(a: TrainingRun, b: TrainingRun) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "graph", "steps"),
     [
-        ("spatial_run", "image", "morphomnist", 40),
+        ("spatial_run", "image", "morphomnist", 32),
         ("semantic_run", "image", "morphomnist", 6),
         ("oracle_run", "oracle", "morphomnist", 6),
         ("colour_run", "image", "colour-morphomnist", 6),
@@ -164,7 +164,7 @@ def test_killed_run_resumes_bit_for_bit(
         process.kill()
         process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert load(TrainingRun(tmp_path, (), ""))["step"] < 40
+    assert load(TrainingRun(tmp_path, (), ""))["step"] < 32
     assert_same_run(spatial_run, train(tmp_path, *spatial_run.settings, "--resume"))
 
 
@@ -197,12 +197,6 @@ def test_diverging_run_keeps_its_last_good_checkpoint(
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     errors = [line for line in re.split(r"[\r\n]+", done.stderr) if "error: " in line]
     assert len(errors) == 1 and errors[0].startswith("error: "), "the error has a line of its own"
-
-
-def test_bad_input_from_the_shell(run_script: Callable[..., subprocess.CompletedProcess], tmp_path: Path) -> None:
-    done = run_script("train.py", "--data", "mnist", "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown graph 'mnist'") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
