@@ -184,7 +184,7 @@ def test_colour_images(colour: dict[str, Tensor]) -> None:
 
 
 def test_generated_attributes_draw_the_image_again(base: Tensor, grey: dict[str, Tensor], colour: dict[str, Tensor]):
-    for data in (grey, colour):
+    for data in ({name: values[:32] for name, values in grey.items()}, colour):
         again = redraw(base[: len(data["image"])], data)
         assert again.shape == data["image"].shape and again.dtype == torch.uint8
         apart = (again.float() - data["image"]).abs().mean(dim=(1, 2, 3)) / 255
