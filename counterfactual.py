@@ -10,6 +10,7 @@ counterfactuals.csv with every attribute before, after and as measured on the re
 import argparse
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def main() -> int:
 
     paths = find_images(args.images)
     given = read_given_attributes(args.images, paths, graph)
-    cli.prepare_output(args.out, args.overwrite)
+    cli.check_output(args.out, args.overwrite)
     names = output_names(paths)
     unreadable: dict[Path, str] = {}
     sheet: list[Row] = []
@@ -127,7 +128,7 @@ def parse_query(text: str, graph: Graph) -> Query:
             raise InputError(f"--do {text}: {name} is set twice")
         do[name] = number
     graph.check_do(do)
-    return Query(",".join(f"{name}={value:g}" for name, value in do.items()), do)
+    return Query(",".join(f"{name}={value!r}".removesuffix(".0") for name, value in do.items()), do)
 
 
 def read_given_attributes(folder: Path, paths: list[Path], graph: Graph) -> dict[str, Tensor] | None:
@@ -135,13 +136,13 @@ def read_given_attributes(folder: Path, paths: list[Path], graph: Graph) -> dict
     path = folder / "attributes.csv"
     if not path.exists():
         return None
-    whole = [variable for variable in graph.attributes if variable.kind == "categorical"]
     names = [variable.name for variable in graph.attributes]
-    given = read_attributes(path, [p.as_posix() for p in paths], names, [variable.name for variable in whole])
-    for variable in whole:
+    whole = [variable.name for variable in graph.attributes if variable.kind == "categorical"]
+    given = read_attributes(path, [p.as_posix() for p in paths], names, whole)
+    for variable in graph.attributes:
         for image, value in zip(paths, given[variable.name].tolist()):
-            if not variable.low <= value <= variable.high:
-                raise InputError(f"{path}: {variable.name} of {image} is {value}; allowed: {variable.domain}")
+            if variable.kind != "circular" and not variable.low <= value <= variable.high:
+                raise InputError(f"{path}: {variable.name} of {image} is {value:g}; allowed: {variable.domain}")
     return given
 
 
@@ -172,9 +173,9 @@ def read_batches(
 
 def output_names(paths: list[Path]) -> dict[Path, Path]:
     """Name each image's outputs by its path without the ending, which is kept where two would collide."""
-    stems = [path.with_suffix("") for path in paths]
-    twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
-    return {path: path if stem in twice else stem for path, stem in zip(paths, stems)}
+    count = Counter(path.with_suffix("") for path in paths)
+    names = {path: path if count[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths}
+    return names if len(set(names.values())) == len(paths) else {path: path for path in paths}
 
 
 def write_images(out: Path, batch: Batch, query: Query, images: Tensor, names: dict[Path, Path]) -> None:
@@ -225,7 +226,8 @@ def report(args: argparse.Namespace, total: int, unreadable: dict[Path, str], gi
     """Say what was done and what was skipped; returns the exit code: 1 if an image could not be read."""
     source = "from attributes.csv" if given else "measured on the images, the digit predicted by the oracle"
     print(f"factual attributes: {source}")
-    print(f"{total - len(unreadable)} images, {len(args.do)} queries → {args.out}/grid.png, counterfactuals.csv")
+    read = total - len(unreadable)
+    print(f"{read} images, {len(args.do)} queries → {args.out}/{'grid.png, ' if read else ''}counterfactuals.csv")
     for path, reason in unreadable.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     return 1 if unreadable else 0

@@ -69,17 +69,18 @@ def main() -> None:
     if len(graphs) > 1:
         raise InputError(f"--checkpoint: made for different data ({', '.join(sorted(graphs))}); evaluate them apart")
     graph = get_graph(graphs.pop())
-    cli.prepare_output(args.out, args.overwrite)
+    cli.check_output(args.out, args.overwrite)
     data = morphomnist.load(graph, args.data_dir, "t10k", args.cache_dir, os.cpu_count() or 1)
     if args.n > len(data["image"]):
         raise InputError(f"--n {args.n}: the test split has {len(data['image'])} digits")
     data = {name: tensor[: args.n].to(device) for name, tensor in data.items()}
+    args.guidance = list(dict.fromkeys(args.guidance))
     interventions = draw_interventions(graph, data, args.seed)
 
     records, sheet = [], []
-    for path, (mechanism, _) in zip(args.checkpoint, models):
+    for path, label, (mechanism, _) in zip(args.checkpoint, tell_apart(args.checkpoint), models):
         scm = graph.scm(mechanism).to(device)
-        results, seconds, rows = evaluate_mechanism(args, scm, graph, oracle, data, interventions, path.stem)
+        results, seconds, rows = evaluate_mechanism(args, scm, graph, oracle, data, interventions, label)
         sheet += rows
         for guidance, per_image in results.items():
             about = describe_run(args, path, mechanism, guidance, seconds[guidance] / args.n)
@@ -198,7 +199,7 @@ def describe_run(
     """Return the entries of a record that say what was measured and how."""
     kind = "semantic" if mechanism.code_dim else "spatial"
     return {
-        "checkpoint": path.name,
+        "checkpoint": str(path),
         "mechanism": kind,
         "abduction": kind,
         "guidance": guidance,
@@ -216,6 +217,12 @@ def describe_run(
 def middle(values: list[float]) -> float:
     """Return the value in the middle of a list."""
     return values[len(values) // 2]
+
+
+def tell_apart(paths: list[Path]) -> list[str]:
+    """Name checkpoints by their file, or by file and folder where files have the same name."""
+    stems = [path.stem for path in paths]
+    return [str(path.with_suffix("")) if stems.count(path.stem) > 1 else path.stem for path in paths]
 
 
 def nest(flat: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from dscm.probe import probe_code
 
 LOG_EVERY = 50  # steps
 RESUMABLE = (
+    "sample_every",
     "steps",
     "minutes",
     "device",
@@ -87,31 +88,37 @@ def main() -> None:
     run.start(data)
 
     batch = args.batch or preset.batch
+    if batch < world:
+        raise InputError(f"--batch {batch}: must be at least the number of processes, {world}")
     last = args.steps or (preset.steps if args.minutes is None else None)
     log = Log(args.out / "log.jsonl", run.step) if rank == 0 else None
-    bar = tqdm(total=last, initial=run.step, desc=f"{args.part} {graph.name}", unit="step", disable=rank > 0)
-    while (last is None or run.step < last) and (args.minutes is None or run.seconds < 60 * args.minutes):
-        terms = run.advance(data, batch)
-        if rank:
-            continue
-        bar.update()
-        log.add(terms)
-        saving = run.step % args.save_every == 0
-        if run.step % LOG_EVERY == 0 or saving:
-            means = log.write(run.step, run.seconds)
-            bar.set_postfix(loss=f"{means['loss']:.4g}", images_per_s=f"{batch * (bar.format_dict['rate'] or 0):.0f}")
-        if saving:
-            run.save()
-        if args.part == "image" and run.step % args.sample_every == 0:
-            draw_samples(run.ema.average, graph, args.out / "samples" / f"{run.step:06d}.png", device)
-    bar.close()
+    with tqdm(total=last, initial=run.step, desc=f"{args.part} {graph.name}", unit="step", disable=rank > 0) as bar:
+        while (last is None or run.step < last) and (args.minutes is None or run.seconds < 60 * args.minutes):
+            terms = run.advance(data, batch)
+            if rank == 0:
+                bar.update()
+                log.add(terms)
+                keep_record(run, log, bar, batch)
     if rank == 0:
         run.save()
         report = evaluate(run.ema.average, args.part, graph, held_out)
-        log.finish(run.step, report)
+        log.finish(run.step, run.seconds, report)
         print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
     if world > 1:
         distributed.destroy_process_group()
+
+
+def keep_record(run: "Run", log: Log, bar: tqdm, batch: int) -> None:
+    """Write the log, the checkpoint and a grid of samples at the steps that ask for them."""
+    args = run.args
+    saving = run.step % args.save_every == 0
+    if run.step % LOG_EVERY == 0 or saving:
+        means = log.write(run.step, run.seconds)
+        bar.set_postfix(loss=f"{means['loss']:.4g}", images_per_s=f"{batch * (bar.format_dict['rate'] or 0):.0f}")
+    if saving:
+        run.save()
+    if args.part == "image" and run.step % args.sample_every == 0:
+        draw_samples(run.ema.average, run.graph, args.out / "samples" / f"{run.step:06d}.png", run.device)
 
 
 class Run:
@@ -131,27 +138,24 @@ class Run:
     def __init__(
         self, args: argparse.Namespace, preset: Preset, graph: Graph, device: torch.device, rank: int, world: int
     ) -> None:
-        self.args, self.preset, self.graph, self.device, self.rank, self.world = (
-            args,
-            preset,
-            graph,
-            device,
-            rank,
-            world,
-        )
+        self.args, self.preset, self.graph, self.device = args, preset, graph, device
+        self.rank, self.world = rank, world
         self.path = args.out / "checkpoint.pt"
         self.settings = {k: v for k, v in vars(args).items() if k not in RESUMABLE} | {"world": world}
         self.rate = args.learning_rate or preset.learning_rate
         self.step, self.seconds = 0, 0.0
         self.state = checkpoint.read(self.path, args.part) if args.resume else None
         if self.state:
+            if "raw" not in self.state:
+                raise InputError(f"{self.path}: holds weights alone, without what resumes a run")
             check_same_settings(self.path, self.state["settings"], self.settings)
         elif rank == 0:
-            cli.prepare_output(args.out, args.overwrite)
-            self.path.unlink(missing_ok=True)
+            cli.check_output(args.out, args.overwrite)
 
     def start(self, data: dict[str, Tensor]) -> None:
         """Build model and optimiser, afresh or from the checkpoint; ``data`` gives the scaling of the parents."""
+        if not self.state and self.rank == 0:
+            self.path.unlink(missing_ok=True)
         torch.manual_seed(self.args.seed)
         self.config = model_config(self.args, self.preset)
         self.model = checkpoint.build(self.args.part, self.graph.name, self.config).to(self.device)
@@ -298,6 +302,8 @@ def agree(seconds: float, device: torch.device) -> float:
 def check_same_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raise `InputError` if a run would be resumed with other settings."""
     for name, value in new.items():
+        if name == "world" and old.get(name) != value:
+            raise InputError(f"{path}: was made by {old.get(name)} processes, not {value}")
         if old.get(name) != value:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{path}: was made with {flag} {old.get(name)}, not {value}; give the same to --resume")

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-import zipfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +107,17 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickles, which are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: not a checkpoint of dscm: it holds code or unknown objects, and was not run"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a checkpoint of dscm, or it holds code, which was not run") from error
+    except Exception as error:  # damaged bytes make the reader raise nearly anything
         raise InputError(f"{path}: truncated or not a checkpoint") from error
     if not isinstance(content, dict) or not {"format", "kind", "graph", "config", "model"} <= content.keys():
         raise InputError(f"{path}: not a checkpoint of dscm")
     if content["format"] != FORMAT:
-        raise InputError(f"{path}: checkpoint format {content['format']}; this program reads format {FORMAT}")
+        raise InputError(f"{path}: checkpoint format {content['format']!r}; this program reads format {FORMAT}")
     if content["kind"] != kind:
         raise InputError(f"{path}: holds a model of kind '{content['kind']}'; '{kind}' is needed here")
     return content
@@ -141,7 +141,9 @@ def restore(path: Path, kind: str, device: torch.device) -> tuple[nn.Module, dic
     try:
         model = build(kind, content["graph"], content["config"])
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["model"].items()})
-    except (RuntimeError, TypeError, KeyError) as error:
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: the weights do not fit the model that the checkpoint describes") from error
     return model.to(device).eval().requires_grad_(False), content
 

@@ -29,7 +29,7 @@ def number(kind: type, low: float, high: float = float("inf"), open_low: bool = 
             value = kind(text)
         except ValueError:
             value = float("nan")
-        if not low <= value <= high or (open_low and value == low):
+        if not low <= value <= high or value == float("inf") or (open_low and value == low):
             noun = "an integer" if kind is int else "a number"
             raise argparse.ArgumentTypeError(f"'{text}' must be {noun}, {bounds}")
         return value
@@ -41,7 +41,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, ``--threads`` and ``--seed``."""
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--threads", type=number(int, 1), help="CPU threads (default: PyTorch's choice)")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--seed", type=number(int, 0, 2**62), default=0, help="seed of everything random (default: 0)")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,17 +73,14 @@ def set_up_machine(device: str | None, threads: int | None) -> torch.device:
         torch.set_num_threads(threads)
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        found = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        raise InputError(f"--device {device}: not available here; available: {', '.join(found)}") from error
-    return chosen
+    found = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device not in found + ["cuda"] * (len(found) > 1):
+        raise InputError(f"--device {device}: not available here; available: {', '.join(found)}")
+    return torch.device(device)
 
 
-def prepare_output(folder: Path, overwrite: bool) -> None:
-    """Make an output folder, refusing one that has content.
+def check_output(folder: Path, overwrite: bool) -> None:
+    """Refuse an output folder that has content; nothing is made yet, since the rest of the input may be bad too.
 
     Args:
         folder: the folder.
@@ -96,4 +93,3 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
         raise InputError(f"--out {folder}: a file of that name exists")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise InputError(f"--out {folder}: the folder is not empty; name another, or write into it with --overwrite")
-    folder.mkdir(parents=True, exist_ok=True)

@@ -32,14 +32,16 @@ class Log:
             self.counts[name] = self.counts.get(name, 0) + known
 
     def write(self, step: int, seconds: float) -> dict[str, float]:
-        """Append the averages since the last line, and return them."""
-        means = {name: (self.sums[name] / self.counts[name].clamp_min(1)).item() for name in self.sums}
+        """Append the averages since the last line, and return them; a term that no batch had is left out."""
+        means = {name: (self.sums[name] / self.counts[name]).item() for name in self.sums if self.counts[name]}
         self._append({"step": step, **means, "seconds": round(seconds, 1)})
         self.sums, self.counts = {}, {}
         return means
 
-    def finish(self, step: int, report: dict[str, float]) -> None:
-        """Append the final figures."""
+    def finish(self, step: int, seconds: float, report: dict[str, float]) -> None:
+        """Append the averages of the last steps, if any were not written yet, and the final figures."""
+        if self.sums:
+            self.write(step, seconds)
         self._append({"step": step, "final": report})
 
     def _append(self, record: dict[str, Any]) -> None:

@@ -84,7 +84,7 @@ class Drawing:
         """Grow every stroke by ``radius`` fine pixels, shear it, and reduce to coverage in [0, 1], (B, H, W).
 
         The stroke is the outline's level set, joined by a pen of `PEN` times the wanted half-width, at least
-        `FINEST_PEN`, along the axis, so that thinning does not break it.
+        `FINEST_PEN`, along the axis, so that thinning seldom breaks it.
         """
         pen = (PEN * (self.half_width + radius)).clamp_min(FINEST_PEN)
         level = torch.maximum(self.shape + radius[:, None, None], self.axis + pen[:, None, None])

@@ -148,8 +148,10 @@ def _bounds(fine: Tensor, centre: Tensor, shear: Tensor) -> tuple[Tensor, Tensor
     vertical = torch.cat([torch.zeros(b, 1, device=fine.device), fine.sum(dim=2)], dim=1).double().cumsum(dim=1)
     mass = ink.sum(dim=1, keepdim=True).clamp_min(1e-12)
     spans = []
+    drawn = fine.amax(dim=(1, 2)) > fine.amin(dim=(1, 2))
     for cdf in (horizontal / mass, vertical[:, :height] / mass):
-        spans.append((_quantile(cdf, 1 - BOUND_FRACTION / 2) - _quantile(cdf, BOUND_FRACTION / 2)) / SCALE)
+        span = _quantile(cdf, 1 - BOUND_FRACTION / 2) - _quantile(cdf, BOUND_FRACTION / 2)
+        spans.append(span * drawn / SCALE)
     return spans[0], spans[1]
 
 
@@ -195,7 +197,7 @@ def _distance_to_the_left(ink: Tensor) -> Tensor:
     """Return how far to the left in its row the nearest background of each pixel lies."""
     width = ink.shape[-1]
     x = torch.arange(width, device=ink.device, dtype=torch.int32).expand(ink.shape)
-    nearest = torch.where(ink, -2 * width, x)
+    nearest = torch.where(ink, -2 * sum(ink.shape[-2:]), x)  # farther than anything in the frame
     reach = 1  # a running maximum by doubling: vectorised, unlike cummax
     while reach < width:
         nearest = torch.cat([nearest[..., :reach], torch.maximum(nearest[..., reach:], nearest[..., :-reach])], dim=-1)

@@ -93,13 +93,13 @@ def test_result_is_a_function_of_the_inputs(digits: Tensor) -> None:
 
 
 def test_company_does_not_matter(digits: Tensor) -> None:
-    digits = digits[:32]
-    targets = draw_targets(32, 3)
+    digits = digits[:24]
+    targets = draw_targets(24, 3)
     together = render(digits, **targets)
-    order = torch.randperm(32, generator=torch.Generator().manual_seed(4))
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(4))
     shuffled = render(digits[order], **{name: target[order] for name, target in targets.items()})
-    singly = torch.cat([render(digits[i, None], **{n: t[i, None] for n, t in targets.items()}) for i in range(6)])
-    for other, same in ((shuffled, together[order]), (singly, together[:6])):
+    singly = torch.cat([render(digits[i, None], **{n: t[i, None] for n, t in targets.items()}) for i in range(4)])
+    for other, same in ((shuffled, together[order]), (singly, together[:4])):
         apart = (other.int() - same.int()).abs()
         assert apart.max() <= 1 and (apart > 0).float().mean() < 1e-3  # equal but for a rounding
 
@@ -113,7 +113,7 @@ def test_chunks_do_not_matter(digits: Tensor, monkeypatch: pytest.MonkeyPatch) -
 
 def test_thicker_has_more_ink(digits: Tensor) -> None:
     areas = torch.stack(
-        [measure(render(digits[:24], torch.full((24,), t)), ("area",))["area"] for t in (1.5, 2.0, 3.0, 4.5)]
+        [measure(render(digits[:12], torch.full((12,), t)), ("area",))["area"] for t in (1.5, 2.0, 3.0, 4.5)]
     )
     assert (areas.diff(dim=0) > 0).all()
 
@@ -135,7 +135,7 @@ def test_what_is_too_thin_to_draw_keeps_the_digit(digits: Tensor) -> None:
 
 
 def test_shear_keeps_the_height(digits: Tensor) -> None:
-    digits = digits[:32]
+    digits = digits[:20]
     before = measure(digits, ("slant", "height"))
     for turn in (-0.3, 0.3):
         after = measure(render(digits, slant=before["slant"] + turn), ("height",))

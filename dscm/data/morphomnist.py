@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -146,7 +147,10 @@ def _cached(
         temporary = Path(tempfile.mkdtemp(dir=cache_dir, prefix=".making-"))
         write_split(temporary, split, data)
         (temporary / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:  # another process was faster and made the same
+            shutil.rmtree(temporary)
     names = [variable.name for variable in graph.attributes if variable.name != "digit"]
     return read_split(folder, split, names)
 
