@@ -1,120 +1,297 @@
-"""Checkpoints: what is saved comes back, and nothing else is accepted or run."""
+"""Checkpoints and files: written whole, read without running anything, refused in one line."""
 
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from dscm import checkpoint
-from dscm.errors import InputError
+from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
 from dscm.graphs import get_graph
 
 CPU = torch.device("cpu")
-CONFIG = {"size": 8, "unet": {"channels": 8, "multipliers": [1, 2], "patch": 2}}
+CONFIG = {
+    "size": 8,
+    "code_dim": 3,
+    "prior": "conditional",
+    "unet": {"channels": 8, "multipliers": [1, 2], "patch": 2},
+    "encoder": {"channels": 8, "multipliers": [1, 2], "patch": 2},
+}
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """A checkpoint of a random spatial mechanism."""
-    torch.manual_seed(0)
-    model = checkpoint.build("image", "morphomnist", CONFIG)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    checkpoint.save(tmp_path / "a.pt", "image", model, "morphomnist", CONFIG, {"seed": 0})
-    return tmp_path / "a.pt"
+def model() -> nn.Module:
+    """A random semantic mechanism."""
+    model, generator = checkpoint.build("image", "morphomnist", CONFIG), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        model.scaling.fit(get_graph("morphomnist").scm().sample(50, generator))
+    return model.eval().requires_grad_(False)
 
 
-def counterfactual(path: Path) -> torch.Tensor:
-    """Answer one query with a checkpoint."""
-    model, content = checkpoint.restore(path, "image", CPU)
-    scm = get_graph(content["graph"]).scm(model)
-    return scm.sample(3, torch.Generator().manual_seed(0))["image"]
+@pytest.fixture
+def path(model: nn.Module, tmp_path: Path) -> Path:
+    """Its checkpoint, with the state of a run."""
+    rest = {
+        "step": 7,
+        "raw": {k: v.clone() for k, v in model.state_dict().items()},
+        "optimiser": {"exp_avg": torch.ones(5)},
+    }
+    checkpoint.save(tmp_path / "checkpoint.pt", "image", model, "morphomnist", CONFIG, {"seed": 0}, **rest)
+    return tmp_path / "checkpoint.pt"
 
 
-def test_a_restored_model_gives_the_same_bytes_and_export_halves_it(saved: Path) -> None:
-    assert torch.equal(counterfactual(saved), counterfactual(saved))
-    small = saved.with_name("half.pt")
-    checkpoint.export(saved, "image", small)
-    assert small.stat().st_size < 0.75 * saved.stat().st_size
-    torch.testing.assert_close(counterfactual(small), counterfactual(saved), rtol=0, atol=0.05)
+@torch.no_grad()
+def counterfactual(model: nn.Module) -> torch.Tensor:
+    """Answer one query."""
+    scm, generator = get_graph("morphomnist").scm(model), torch.Generator().manual_seed(0)
+    obs = get_graph("morphomnist").scm().sample(3, generator)
+    obs["image"] = torch.rand(3, 1, 8, 8, generator=generator) * 2 - 1
+    return scm.counterfactual(obs, {"digit": 3, "thickness": 4.0})["image"]
 
 
-class Exploit:
-    """An object that makes a file when unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        """Ask the unpickler to make the file."""
-        return Path.touch, (self.path,)
+def refuse(path: Path, kind: str = "image") -> str:
+    """Check that a file is refused in one line that names it, and return the line."""
+    with pytest.raises(InputError) as error:
+        checkpoint.restore(path, kind, CPU)
+    line = str(error.value)
+    assert str(path) in line and "\n" not in line and len(line) < 400
+    return line
 
 
-def damage(path: Path, how: str) -> None:
-    """Spoil a checkpoint in one way."""
-    content = torch.load(path, weights_only=True)
-    match how:
-        case "empty":
-            path.write_bytes(b"")
-        case "truncated":
-            path.write_bytes(path.read_bytes()[:-500])
-        case "garbage":
-            path.write_bytes(bytes(range(256)) * 20)
-        case "other":
-            torch.save({"weights": torch.ones(3)}, path)
-        case "format":
-            torch.save(content | {"format": 99}, path)
-        case "weights":
-            content["model"].popitem()
-            torch.save(content, path)
-        case "code":
-            path.write_bytes(pickle.dumps(Exploit(path.with_name("exploited"))))
+def test_restored_model_gives_the_same_counterfactual_byte_for_byte(model: nn.Module, path: Path) -> None:
+    """As the model that was saved; it is frozen and in evaluation mode, and the rest comes with it."""
+    restored, content = checkpoint.restore(path, "image", CPU)
+    assert torch.equal(counterfactual(restored), counterfactual(model))
+    assert not restored.training and not any(p.requires_grad for p in restored.parameters())
+    assert content["config"] == CONFIG and content["settings"] == {"seed": 0} and content["step"] == 7
+
+
+def test_saving_again_keeps_the_old_file_until_the_new_one_is_whole(
+    model: nn.Module, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that breaks off leaves the checkpoint of before and nothing beside it."""
+
+    def break_off(content: dict, file: Path) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    before = path.read_bytes()
+    monkeypatch.setattr(torch, "save", break_off)
+    with pytest.raises(OSError, match="no space"):
+        checkpoint.save(path, "image", model, "morphomnist", CONFIG, {})
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_export_keeps_half_precision_weights_and_no_state_of_the_run(model: nn.Module, path: Path) -> None:
+    """Weights are rounded to half, restored as float32, and the run's state is left behind."""
+    small = path.with_name("small.pt")
+    checkpoint.export(path, "image", small)
+    restored, content = checkpoint.restore(small, "image", CPU)
+    assert small.stat().st_size < 0.4 * path.stat().st_size
+    assert content.keys() == {"format", "program", "kind", "graph", "config", "settings", "step", "model"}
+    for name, tensor in restored.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name].half().float()) and tensor.dtype == torch.float32
+
+
+def test_export_refuses_what_read_refuses(path: Path) -> None:
+    """And writes nothing."""
+    with pytest.raises(InputError):
+        checkpoint.export(path, "oracle", path.with_name("small.pt"))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_image_takes_only_the_parents_of_its_graph() -> None:
+    """The condition is as wide as the encoded parents: ten classes for the digit alone."""
+    config = {"size": 8, "unet": {"channels": 8, "multipliers": [1]}}
+    assert checkpoint.build("image", "morphomnist-digit", config).null.shape == (10,)
+    assert checkpoint.build("image", "colour-morphomnist", config).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.999])
+def test_truncated_files_are_refused(path: Path, share: float) -> None:
+    """At whatever byte the file ends."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert "not a checkpoint" in refuse(path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_bytes_are_refused(tmp_path: Path, seed: int) -> None:
+    """Whatever they look like to a reader of pickles."""
+    file = tmp_path / "random.pt"
+    size = (1, 10, 100, 3000)[seed % 4]
+    file.write_bytes(bytes(torch.randint(256, (size,), generator=torch.Generator().manual_seed(seed)).tolist()))
+    assert "not a checkpoint" in refuse(file)
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("change", "message"),
     [
-        ("empty", "truncated or not"),
-        ("truncated", "truncated or not"),
-        ("garbage", "not a checkpoint"),
-        ("other", "not a checkpoint of dscm"),
-        ("format", "format 99"),
-        ("weights", "do not fit"),
-        ("code", "was not run"),
+        ({"format": 0}, "checkpoint format 0"),
+        ({"format": 2}, "checkpoint format 2"),
+        ({"kind": "oracle"}, "kind 'oracle'; 'image'"),
+        ({"graph": "nonsense"}, "unknown graph"),
+        ({"config": CONFIG | {"nonsense": 1}}, "do not fit"),
+        ({"config": CONFIG | {"schedule": "nonsense"}}, "do not fit"),
+        ({"config": CONFIG | {"code_dim": 4}}, "do not fit"),
+        ({"config": CONFIG | {"unet": {"channels": 18, "multipliers": [1]}}}, "do not fit"),
+        ({"config": [1]}, "do not fit"),
+        ({"model": {}}, "do not fit"),
+        ({"model": [1, 2]}, "do not fit"),
     ],
 )
-def test_damaged_checkpoints_are_refused_in_one_line(saved: Path, how: str, message: str) -> None:
-    damage(saved, how)
-    with pytest.raises(InputError, match=message) as error:
-        checkpoint.restore(saved, "image", CPU)
-    assert str(saved) in str(error.value) and "\n" not in str(error.value)
-    assert not saved.with_name("exploited").exists()
+def test_changed_content_is_refused(path: Path, change: dict, message: str) -> None:
+    """Every entry that decides is checked."""
+    torch.save(torch.load(path, weights_only=True) | change, path)
+    assert message in refuse(path)
 
 
-def test_missing_and_of_the_wrong_kind(saved: Path) -> None:
-    with pytest.raises(InputError, match="no such checkpoint"):
-        checkpoint.restore(saved.with_name("none.pt"), "image", CPU)
-    with pytest.raises(InputError, match="kind 'image'; 'oracle'"):
-        checkpoint.restore(saved, "oracle", CPU)
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_weights_must_fit_exactly(path: Path, change: str) -> None:
+    """One that is missing, one too many, one of another shape."""
+    content = torch.load(path, weights_only=True)
+    if change == "missing":
+        del content["model"]["null"]
+    else:
+        content["model"]["null" if change == "shape" else "another"] = torch.ones(1)
+    torch.save(content, path)
+    assert "do not fit" in refuse(path)
 
 
-def test_average_follows_the_formula() -> None:
-    model = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.constant_(model.weight, 1.0)
-    ema = checkpoint.EMA(model, 0.9)
-    torch.nn.init.constant_(model.weight, 2.0)
+@pytest.mark.parametrize("key", ["format", "kind", "graph", "config", "model"])
+def test_incomplete_content_is_refused(path: Path, key: str) -> None:
+    """Plain data without one of the entries is no checkpoint."""
+    content = torch.load(path, weights_only=True)
+    del content[key]
+    torch.save(content, path)
+    assert "not a checkpoint of dscm" in refuse(path)
+
+
+def test_missing_file_directory_and_other_data_are_refused(tmp_path: Path) -> None:
+    """Each for what it is."""
+    assert "no such checkpoint" in refuse(tmp_path / "none.pt")
+    assert "no such checkpoint" in refuse(tmp_path)
+    torch.save(torch.ones(3), tmp_path / "tensor.pt")
+    assert "not a checkpoint of dscm" in refuse(tmp_path / "tensor.pt")
+    (tmp_path / "text.pt").write_text("a readme\n")
+    assert "not a checkpoint" in refuse(tmp_path / "text.pt")
+
+
+class Exploit:
+    """An object whose unpickling makes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        """Ask the unpickler to make a folder."""
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("container", ["pickle", "torch", "inside a checkpoint"])
+def test_code_in_a_file_is_not_run(path: Path, container: str) -> None:
+    """Whether bare, in PyTorch's archive or in an otherwise valid checkpoint; an ordinary unpickler would run it."""
+    exploit = Exploit(path.with_name("ran"))
+    if container == "pickle":
+        path.write_bytes(pickle.dumps(exploit))
+    elif container == "torch":
+        torch.save(exploit, path)
+    else:
+        torch.save(torch.load(path, weights_only=True) | {"settings": exploit}, path)
+    assert "not run" in refuse(path)
+    assert not exploit.target.exists()
+    pickle.loads(pickle.dumps(exploit))  # the proof that it would have run
+    assert exploit.target.exists()
+
+
+# Averages
+
+
+def test_average_follows_the_formula_and_copies_buffers() -> None:
+    """θ̄ ← d·θ̄ + (1 − d)·θ with d = min(decay, (1 + step)/(10 + step)); buffers are taken over as they are."""
+    model = nn.BatchNorm1d(3)
+    ema, expected = checkpoint.EMA(model, decay=0.5), model.weight.detach().clone()
+    for step in range(1, 20):
+        with torch.no_grad():
+            model.weight.normal_(generator=torch.Generator().manual_seed(step))
+            model.running_mean.fill_(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+        ema.update(model, step)
+        torch.testing.assert_close(ema.average.weight, expected)
+        assert torch.equal(ema.average.running_mean, model.running_mean)
+
+
+def test_average_is_frozen_and_leaves_the_model_alone() -> None:
+    """It is a copy in evaluation mode that takes no gradient; the model trains on."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    before = model[0].weight.detach().clone()
+    ema = checkpoint.EMA(model, decay=0.9)
     ema.update(model, 1)
-    assert ema.average.weight.item() == pytest.approx(1 + (1 - 2 / 11))
-    ema.update(model, 1000)
-    assert ema.average.weight.item() == pytest.approx(0.9 * (2 - 2 / 11) + 0.1 * 2)
+    assert not ema.average.training and not any(p.requires_grad for p in ema.average.parameters())
+    assert model.training and all(p.requires_grad for p in model.parameters())
+    assert torch.equal(model[0].weight, before)
 
 
-def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+# Files
+
+
+def test_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
+    """Parents are made; while the block runs only a hidden temporary file is there, of the same suffix."""
+    target = tmp_path / "a" / "b" / "c.txt"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent and temporary.suffix == ".txt" and temporary.name.startswith(".")
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_failed_block_leaves_the_old_file_and_no_temporary(tmp_path: Path, error: type[BaseException]) -> None:
+    """Also when the user interrupts it."""
+    target = tmp_path / "c.txt"
+    target.write_text("old")
+    with pytest.raises(error), atomic_path(target) as temporary:
         temporary.write_text("half")
-        raise RuntimeError
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+        raise error
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_old_file_is_replaced_not_rewritten(tmp_path: Path) -> None:
+    """Whoever has the old file open goes on reading it."""
+    target = tmp_path / "c.txt"
+    target.write_text("old")
+    with target.open() as reader:
+        with atomic_path(target) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"
+    assert target.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_permissions_follow_the_umask_which_stays(tmp_path: Path) -> None:
+    """A temporary file is private; the finished one is as readable as any other."""
+    mask = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "c.txt") as temporary:
+            temporary.write_text("new")
+        assert (tmp_path / "c.txt").stat().st_mode & 0o777 == 0o640
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(mask)
+
+
+def test_input_error_is_one_line_and_code_two(capsys: pytest.CaptureFixture) -> None:
+    """On standard error; other errors pass."""
+    with pytest.raises(SystemExit) as stop, exit_on_input_error():
+        raise InputError("--steps 0: must be at least 1")
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out == "" and err == "error: --steps 0: must be at least 1\n"
+    with pytest.raises(ZeroDivisionError), exit_on_input_error():
+        raise ZeroDivisionError

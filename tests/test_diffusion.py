@@ -1,151 +1,441 @@
-"""The mathematics of DDPM and DDIM, on noise functions whose answers are known."""
+"""The mathematics of diffusion, on noise functions whose answers are known on paper."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from dscm import diffusion
-from dscm.diffusion import Schedule, add_noise, ddim_step, invert, make_grid, sample
+from dscm.diffusion import (
+    SCHEDULES,
+    Schedule,
+    add_noise,
+    ancestral,
+    cosine_schedule,
+    ddim_step,
+    eps_from_velocity,
+    invert,
+    linear_schedule,
+    make_grid,
+    sample,
+    sample_timesteps,
+    velocity,
+)
 
-F64 = torch.float64
-MEAN, STD = 0.3, 0.5
-
-
-@pytest.fixture
-def schedule() -> Schedule:
-    """The published linear schedule."""
-    return diffusion.linear_schedule()
-
-
-def gaussian_eps(schedule: Schedule):
-    """Return the exact ε of data from N(MEAN, STD²): √(1−a)·(x − √a·μ)/(a·s² + 1 − a)."""
-
-    def eps_fn(x: Tensor, t: Tensor) -> Tensor:
-        a = schedule.alpha_bar(t)[:, None, None, None]
-        return (1 - a).sqrt() * (x - a.sqrt() * MEAN) / (a * STD**2 + 1 - a)
-
-    return eps_fn
+MEAN, STD = 0.3, 0.6  # of the Gaussian data
+LINEAR = linear_schedule()
 
 
-def noise(n: int = 4, seed: int = 0) -> Tensor:
-    """Draw a few 3×3 images in float64."""
-    return torch.randn(n, 1, 3, 3, dtype=F64, generator=torch.Generator().manual_seed(seed))
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    """Draw float64 noise."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", list(diffusion.SCHEDULES))
-def test_schedules_fall_from_exactly_one(name: str) -> None:
-    a = diffusion.SCHEDULES[name]().alpha_bar(torch.arange(1001))
-    assert a[0] == 1 and (a.diff() < 0).all() and 0 < a[-1] < 0.01
+def sigma_of(a: Tensor) -> Tensor:
+    """Return the noise level of x/√a."""
+    return (1 - a).sqrt() / a.sqrt()
 
 
-def test_linear_schedule_is_the_product_of_one_minus_beta(schedule: Schedule) -> None:
-    expected = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=F64), 0)
-    torch.testing.assert_close(schedule.alpha_bar(torch.arange(1, 1001)), expected, rtol=1e-12, atol=0)
+def gaussian_eps(x: Tensor, t: Tensor) -> Tensor:
+    """Compute the exact E[ε | x_t] of data x_0 ~ N(MEAN, STD²) under the linear schedule."""
+    a = LINEAR.alpha_bar(t)[:, None, None, None]
+    return (1 - a).sqrt() * (x - a.sqrt() * MEAN) / (a * STD**2 + 1 - a)
 
 
-def test_timestep_inverts_the_noise_level(schedule: Schedule) -> None:
-    t = torch.tensor([0.0, 0.4, 1.0, 17.3, 512.9, 1000.0], dtype=F64)
-    sigma = (1 / schedule.alpha_bar(t) - 1).sqrt()
-    torch.testing.assert_close(schedule.timestep(sigma), t, rtol=1e-8, atol=1e-8)
+def gaussian_flow(x: Tensor, grid: Tensor) -> Tensor:
+    """Solve the ODE of `gaussian_eps` exactly from the first timestep of a grid to 0."""
+    a = LINEAR.alpha_bar(grid[0])
+    return MEAN + (x / a.sqrt() - MEAN) * STD / (STD**2 + sigma_of(a) ** 2).sqrt()
+
+
+class Recorder:
+    """A noise function that remembers the timesteps and images it was called with."""
+
+    def __init__(self, eps_fn: Callable[[Tensor, Tensor], Tensor] = gaussian_eps) -> None:
+        self.eps_fn = eps_fn
+        self.timesteps: list[Tensor] = []
+        self.images: list[Tensor] = []
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        assert t.shape == (len(x),) and t.dtype == x.dtype
+        assert (t == t[0]).all(), "one step has one timestep"
+        self.timesteps.append(t[0].clone())
+        self.images.append(x.clone())
+        return self.eps_fn(x, t)
+
+
+# Schedules
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [10, 1000])
+def test_schedule_falls_from_exactly_one(name: str, steps: int) -> None:
+    """ᾱ(0) is 1, not almost 1, and ᾱ decreases everywhere, also between whole timesteps."""
+    schedule = SCHEDULES[name](steps)
+    assert schedule.steps == steps
+    a = schedule.alpha_bar(torch.linspace(0, steps, 4 * steps + 1, dtype=torch.float64))
+    assert a[0] == 1 and a.dtype == torch.float64
+    assert (a.diff() < 0).all() and (a > 0).all()
+
+
+def test_linear_schedule_is_the_cumulative_product() -> None:
+    """At whole timesteps ᾱ is Π(1 − β), with the betas of Ho et al."""
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    expected = torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(0)])
+    torch.testing.assert_close(LINEAR.alpha_bar(torch.arange(1001)), expected, rtol=1e-12, atol=0)
+
+
+def test_cosine_schedule_has_known_values() -> None:
+    """ᾱ(t) = f(t)/f(0) with f = cos²; halfway that is 0.4938…, before β is cut."""
+    schedule = cosine_schedule(1000)
+    angle = {t: (t / 1000 + 0.008) / 1.008 * math.pi / 2 for t in (0, 1, 250, 500, 900)}
+    for t, value in angle.items():
+        expected = (math.cos(value) / math.cos(angle[0])) ** 2
+        assert schedule.alpha_bar(torch.tensor(t)).item() == pytest.approx(expected, rel=1e-9)
+    assert schedule.alpha_bar(torch.tensor(500)).item() == pytest.approx(0.49384, abs=1e-5)
+
+
+def test_cosine_schedule_cuts_beta() -> None:
+    """The last β would be 1, which would leave no signal to recover; it is 0.999."""
+    a = cosine_schedule(1000).alpha_bar(torch.tensor([999, 1000]))
+    assert (1 - a[1] / a[0]).item() == pytest.approx(0.999, rel=1e-9)
+
+
+def test_alpha_bar_between_timesteps_is_log_linear() -> None:
+    """Halfway between two timesteps lies their geometric mean."""
+    a = LINEAR.alpha_bar(torch.tensor([500.0, 500.5, 501.0]))
+    assert a[1].item() == pytest.approx((a[0] * a[2]).sqrt().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_timestep_inverts_the_noise_level(name: str) -> None:
+    """t → σ → t and σ → t → σ are the identity at real timesteps, whatever the shape."""
+    schedule = SCHEDULES[name](1000)
+    t = torch.cat([torch.linspace(0, 990, 397, dtype=torch.float64), torch.tensor([0.25, 0.5])]).reshape(3, -1)
+    torch.testing.assert_close(schedule.timestep(sigma_of(schedule.alpha_bar(t))), t, rtol=0, atol=1e-6)
+    sigma = torch.logspace(-3, 2, 50, dtype=torch.float64)
+    torch.testing.assert_close(sigma_of(schedule.alpha_bar(schedule.timestep(sigma))), sigma, rtol=1e-9, atol=0)
+
+
+def test_timestep_of_no_noise_and_of_too_much() -> None:
+    """σ = 0 is exactly t = 0; a σ that the schedule never reaches is T."""
+    assert LINEAR.timestep(torch.tensor([0.0, 1e6])).tolist() == [0.0, 1000.0]
+
+
+# Grids
 
 
 @pytest.mark.parametrize("kind", ["log-sigma", "uniform"])
-def test_grids_descend_to_the_clean_image_in_k_steps(schedule: Schedule, kind: str) -> None:
-    grid = make_grid(schedule, 20, kind)
-    assert len(grid) == 21 and (grid.diff() < 0).all() and grid[-1] == 0 and grid[0] <= 1000
+@pytest.mark.parametrize("steps", [1, 2, 50])
+def test_grid_descends_to_zero_in_k_steps(kind: str, steps: int) -> None:
+    """K steps have K + 1 points, descending, within [0, T], the last exactly 0."""
+    grid = make_grid(LINEAR, steps, kind)
+    assert grid.shape == (steps + 1,) and grid.dtype == torch.float64
+    assert (grid.diff() < 0).all() and grid[0] <= 1000
+    assert grid[-1] == 0 and LINEAR.alpha_bar(grid)[-1] == 1
 
 
-def test_log_sigma_grid_is_even_in_log_sigma(schedule: Schedule) -> None:
-    sigma = (1 / schedule.alpha_bar(make_grid(schedule, 20)[:-1]) - 1).sqrt()
-    torch.testing.assert_close(sigma.log().diff(), torch.full((19,), math.log(0.03 / 80) / 19, dtype=F64))
+def test_log_sigma_grid_is_even_in_log_sigma() -> None:
+    """The logarithms of σ are evenly spaced from 80 to 0.03, apart from the last step, to the clean image."""
+    log_sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 20)))[:-1].log()
+    expected = torch.linspace(math.log(80), math.log(0.03), 20, dtype=torch.float64)
+    torch.testing.assert_close(log_sigma, expected, rtol=0, atol=1e-9)
 
 
-def test_velocity_and_noise_convert_back() -> None:
-    x, eps, a = noise(), noise(seed=1), torch.tensor([0.01, 0.3, 0.9, 1.0], dtype=F64)
-    v = diffusion.velocity(x, eps, a)
-    torch.testing.assert_close(diffusion.eps_from_velocity(v, add_noise(x, eps, a), a), eps)
+def test_log_sigma_grid_takes_its_range() -> None:
+    """`sigma_max` and `sigma_min` are the first and the last noisy level."""
+    sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 5, sigma_min=0.1, sigma_max=10)))
+    assert sigma[0].item() == pytest.approx(10) and sigma[-2].item() == pytest.approx(0.1)
 
 
-def test_step_is_the_textbook_formula_and_exact_there_and_back() -> None:
-    x, eps = noise(), noise(seed=1)
-    kept = x.clone()
-    a, b = torch.tensor(0.4, dtype=F64), torch.tensor(0.9, dtype=F64)
-    there = ddim_step(x, eps, a, b)
-    clean = (x - (1 - a).sqrt() * eps) / a.sqrt()
-    torch.testing.assert_close(there, b.sqrt() * clean + (1 - b).sqrt() * eps, rtol=0, atol=1e-12)
-    torch.testing.assert_close(ddim_step(there, eps, b, a), x, rtol=0, atol=1e-12)
-    assert torch.equal(x, kept)
+def test_uniform_grid_is_even_in_t() -> None:
+    """The paper's grid starts at T."""
+    assert make_grid(LINEAR, 4, "uniform").tolist() == [1000, 750, 500, 250, 0]
 
 
-def test_network_sees_the_true_timesteps(schedule: Schedule) -> None:
-    """Down and implicit up: the noisier end of each step; explicit up: the level it leaves."""
-    grid, seen = make_grid(schedule, 5), []
-
-    def eps_fn(x: Tensor, t: Tensor) -> Tensor:
-        assert t.shape == (len(x),)
-        seen.append(t[0].item())
-        return torch.zeros_like(x)
-
-    sample(eps_fn, noise(), schedule, grid)
-    assert seen == grid[:-1].tolist()
-    seen.clear()
-    invert(eps_fn, noise(), schedule, grid)
-    assert seen == grid[1:].flip(0).tolist()
-    seen.clear()
-    invert(eps_fn, noise(), schedule, grid, fixed_point=1)
-    assert seen == [0.0, *grid[:-1].flip(0).tolist()]
+# Noise and velocity
 
 
-def test_generation_converges_to_the_solution_for_gaussian_data(schedule: Schedule) -> None:
-    """x(0) = μ + s·(x(T) − √a·μ)/√(a·s² + 1 − a), approached at first order in 1/K."""
-    u, errors = noise(), []
-    for steps in (100, 200, 400):
-        grid = make_grid(schedule, steps, sigma_min=1e-3)
-        a = schedule.alpha_bar(grid[0])
-        exact = MEAN + STD * (u - a.sqrt() * MEAN) / (a * STD**2 + 1 - a).sqrt()
-        errors.append((sample(gaussian_eps(schedule), u, schedule, grid) - exact).abs().max().item())
-    assert errors[2] < 0.02 and 1.7 < errors[0] / errors[1] < 2.3 and 1.7 < errors[1] / errors[2] < 2.3
+def test_add_noise_takes_one_level_per_image() -> None:
+    """ᾱ = 1 gives the image, 0 the noise, and 0.64 a mix of 0.8 and 0.6."""
+    x, eps = randn(3, 1, 2, 2), randn(3, 1, 2, 2, seed=1)
+    noisy = add_noise(x, eps, torch.tensor([1.0, 0.0, 0.64], dtype=torch.float64))
+    expected = torch.stack([x[0], eps[1], 0.8 * x[2] + 0.6 * eps[2]])
+    torch.testing.assert_close(noisy, expected, rtol=0, atol=1e-12)
 
 
-def round_trip(schedule: Schedule, steps: int, fixed_point: int) -> float:
-    """Return the largest error of inverting and generating again."""
-    grid, x = make_grid(schedule, steps), noise()
-    eps_fn = gaussian_eps(schedule)
-    return (sample(eps_fn, invert(eps_fn, x, schedule, grid, fixed_point), schedule, grid) - x).abs().max().item()
+def test_velocity_gives_noise_back() -> None:
+    """ε from v and x_t is the ε that both were made of, at every level from ᾱ = 1 to 0."""
+    x, eps, a = randn(6, 2, 3, 3), randn(6, 2, 3, 3, seed=1), torch.linspace(0, 1, 6, dtype=torch.float64)
+    v, x_t = velocity(x, eps, a), add_noise(x, eps, a)
+    torch.testing.assert_close(eps_from_velocity(v, x_t, a), eps, rtol=0, atol=1e-12)
 
 
-def test_explicit_round_trip_improves_with_steps(schedule: Schedule) -> None:
-    errors = [round_trip(schedule, steps, 0) for steps in (20, 40, 80)]
-    assert errors[0] > 1.5 * errors[1] > 2.2 * errors[2]
+def test_velocity_has_known_values() -> None:
+    """v is ε where the image is clean, −x where it is noise, and x_t turned by a right angle in between."""
+    x, eps = randn(3, 1, 2, 2), randn(3, 1, 2, 2, seed=1)
+    v = velocity(x, eps, torch.tensor([1.0, 0.0, 0.64], dtype=torch.float64))
+    torch.testing.assert_close(v, torch.stack([eps[0], -x[1], 0.8 * eps[2] - 0.6 * x[2]]), rtol=0, atol=1e-12)
 
 
-def test_implicit_round_trip_is_exact(schedule: Schedule) -> None:
-    assert round_trip(schedule, 20, 2) < 0.1 * round_trip(schedule, 20, 0)
-    assert round_trip(schedule, 20, 60) < 1e-10
+# Timesteps for training
 
 
-def test_ancestral_sampling_has_the_moments_of_the_data(schedule: Schedule) -> None:
+@pytest.mark.parametrize("n", [1, 7, 96])
+def test_timesteps_are_stratified(n: int) -> None:
+    """Every n-th of [0, T] holds exactly one timestep."""
+    t = sample_timesteps(n, 1000, torch.Generator().manual_seed(0))
+    assert t.shape == (n,)
+    assert (t.sort().values * n / 1000).floor().tolist() == list(range(n))
+
+
+def test_timesteps_are_shuffled_real_and_seeded() -> None:
+    """Their order is random, they are no whole numbers, and a seed repeats them."""
+    t = sample_timesteps(96, 1000, torch.Generator().manual_seed(0))
+    assert (t.diff() < 0).any() and (t != t.round()).any()
+    assert torch.equal(t, sample_timesteps(96, 1000, torch.Generator().manual_seed(0)))
+    assert not torch.equal(t, sample_timesteps(96, 1000, torch.Generator().manual_seed(1)))
+
+
+def test_timesteps_are_uniform_within_their_strata() -> None:
+    """Over many draws of 4, each quarter's mean is its middle."""
     generator = torch.Generator().manual_seed(0)
-    u = torch.randn(400, 1, 3, 3, dtype=F64, generator=generator)
-    x = diffusion.ancestral(gaussian_eps(schedule), u, schedule, make_grid(schedule, 250, "uniform"), generator)
-    assert abs(x.mean().item() - MEAN) < 0.03 and abs(x.std().item() - STD) < 0.03
+    t = torch.stack([sample_timesteps(4, 1000, generator).sort().values for _ in range(2000)])
+    middles = torch.tensor([125.0, 375.0, 625.0, 875.0])
+    torch.testing.assert_close(t.mean(0), middles, rtol=0, atol=8)  # 5 standard errors
+    torch.testing.assert_close(t.std(0), torch.full((4,), 250 / math.sqrt(12)), rtol=0.05, atol=0)
 
 
-def test_clipping_keeps_images_in_range(schedule: Schedule) -> None:
-    x = sample(lambda x, t: -x, 3 * noise(), schedule, make_grid(schedule, 10), clip=True)
-    assert x.abs().max() <= 1 + 1e-12
+# One step
 
 
-def test_timesteps_are_stratified() -> None:
-    t = diffusion.sample_timesteps(10, 1000, torch.Generator().manual_seed(0))
-    assert torch.equal((t / 100).floor().sort().values, torch.arange(10.0)) and not torch.equal(t, t.sort().values)
+@pytest.mark.parametrize(("a_from", "a_to"), [(1e-4, 0.3), (0.3, 1e-4), (0.5, 0.9), (0.9, 1.0), (1.0, 0.9)])
+def test_ddim_step_is_the_textbook_formula(a_from: float, a_to: float) -> None:
+    """√a'·x̂_0 + √(1−a')·ε with x̂_0 = (x − √(1−a)·ε)/√a, downwards and upwards, also to and from clean images."""
+    x, eps = randn(2, 1, 4, 4), randn(2, 1, 4, 4, seed=1)
+    clean = (x - math.sqrt(1 - a_from) * eps) / math.sqrt(a_from)
+    expected = math.sqrt(a_to) * clean + math.sqrt(1 - a_to) * eps
+    a_from, a_to = (torch.tensor(a, dtype=torch.float64) for a in (a_from, a_to))
+    torch.testing.assert_close(ddim_step(x, eps, a_from, a_to), expected, rtol=1e-11, atol=1e-11)
 
 
-def test_inputs_are_not_changed(schedule: Schedule) -> None:
-    x, grid = noise(), make_grid(schedule, 4)
-    kept = x.clone()
-    invert(gaussian_eps(schedule), x, schedule, grid, 2)
-    sample(gaussian_eps(schedule), x, schedule, grid)
-    assert torch.equal(x, kept)
+def test_ddim_step_there_and_back_is_exact() -> None:
+    """With the same ε the step up undoes the step down, over the whole grid."""
+    start, eps = randn(2, 3, 4, 4), randn(2, 3, 4, 4, seed=1)
+    a = LINEAR.alpha_bar(make_grid(LINEAR, 10))
+    x = start
+    for a_from, a_to in zip(a[:-1], a[1:]):
+        x = ddim_step(x, eps, a_from, a_to)
+    assert (x - start).abs().max() > 1
+    for a_from, a_to in zip(a.flip(0)[:-1], a.flip(0)[1:]):
+        x = ddim_step(x, eps, a_from, a_to)
+    torch.testing.assert_close(x, start, rtol=0, atol=1e-12)
+
+
+def test_ddim_step_keeps_dtype_and_inputs() -> None:
+    """float32 images stay float32 although ᾱ is float64, and nothing is changed in place."""
+    x, eps = randn(2, 1, 4, 4).float(), randn(2, 1, 4, 4, seed=1).float()
+    a_from, a_to = torch.tensor([0.5, 0.9], dtype=torch.float64)
+    before = [tensor.clone() for tensor in (x, eps, a_from, a_to)]
+    assert ddim_step(x, eps, a_from, a_to).dtype == torch.float32
+    assert all(torch.equal(*pair) for pair in zip(before, (x, eps, a_from, a_to)))
+
+
+# What the network is told
+
+
+@pytest.mark.parametrize("kind", ["log-sigma", "uniform"])
+def test_sample_tells_the_true_timesteps(kind: str) -> None:
+    """Each step evaluates ε once, at the level it leaves: a timestep of the grid, never an index."""
+    grid, eps_fn = make_grid(LINEAR, 7, kind), Recorder()
+    sample(eps_fn, randn(2, 1, 2, 2), LINEAR, grid)
+    assert torch.equal(torch.stack(eps_fn.timesteps), grid[:-1])
+
+
+def test_ancestral_tells_the_true_timesteps() -> None:
+    """As `sample`."""
+    grid, eps_fn = make_grid(LINEAR, 7), Recorder()
+    ancestral(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.stack(eps_fn.timesteps), grid[:-1])
+
+
+@pytest.mark.parametrize("kind", ["log-sigma", "uniform"])
+def test_explicit_inversion_sees_the_level_it_leaves(kind: str) -> None:
+    """One evaluation a step, from the clean image at exactly 0 up to the last level but one."""
+    grid, eps_fn, x = make_grid(LINEAR, 7, kind), Recorder(), randn(2, 1, 2, 2)
+    invert(eps_fn, x, LINEAR, grid)
+    assert torch.equal(torch.stack(eps_fn.timesteps), grid[1:].flip(0))
+    assert torch.equal(eps_fn.images[0], x)
+
+
+def test_implicit_inversion_sees_the_level_it_arrives_at() -> None:
+    """After one first guess at the clean image, every evaluation is at the level that the step goes to."""
+    grid, eps_fn = make_grid(LINEAR, 4), Recorder()
+    invert(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, fixed_point=3)
+    arrivals = grid[:-1].flip(0).repeat_interleave(3)
+    assert torch.equal(torch.stack(eps_fn.timesteps), torch.cat([grid[-1:], arrivals]))
+
+
+# Gaussian data, for which the ODE is solved
+
+
+@pytest.mark.parametrize(("kind", "limits"), [("uniform", {}), ("log-sigma", {"sigma_min": 1e-3})])
+def test_sample_converges_to_the_ode_at_first_order(kind: str, limits: dict[str, float]) -> None:
+    """Twice the steps halve the error."""
+    x, errors = randn(8, 1, 2, 2), []
+    for steps in (50, 100, 200):
+        grid = make_grid(LINEAR, steps, kind, **limits)
+        errors.append((sample(gaussian_eps, x, LINEAR, grid) - gaussian_flow(x, grid)).abs().max().item())
+    assert errors[-1] < 0.05
+    assert [errors[0] / errors[1], errors[1] / errors[2]] == pytest.approx([2, 2], rel=0.25)
+
+
+@pytest.mark.parametrize("fixed_point", [0, 1])
+def test_invert_converges_to_the_ode_at_first_order(fixed_point: int) -> None:
+    """The noise that is abducted from x is the one whose flow ends at x."""
+    x, errors = MEAN + STD * randn(8, 1, 2, 2), []
+    for steps in (100, 200, 400):
+        grid = make_grid(LINEAR, steps, sigma_min=1e-3)
+        flowed = gaussian_flow(invert(gaussian_eps, x, LINEAR, grid, fixed_point), grid)
+        errors.append((flowed - x).abs().max().item())
+    assert errors[-1] < 0.05
+    assert errors[0] > 1.5 * errors[1] > 1.5**2 * errors[2]
+
+
+def test_explicit_round_trip_improves_with_steps() -> None:
+    """invert → sample errs, and less with every doubling of K."""
+    x, errors = MEAN + STD * randn(8, 1, 2, 2), []
+    for steps in (10, 20, 40, 80):
+        grid = make_grid(LINEAR, steps)
+        back = sample(gaussian_eps, invert(gaussian_eps, x, LINEAR, grid), LINEAR, grid)
+        errors.append((back - x).abs().max().item())
+    assert errors[0] > 1e-2
+    assert all(fewer > 1.5 * more for fewer, more in zip(errors, errors[1:]))
+
+
+@pytest.mark.parametrize("kind", ["log-sigma", "uniform"])
+def test_implicit_round_trip_is_exact(kind: str) -> None:
+    """Once the fixed point is reached, sampling undoes inversion to rounding, at few steps."""
+    x, grid = MEAN + STD * randn(8, 1, 2, 2), make_grid(LINEAR, 6, kind)
+    u = invert(gaussian_eps, x, LINEAR, grid, fixed_point=1000)
+    torch.testing.assert_close(sample(gaussian_eps, u, LINEAR, grid), x, rtol=0, atol=1e-10)
+
+
+def test_each_fixed_point_iteration_helps() -> None:
+    """The round trip gets closer with every evaluation."""
+    x, grid, errors = MEAN + STD * randn(8, 1, 2, 2), make_grid(LINEAR, 20), []
+    for fixed_point in (1, 2, 4, 8):
+        u = invert(gaussian_eps, x, LINEAR, grid, fixed_point)
+        errors.append((sample(gaussian_eps, u, LINEAR, grid) - x).abs().max().item())
+    assert all(fewer > 1.5 * more for fewer, more in zip(errors, errors[1:]))
+
+
+def test_ancestral_sampling_draws_the_data() -> None:
+    """From N(0, 1) come samples of mean MEAN and deviation STD, by DDPM's own thousand steps."""
+    x = randn(20_000, 1, 1, 1)
+    grid = make_grid(LINEAR, 1000, "uniform")
+    samples = ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(1))
+    assert samples.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert samples.std().item() == pytest.approx(STD, rel=0.02)
+    correlation = torch.corrcoef(torch.stack([x.flatten(), samples.flatten()]))[0, 1]
+    assert abs(correlation) < 0.05, "the steps must add noise of their own"
+
+
+def test_ancestral_step_is_the_posterior() -> None:
+    """One step draws from q(x_{t−1} | x_t, x̂_0) of Ho et al., eq. 6 and 7."""
+    schedule, clean, n = linear_schedule(10, 0.05, 0.3), 0.7, 50_000
+    a = schedule.alpha_bar(torch.arange(11))
+    grid = torch.tensor([6.0, 5.0, 0.0], dtype=torch.float64)
+    x = torch.full((n, 1, 1, 1), 1.1, dtype=torch.float64)
+
+    def towards_clean(x: Tensor, t: Tensor) -> Tensor:
+        a = schedule.alpha_bar(t[0])
+        return (x - a.sqrt() * clean) / (1 - a).sqrt()
+
+    eps_fn = Recorder(towards_clean)
+    end = ancestral(eps_fn, x, schedule, grid, torch.Generator().manual_seed(0))
+    beta = 1 - a[6] / a[5]
+    mean = (a[5].sqrt() * beta * clean + (1 - beta).sqrt() * (1 - a[5]) * 1.1) / (1 - a[6])
+    std = (beta * (1 - a[5]) / (1 - a[6])).sqrt()
+    assert eps_fn.images[1].mean().item() == pytest.approx(mean.item(), abs=5 * std.item() / math.sqrt(n))
+    assert eps_fn.images[1].std().item() == pytest.approx(std.item(), rel=0.02)
+    torch.testing.assert_close(end, torch.full_like(end, clean), rtol=0, atol=1e-12)  # the last step adds none
+
+
+def test_ancestral_sampling_is_seeded() -> None:
+    """Only the generator decides."""
+    x, grid = randn(2, 1, 2, 2), make_grid(LINEAR, 5)
+    first, again, other = (
+        ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+# Clipping
+
+
+def test_clip_keeps_the_clean_image_in_range() -> None:
+    """A wild x̂_0 is clamped, and the step goes on with the noise that belongs to the clamped one."""
+    x, grid, eps_fn = 3 * randn(4, 1, 4, 4), make_grid(LINEAR, 8), Recorder(lambda x, t: -x)
+    assert sample(eps_fn, x, LINEAR, grid).abs().max() > 1
+    eps_fn.images.clear()
+    assert sample(eps_fn, x, LINEAR, grid, clip=True).abs().max() <= 1 + 1e-12
+    a = LINEAR.alpha_bar(grid)
+    clean = (x + (1 - a[0]).sqrt() * x) / a[0].sqrt()
+    noise = (x - a[0].sqrt() * clean.clamp(-1, 1)) / (1 - a[0]).sqrt()
+    assert clean.abs().max() > 1
+    expected = a[1].sqrt() * clean.clamp(-1, 1) + (1 - a[1]).sqrt() * noise
+    torch.testing.assert_close(eps_fn.images[1], expected, rtol=0, atol=1e-10)
+
+
+def test_clip_leaves_images_within_range_alone() -> None:
+    """Where no x̂_0 leaves [-1, 1], clipping changes nothing."""
+    x, grid = randn(4, 1, 4, 4).clamp(-0.5, 0.5), make_grid(LINEAR, 8)
+    plain, clipped = (sample(gaussian_eps, x, LINEAR, grid, clip) for clip in (False, True))
+    torch.testing.assert_close(clipped, plain, rtol=0, atol=1e-9)
+
+
+# What is left alone
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        lambda x, grid: sample(gaussian_eps, x, LINEAR, grid),
+        lambda x, grid: sample(gaussian_eps, x, LINEAR, grid, clip=True),
+        lambda x, grid: invert(gaussian_eps, x, LINEAR, grid),
+        lambda x, grid: invert(gaussian_eps, x, LINEAR, grid, fixed_point=2),
+        lambda x, grid: ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(0)),
+    ],
+    ids=["sample", "clip", "explicit", "implicit", "ancestral"],
+)
+def test_samplers_keep_their_inputs(walk: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Neither images nor grid nor schedule change, and the result has the images' shape."""
+    x, grid, table = randn(2, 3, 4, 4), make_grid(LINEAR, 4), LINEAR.log_alpha_bar.clone()
+    before = x.clone(), grid.clone()
+    result = walk(x, grid)
+    assert result.shape == x.shape
+    assert torch.equal(x, before[0]) and torch.equal(grid, before[1]) and torch.equal(LINEAR.log_alpha_bar, table)
+    assert not torch.equal(result, x)
+
+
+def test_samplers_keep_float32() -> None:
+    """A network in float32 is given float32, and so is the caller, although the schedule is float64."""
+    eps_fn, grid = Recorder(lambda x, t: 0.1 * x), make_grid(LINEAR, 4)
+    x = randn(2, 1, 4, 4).float()
+    generator = torch.Generator().manual_seed(0)
+    results = [
+        sample(eps_fn, x, LINEAR, grid),
+        sample(eps_fn, x, LINEAR, grid, clip=True),
+        invert(eps_fn, x, LINEAR, grid, fixed_point=1),
+        ancestral(eps_fn, x, LINEAR, grid, generator),
+    ]
+    assert all(result.dtype == torch.float32 for result in results)
+    assert all(image.dtype == torch.float32 for image in eps_fn.images)
+
+
+def test_schedule_is_immutable() -> None:
+    """A schedule is a value."""
+    with pytest.raises(AttributeError):
+        Schedule(LINEAR.log_alpha_bar).log_alpha_bar = torch.zeros(2)

@@ -1,120 +1,258 @@
-"""The diffusion mechanism under the contract, with small random networks."""
-
-import copy
+"""The diffusion mechanism under the contract of every other mechanism, with small random networks."""
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dscm.diffusion import add_noise, velocity
 from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism, Sampling
+from dscm.image import DiffusionMechanism, ImageNoise, Sampling
 from dscm.probe import probe_code
 
-UNET = {"channels": 8, "multipliers": [1, 2], "blocks": 1, "patch": 2}
-ENCODER = {"channels": 8, "multipliers": [1, 2], "patch": 2, "dropout": 0.0}
+GRAPH = get_graph("morphomnist")
+F64 = torch.float64
+X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=F64) * 2 - 1
+PARENTS = GRAPH.scm().sample(6, torch.Generator().manual_seed(2))
 
 
-def make(code_dim: int = 4, prior: str = "conditional", prediction: str = "v") -> DiffusionMechanism:
-    """Build a mechanism for 8×8 images whose every weight is random, in float64."""
-    torch.manual_seed(0)
-    model = DiffusionMechanism(get_graph("morphomnist").attributes, 1, 8, code_dim, prior,
-                               prediction=prediction, unet=UNET, encoder=ENCODER)  # fmt: skip
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
+def make(
+    code_dim: int = 4, prior: str = "conditional", prediction: str = "eps", std: float = 0.1
+) -> DiffusionMechanism:
+    """Build a mechanism for 8×8 images with fitted scaling; every weight is random, also those that start at zero."""
+    unet = {"channels": 8, "multipliers": [1, 2], "patch": 2}
+    encoder = {"channels": 8, "multipliers": [1, 2], "patch": 2, "dropout": 0.0}
+    model = DiffusionMechanism(
+        GRAPH.attributes, 1, 8, code_dim, prior, prediction=prediction, unet=unet, encoder=encoder
+    )
+    model.scaling.fit(GRAPH.scm().sample(200, torch.Generator().manual_seed(0)))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
     return model.double().eval()
 
 
-def observation(n: int = 6, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-    """Draw images in [-1, 1] and parents."""
-    generator = torch.Generator().manual_seed(seed)
-    parents = get_graph("morphomnist").scm().sample(n, generator)
-    value = torch.rand(n, 1, 8, 8, generator=generator, dtype=torch.float64) * 2 - 1
-    return value, {k: v.double() if v.is_floating_point() else v for k, v in parents.items()}
+def terms(model: DiffusionMechanism, p_null: float = 0.5, beta: float = 1.0, seed: int = 0, x: Tensor = X,
+          parents: dict[str, Tensor] = PARENTS) -> dict[str, Tensor]:  # fmt: skip
+    """Compute the training loss with a seeded generator."""
+    return model(x, parents, torch.Generator().manual_seed(seed), p_null, beta)
+
+
+# Abduction and prediction
+
+
+@pytest.mark.parametrize(
+    ("code_dim", "prior", "prediction", "grid", "fixed_point"),
+    [
+        (0, "standard", "eps", "uniform", 20),
+        (4, "standard", "eps", "log-sigma", 20),
+        (4, "conditional", "eps", "log-sigma", 20),
+        (4, "conditional", "v", "log-sigma", 70),
+    ],
+)
+@torch.no_grad()
+def test_composition_is_exact_only_when_inversion_is_solved(
+    code_dim: int, prior: str, prediction: str, grid: str, fixed_point: int
+) -> None:
+    """With enough fixed-point iterations at ω = 1 nothing changes; with the paper's explicit step something does."""
+    model = make(code_dim, prior, prediction)
+    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, fixed_point=fixed_point)
+    torch.testing.assert_close(model.predict(model.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
+    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, fixed_point=0)
+    assert (model.predict(model.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
+
+
+def test_settings_of_sampling_are_obeyed() -> None:
+    """Guidance and clipping change the prediction alone; steps, grid and fixed point change the abducted u."""
+    model = make()
+    model.sampling = Sampling(steps=5)
+    noise = model.abduct(X, PARENTS)
+    image = model.predict(noise, PARENTS)
+    for change in ({"guidance": 4.0}, {"clip": True}):  # some x̂_0 leaves [-1, 1]
+        model.sampling = Sampling(**{"steps": 5} | change)
+        assert torch.equal(model.abduct(X, PARENTS).u, noise.u)
+        assert not torch.allclose(model.predict(noise, PARENTS), image, rtol=0, atol=1e-6)
+    for change in ({"steps": 6}, {"grid": "uniform"}, {"fixed_point": 1}):
+        model.sampling = Sampling(**{"steps": 5} | change)
+        assert not torch.allclose(model.abduct(X, PARENTS).u, noise.u, rtol=0, atol=1e-6)
+        assert torch.equal(model.abduct(X, PARENTS).z, noise.z)
+
+
+def test_clipping_keeps_predictions_in_range() -> None:
+    """With `clip` an image lies in [-1, 1]."""
+    model = make(std=0.2)
+    noise = ImageNoise(
+        3 * torch.randn(6, 1, 8, 8, dtype=F64, generator=torch.Generator().manual_seed(0)), X.new_ones(6, 4)
+    )
+    model.sampling = Sampling(steps=5)
+    assert model.predict(noise, PARENTS).abs().max() > 1
+    model.sampling = Sampling(steps=5, clip=True)
+    assert model.predict(noise, PARENTS).abs().max() <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("code_dim", [0, 4])
+def test_noise_has_its_shapes_and_depends_on_its_seed(code_dim: int) -> None:
+    """u has the shape of the images, z of the code (none for the spatial mechanism); both are standard normal."""
+    model = make(code_dim)
+    model.sampling = Sampling(steps=2)
+    noise = model.abduct(X, PARENTS)
+    assert noise.u.shape == X.shape and noise.z.shape == (6, code_dim)
+    drawn, again, other = (model.sample_noise(500, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert drawn.u.shape == (500, 1, 8, 8) and drawn.z.shape == (500, code_dim)
+    assert torch.equal(drawn.u, again.u) and torch.equal(drawn.z, again.z) and not torch.equal(drawn.u, other.u)
+    for tensor in (drawn.u, drawn.z) if code_dim else (drawn.u,):
+        assert tensor.mean().item() == pytest.approx(0, abs=0.1) and tensor.std().item() == pytest.approx(1, abs=0.1)
+
+
+@torch.no_grad()
+def test_it_serves_as_the_image_of_a_graph() -> None:
+    """Under `Graph.scm`, the factual digit changes nothing, another one every image, and do(image) sets them all."""
+    model = make()
+    model.sampling = Sampling(guidance=1.0, steps=8, fixed_point=20)
+    scm, obs = GRAPH.scm(model), PARENTS | {"image": X}
+    same = scm.counterfactual(obs, {"digit": obs["digit"]})
+    torch.testing.assert_close(same["image"], X, rtol=0, atol=1e-6)  # attributes are float32
+    other = scm.counterfactual(obs, {"digit": (obs["digit"] + 1) % 10})
+    assert ((other["image"] - X).abs().amax(dim=(1, 2, 3)) > 1e-4).all()
+    assert torch.equal(scm.counterfactual(obs, {"image": X[0]})["image"], X[:1].expand(6, 1, 8, 8))
+
+
+# The code
+
+
+def test_code_is_standardised_by_its_prior() -> None:
+    """σ(pa)·e + μ(pa) is the encoder's mean; with the standard prior e itself is."""
+    for prior in ("standard", "conditional"):
+        model = make(prior=prior)
+        pa = model.scaling(PARENTS)
+        q = model.encoder(X)
+        p = model.prior(pa, q.mean)
+        torch.testing.assert_close(model.encode(X, pa) * p.stddev + p.mean, q.mean, rtol=0, atol=1e-12)
+        assert torch.equal(model.encode(X, pa), q.mean) == (prior == "standard")
+
+
+def test_kl_has_the_closed_form_under_the_conditional_prior() -> None:
+    """Σ log(σ_p/σ_q) + (σ_q² + (μ_q − μ_p)²)/(2σ_p²) − ½, and the loss reports its mean."""
+    model = make()
+    pa = model.scaling(PARENTS)
+    q = model.encoder(X)
+    p = model.prior(pa, q.mean)
+    kl = (p.stddev / q.stddev).log() + (q.variance + (q.mean - p.mean) ** 2) / (2 * p.variance) - 0.5
+    torch.testing.assert_close(model.kl(X, pa), kl.sum(dim=1))
+    torch.testing.assert_close(terms(model)["kl"], kl.sum(dim=1).mean())
+
+
+# Training
+
+
+class Spy(nn.Module):
+    """A network that keeps what it is given and predicts zero."""
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """Return zeros of the shape of ``x``."""
+        self.x, self.t, self.c = x, t, c
+        return torch.zeros_like(x)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
-@pytest.mark.parametrize("code_dim", [0, 4])
-def test_composition_is_exact_when_inversion_is_solved(code_dim: int, prediction: str) -> None:
-    model = make(code_dim, prediction=prediction)
-    model.sampling = Sampling(guidance=1.0, steps=8, fixed_point=80)
-    x, pa = observation()
-    torch.testing.assert_close(model.predict(model.abduct(x, pa), pa), x, rtol=0, atol=1e-8)
+def test_loss_of_a_network_that_says_zero_is_the_target_squared(prediction: str) -> None:
+    """The error is ‖ε‖² or ‖v‖², summed over pixels, of the very noise in the x_t that the network was shown."""
+    model = make(0, prediction=prediction)
+    model.unet = Spy()
+    got = terms(model, p_null=0.0)
+    a = model.schedule.alpha_bar(model.unet.t)
+    eps = (model.unet.x - a.sqrt()[:, None, None, None] * X) / (1 - a).sqrt()[:, None, None, None]
+    target = eps if prediction == "eps" else velocity(X, eps, a)
+    torch.testing.assert_close(got["loss"].double(), target.square().sum(dim=(1, 2, 3)).mean(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(model.unet.x, add_noise(X, eps, a))
+    assert model.unet.t.max() > 500 and model.unet.t.min() < 500  # true timesteps up to T, stratified
 
 
-def test_spatial_noise_has_an_empty_code_and_shapes_fit() -> None:
-    x, pa = observation()
-    for code_dim in (0, 4):
-        noise = make(code_dim).abduct(x, pa)
-        assert noise.u.shape == x.shape and noise.z.shape == (6, code_dim)
-
-
-def test_parents_move_the_image_and_guidance_moves_it_further() -> None:
-    model, (x, pa) = make(), observation()
-    other = {**pa, "thickness": pa["thickness"] + 3}
-    changes = []
-    for weight in (1.0, 3.0):
-        model.sampling = Sampling(guidance=weight, steps=8)
-        noise = model.abduct(x, pa)
-        changes.append((model.predict(noise, other) - model.predict(noise, pa)).abs().mean().item())
-    assert 0 < changes[0] < changes[1]
-
-
-def loss(model: DiffusionMechanism, p_null: float = 0.5, beta: float = 0.1, seed: int = 0) -> dict[str, Tensor]:
-    """Compute the training terms with a fixed seed."""
-    x, pa = observation()
-    return model(x, pa, torch.Generator().manual_seed(seed), p_null, beta)
-
-
-def test_beta_weighs_the_kl_term_and_seeds_decide() -> None:
-    model = make()
-    low, high = loss(model, beta=0.1), loss(model, beta=0.3)
-    torch.testing.assert_close(high["loss"] - low["loss"], 0.2 * low["kl"])
-    assert low["loss"] == loss(model)["loss"] != loss(model, seed=1)["loss"]
-
-
-def test_null_loss_is_missing_where_nothing_is_dropped() -> None:
-    terms = loss(make(), p_null=0.0)
-    assert terms["null"].isnan() and terms["conditional"].isfinite()
-
-
-def test_a_gradient_reaches_every_parameter() -> None:
-    model = make()
-    loss(model)["loss"].backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-
-
-def test_the_denoiser_does_not_move_the_prior() -> None:
-    model = make()
-    loss(model, beta=0.0)["loss"].backward()
-    assert all(p.grad is None or not p.grad.any() for p in model.prior.parameters())
-    assert any(p.grad.any() for p in model.encoder.parameters())
-
-
-def test_kl_equals_the_closed_form_with_the_standard_prior() -> None:
-    model, (x, pa) = make(prior="standard"), observation()
+def test_network_is_shown_the_code_and_parents_or_the_null_token() -> None:
+    """A row is (z, pa) in that order, or as a whole the token, in the share p_∅."""
+    model, n = make(), 600
+    model.unet = Spy()
+    parents = GRAPH.scm().sample(n, torch.Generator().manual_seed(3))
+    x = torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(4), dtype=F64) * 2 - 1
+    terms(model, p_null=0.3, x=x, parents=parents)
+    dropped = (model.unet.c == model.null).all(dim=1)
+    assert dropped.double().mean().item() == pytest.approx(0.3, abs=0.07)
+    torch.testing.assert_close(model.unet.c[~dropped, 4:], model.scaling(parents)[~dropped])
+    pa = model.scaling(parents)
     q = model.encoder(x)
-    closed = (q.variance + q.mean**2 - 1 - q.variance.log()).sum(dim=1) / 2
-    torch.testing.assert_close(model.kl(x, model.scaling(pa)), closed)
-    assert torch.equal(model.encode(x, model.scaling(pa)), q.mean)
+    p = model.prior(pa, q.mean)
+    standard = (model.unet.c[:, :4] * p.stddev + p.mean - q.mean) / q.stddev  # what was drawn to sample z
+    assert standard[~dropped].mean().item() == pytest.approx(0, abs=0.1)
+    assert standard[~dropped].std().item() == pytest.approx(1, abs=0.05)
 
 
-def test_inputs_are_not_changed() -> None:
-    model, (x, pa) = make(), observation()
-    kept, kept_pa = x.clone(), copy.deepcopy(pa)
-    model.predict(model.abduct(x, pa), pa)
-    assert torch.equal(x, kept) and all(torch.equal(pa[k], kept_pa[k]) for k in pa)
-
-
-def test_probe_finds_a_planted_code_and_reads_nothing_from_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_is_its_two_shares_and_the_kl_term() -> None:
+    """loss = share-weighted mean of `conditional` and `null`, plus β·KL."""
     model = make()
-    x, pa = observation(2000)
-    encoded = model.scaling(pa)
-    noise = torch.randn(2000, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    rows = {"planted": encoded, "noise": noise}
-    scores = {}
-    for name, code in rows.items():
-        parts = iter(code.split(500))
-        monkeypatch.setattr(model, "encode", lambda value, pa, parts=parts: next(parts))
-        scores[name] = probe_code(model, x, pa)
-    assert scores["planted"]["digit"] == 1 and scores["planted"]["thickness"] > 0.999
-    assert scores["noise"]["digit"] < 0.2 and abs(scores["noise"]["slant"]) < 0.05
+    got = terms(model, beta=0.7)
+    share = (got["loss"] - 0.7 * got["kl"] - got["conditional"]) / (got["null"] - got["conditional"])
+    assert (6 * share).item() == pytest.approx(round(6 * share.item()), abs=1e-3) and 0 < share < 1
+
+
+def test_everything_random_comes_from_the_generator() -> None:
+    """The global seed is not used and not moved; another generator seed gives another loss."""
+    model = make()
+    torch.manual_seed(1)
+    first, state = terms(model), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(terms(model)["loss"], first["loss"])
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(terms(model, seed=1)["loss"], first["loss"])
+
+
+def test_denoiser_moves_the_encoder_but_not_the_prior_and_the_kl_moves_both() -> None:
+    """With β = 0 the prior's gradient is zero or none; the KL alone is what it learns from."""
+    model = make()
+    terms(model, p_null=0.0, beta=0.0)["loss"].backward()
+    assert not any(p.grad is not None and p.grad.any() for p in model.prior.parameters())
+    assert model.encoder.head.bias.grad.all()  # means and log deviations
+    model.zero_grad()
+    model.unet = Spy()
+    terms(model, p_null=0.0, beta=1.0)["loss"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.prior.parameters())
+
+
+def test_training_leaves_the_batch_alone() -> None:
+    """Neither images nor parents change."""
+    x, parents = X.clone(), {name: tensor.clone() for name, tensor in PARENTS.items()}
+    terms(make(), x=x, parents=parents)
+    assert torch.equal(x, X) and all(torch.equal(parents[name], PARENTS[name]) for name in PARENTS)
+
+
+# Probe
+
+
+def test_probe_finds_a_linear_code_in_the_images_and_scores_chance_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over several chunks; with one fair half to score on, an independent code of many dimensions explains nothing."""
+    model, n = make(0), 1100
+    generator = torch.Generator().manual_seed(0)
+    parents = GRAPH.scm().sample(n, generator)
+    model.scaling.fit(parents)
+    pa = model.scaling(parents)
+    x = torch.zeros(n, 1, 8, 8, dtype=F64)
+    x.flatten(1)[:, : pa.shape[1]] = pa + pa @ torch.randn(13, 13, generator=generator, dtype=F64)
+    noise = torch.randn(n, 1, 8, 8, generator=generator, dtype=F64)
+    monkeypatch.setattr(model, "encode", lambda value, pa: value.flatten(1)[:, :13] - pa)
+    found = probe_code(model, x[:, :, :2], parents)
+    assert found["digit"] > 0.999 and min(found[name] for name in ("thickness", "intensity", "slant")) > 0.999
+    monkeypatch.setattr(model, "encode", lambda value, pa: value.flatten(1))
+    chance = probe_code(model, noise, parents)  # 64 dimensions would fit an unheld-out half with R² of 0.12
+    assert chance["digit"] < 0.2 and max(chance[name] for name in ("thickness", "intensity", "slant")) < 0.05
+
+
+def test_probe_scores_a_code_that_says_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standardised parent plus noise of equal variance explains R² = ½ of it, about its mean."""
+    model, n = make(0), 2000
+    parents = GRAPH.scm().sample(n, torch.Generator().manual_seed(0))
+    thickness = parents["thickness"].double()
+    noise = torch.randn(n, generator=torch.Generator().manual_seed(1), dtype=F64)
+    code = (thickness - thickness.mean()) / thickness.std() + noise
+    monkeypatch.setattr(model, "encode", lambda value, pa: value[:, 0, 0, :1])
+    score = probe_code(model, code[:, None, None, None], parents)
+    assert score["thickness"] == pytest.approx(0.5, abs=0.06)

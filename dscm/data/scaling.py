@@ -45,7 +45,7 @@ class ParentScaling(nn.Module):
         """Take means and standard deviations of the continuous parents from tensors of shape (N,)."""
         for i, variable in enumerate(self.variables):
             if variable.kind == "continuous":
-                self.mean[i], self.std[i] = data[variable.name].mean(), data[variable.name].std()
+                self.mean[i], self.std[i] = data[variable.name].mean(), data[variable.name].std().clamp_min(1e-6)
 
     def forward(self, parents: Mapping[str, Tensor]) -> Tensor:
         """Encode parents in raw units, each (B,), as float tensors of shape (B, dim)."""
