@@ -17,10 +17,13 @@ from dscm.morphometry import SCALE, binarise, downscale, intensity, measure, med
 TOLERANCE = {"thickness": 0.04, "slant": 0.003, "intensity": 0.6}  # px, rad, grey levels: where to stop
 SLOPE = SCALE / 2 * 1.1  # fine pixels of radius for one pixel of measured thickness, on average
 GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 fill an interval evenly
-DITHER = 0.3  # fine pixels around the estimated radius that are searched
+DITHER = 0.15  # fine pixels around the estimated radius that are searched
+DIRECT = 3  # corrections that are taken whole, before the search
 PEN = 0.6  # part of the mean half-width that a stroke keeps where plain erosion would break it
 FINEST_PEN = 1.5  # fine pixels of half-width that every stroke keeps, lest a thin digit fall to dots
-CHUNK = 512  # digits drawn together
+REACH = 48  # fine pixels around the outline, and the axis, in which the level set is exact
+BLOCK = 64  # digits traced and drawn in one go: what fits the cache of a CPU
+CHUNK = 512  # digits solved for together
 
 
 def render(
@@ -70,7 +73,7 @@ class Drawing:
         """Trace the outline and the medial axis of ``base``, shape (B, H, W)."""
         fine = upscale(base)
         ink = binarise(fine)
-        inside, outside = squared_distance(ink), squared_distance(~ink).sqrt()
+        inside, outside = squared_distance(ink), squared_distance(~ink, REACH).sqrt()
         axis = medial_axis(ink, inside)
         inside = inside.sqrt()
         half_width = (inside * axis).sum(dim=(1, 2)) / axis.sum(dim=(1, 2)).clamp_min(1)
@@ -78,7 +81,7 @@ class Drawing:
         path = axis & (inside > PEN * half_width[:, None, None])
         rows = torch.arange(fine.shape[1], device=base.device, dtype=torch.float32)
         centre = (fine.sum(dim=2) @ rows) / fine.sum(dim=(1, 2)).clamp_min(1)
-        return cls(inside - outside - ink.float() + 0.5, -squared_distance(~path).sqrt(), half_width, centre)
+        return cls(inside - outside - ink.float() + 0.5, -squared_distance(~path, REACH).sqrt(), half_width, centre)
 
     def draw(self, radius: Tensor, shear: Tensor) -> Tensor:
         """Grow every stroke by ``radius`` fine pixels, shear it, and reduce to coverage in [0, 1], (B, H, W).
@@ -90,6 +93,11 @@ class Drawing:
         level = torch.maximum(self.shape + radius[:, None, None], self.axis + pen[:, None, None])
         return downscale((_shear_rows(level, shear, self.centre) + 0.5).clamp(0, 1)).clamp_min(0)
 
+    @classmethod
+    def join(cls, parts: "list[Drawing]") -> "Drawing":
+        """Put the digits of several drawings into one."""
+        return cls(*(torch.cat(field) for field in zip(*(vars(part).values() for part in parts))))
+
     def subset(self, index: Tensor) -> "Drawing":
         """Take the digits at ``index``."""
         return Drawing(self.shape[index], self.axis[index], self.half_width[index], self.centre[index])
@@ -97,15 +105,16 @@ class Drawing:
 
 def _render_chunk(base: Tensor, targets: dict[str, Tensor], iterations: int) -> Tensor:
     """Solve for radius, shear and gain of each digit in ``base``, shape (B, 1, H, W)."""
-    drawing = Drawing.trace(base[:, 0])
+    drawing = Drawing.join([Drawing.trace(part) for part in base[:, 0].split(BLOCK)])
     b, device = len(base), base.device
+    shear = measure(base, ("slant",))["slant"].tan() - targets["slant"].tan()
     best, best_miss = base.clone(), torch.full((b,), math.inf, device=device)
     active = torch.arange(b, device=device)
     radius = SLOPE * (targets["thickness"] - 2 / SCALE * drawing.half_width)
-    probe, shear, gain = radius.clone(), torch.zeros(b, device=device), targets["intensity"].clone()
+    probe, gain = radius.clone(), targets["intensity"].clone()
     for k in range(iterations):
         target = {name: value[active] for name, value in targets.items()}
-        coverage = drawing.subset(active).draw(probe[active], shear[active])
+        coverage = torch.cat([drawing.subset(i).draw(probe[i], shear[i]) for i in active.split(BLOCK)])
         exposed, gain[active] = _expose(coverage, target["intensity"], gain[active])
         image = exposed.round().to(torch.uint8)[:, None]
         got = measure(image, tuple(TOLERANCE))
@@ -117,9 +126,9 @@ def _render_chunk(base: Tensor, targets: dict[str, Tensor], iterations: int) -> 
         # Spurs of the medial axis come and go as a stroke grows, so measured thickness is a noisy function of
         # the radius: average the estimates of its root, and look at different places around it.
         estimate = probe[active] + SLOPE * (target["thickness"] - got["thickness"])
-        radius[active] += (estimate - radius[active]) / min(k + 1, 3)
+        radius[active] += (estimate - radius[active]) / min(max(k + 1 - DIRECT, 1), 3)
         radius = torch.maximum(radius, -drawing.half_width)
-        probe[active] = radius[active] + (DITHER * (2 * (k * GOLDEN % 1) - 1) if k > 1 else 0)
+        probe[active] = radius[active] + (DITHER * (2 * (k * GOLDEN % 1) - 1) if k >= DIRECT else 0)
         active = active[miss > 1]
         if not len(active):
             break
@@ -136,15 +145,14 @@ def _expose(coverage: Tensor, target: Tensor, gain: Tensor) -> tuple[Tensor, Ten
 
 def _shear_rows(level: Tensor, shear: Tensor, centre: Tensor) -> Tensor:
     """Shift each row y of ``level`` (B, H, W) to the right by ``shear·(y − centre)`` pixels, linearly between."""
-    b, height, width = level.shape
+    _, height, width = level.shape
     y = torch.arange(height, device=level.device, dtype=torch.float32)
-    x = torch.arange(width, device=level.device, dtype=torch.float32)
-    source = x - (shear[:, None] * (y - centre[:, None]))[:, :, None]  # (B, H, W)
+    x = torch.arange(width, device=level.device)
+    source = -shear[:, None] * (y - centre[:, None])  # (B, H): of column 0
     left = source.floor()
-    weight = source - left
-    left = left.long()
-    a = level.gather(2, left.clamp(0, width - 1))
-    return torch.lerp(a, level.gather(2, (left + 1).clamp(0, width - 1)), weight)
+    column = x + left.long()[:, :, None]  # (B, H, W)
+    a, b = (level.gather(2, index.clamp(0, width - 1)) for index in (column, column + 1))
+    return torch.lerp(a, b, (source - left)[:, :, None])
 
 
 def colourise(image: Tensor, hue: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 A digit is upscaled four times, binarised at half its range and thinned to its medial axis; thickness is
 twice the mean distance from that axis to the background. The original works through one image at a time.
 Here every step takes the batch: scaling is two matrix products, the distance map a running minimum, and the
-thinning visits the k-th pixel of all images in its k-th step.
+thinning visits in one step all the pixels, of all images, that tie in its order.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -92,11 +93,11 @@ def binarise(grey: Tensor) -> Tensor:
 def upscale(grey: Tensor) -> Tensor:
     """Magnify grey levels (B, H, W) by `SCALE`: cubic spline, clipped to the range; a Gaussian; whole levels."""
     (zoom_rows, smooth_rows), (zoom_columns, smooth_columns) = (_upscaling(n, grey.device) for n in grey.shape[-2:])
-    grey = grey.double()
+    grey = grey.float()
     low, high = grey.amin(dim=(1, 2), keepdim=True), grey.amax(dim=(1, 2), keepdim=True)
-    fine = torch.clamp(zoom_rows @ grey @ zoom_columns.T, low, high)
+    fine = torch.clamp(zoom_rows @ (grey @ zoom_columns.T), low, high)
     # A hair above the level, so that a plateau of whole levels is not rounded down.
-    return (smooth_rows @ fine @ smooth_columns.T + 1e-6).floor().float()
+    return (smooth_rows @ (fine @ smooth_columns.T) + 1e-3).floor()
 
 
 def downscale(fine: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ def _upscaling(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the matrices of the spline (4·size, size) and of the Gaussian (4·size, 4·size) along one axis."""
     spline = ndimage.zoom(np.eye(size), (SCALE, 1), order=3, mode="mirror", grid_mode=True)
     smooth = ndimage.gaussian_filter1d(np.eye(SCALE * size), SCALE / 3, axis=0, mode="reflect")
-    return torch.from_numpy(spline).to(device), torch.from_numpy(smooth).to(device)
+    return torch.from_numpy(spline).float().to(device), torch.from_numpy(smooth).float().to(device)
 
 
 @functools.lru_cache
@@ -122,14 +123,15 @@ def _downscaling(size: int, device: torch.device) -> Tensor:
 
 
 def _shear(fine: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the centroid's row and μ11/μ02 of images (B, H, W), each of shape (B,)."""
-    x = torch.arange(fine.shape[2], device=fine.device, dtype=torch.float64)
+    """Return the centroid's row and μ11/μ02 of whole levels (B, H, W), each of shape (B,)."""
+    x = torch.arange(fine.shape[2], device=fine.device, dtype=torch.float32)
     y = torch.arange(fine.shape[1], device=fine.device, dtype=torch.float64)
-    fine = fine.double()
-    mass = fine.sum(dim=(1, 2)).clamp_min(1e-12)
-    by_row, by_column = fine.sum(dim=2) / mass[:, None], fine.sum(dim=1) / mass[:, None]  # (B, H), (B, W)
-    centre_x, centre_y = by_column @ x, by_row @ y
-    mu11 = torch.einsum("bhw,h,w->b", fine, y, x) / mass - centre_x * centre_y
+    rows = fine @ torch.stack([torch.ones_like(x), x], dim=1)  # (B, H, 2): sums of whole numbers, exact in float32
+    mass_of_row, moment_of_row = rows.double().unbind(dim=2)
+    mass = mass_of_row.sum(dim=1).clamp_min(1e-12)
+    by_row = mass_of_row / mass[:, None]
+    centre_x, centre_y = moment_of_row.sum(dim=1) / mass, by_row @ y
+    mu11 = (moment_of_row @ y) / mass - centre_x * centre_y
     mu02 = by_row @ y**2 - centre_y**2
     return centre_y, mu11 / mu02.clamp_min(1e-12)
 
@@ -163,7 +165,7 @@ def _quantile(cdf: Tensor, q: float) -> Tensor:
     return (right - 1 + step).squeeze(1)
 
 
-def squared_distance(ink: Tensor) -> Tensor:
+def squared_distance(ink: Tensor, limit: int | None = None) -> Tensor:
     """Return the exact squared Euclidean distance of each ink pixel to the nearest background pixel.
 
     ``d²(i, j) = min_k (i − k)² + g(k, j)²``, where g is the distance within the row. Beyond the frame there is
@@ -171,17 +173,21 @@ def squared_distance(ink: Tensor) -> Tensor:
 
     Args:
         ink: bool, shape (B, H, W).
+        limit: distances above it are returned as ``limit``, which takes less time; None has no limit.
 
     Returns:
-        float32, shape (B, H, W); 0 on the background. Images without background get H² + W².
+        float32, shape (B, H, W); 0 on the background. Images without background get H² + W² or ``limit``².
     """
     height, width = ink.shape[-2:]
-    row, column = _row_distance(ink), _row_distance(ink.mT).mT
+    far = height**2 + width**2 if limit is None else limit**2
+    row, column = _row_distance(ink), _row_distance(ink.mT.contiguous()).mT
     reach = int(torch.minimum(row, column).max()) if ink.numel() else 0  # the nearest background is no farther
-    far = height**2 + width**2
-    squared = torch.where(row > width, far, row * row)
+    reach = min(reach, height - 1, math.isqrt(far))
+    if far + reach**2 >= 2**15:  # int16, the fastest, holds it all for a digit in its usual frame
+        row = row.int()
+    squared = torch.where(row > math.isqrt(far), torch.tensor(far, dtype=row.dtype, device=ink.device), row * row)
     best, shifted = squared.clone(), torch.empty_like(squared)
-    for k in range(1, min(reach, height - 1) + 1):
+    for k in range(1, reach + 1):
         torch.add(squared, k * k, out=shifted)
         torch.minimum(best[:, k:], shifted[:, :-k], out=best[:, k:])
         torch.minimum(best[:, :-k], shifted[:, k:], out=best[:, :-k])
@@ -189,20 +195,17 @@ def squared_distance(ink: Tensor) -> Tensor:
 
 
 def _row_distance(ink: Tensor) -> Tensor:
-    """Return the distance of each pixel to the background in its row; more than the width where there is none."""
-    return torch.minimum(_distance_to_the_left(ink), _distance_to_the_left(ink.flip(-1)).flip(-1))
-
-
-def _distance_to_the_left(ink: Tensor) -> Tensor:
-    """Return how far to the left in its row the nearest background of each pixel lies."""
+    """Return the distance of each pixel to the background in its row, int16; where there is none, a long way."""
     width = ink.shape[-1]
-    x = torch.arange(width, device=ink.device, dtype=torch.int32).expand(ink.shape)
-    nearest = torch.where(ink, -2 * sum(ink.shape[-2:]), x)  # farther than anything in the frame
-    reach = 1  # a running maximum by doubling: vectorised, unlike cummax
+    distance = ink.short() * (2 * sum(ink.shape[-2:]))  # farther than anything in the frame
+    reach = 1  # by doubling: after k rounds all backgrounds nearer than 2^k have been heard of
     while reach < width:
-        nearest = torch.cat([nearest[..., :reach], torch.maximum(nearest[..., reach:], nearest[..., :-reach])], dim=-1)
+        farther = distance + reach
+        distance = distance.clone()
+        torch.minimum(distance[..., reach:], farther[..., :-reach], out=distance[..., reach:])
+        torch.minimum(distance[..., :-reach], farther[..., reach:], out=distance[..., :-reach])
         reach *= 2
-    return x - nearest
+    return distance
 
 
 def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
@@ -210,9 +213,9 @@ def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
 
     Ink pixels are visited in the order of their distance to the background, exposed corners first; one is
     removed unless it ends a line or its removal would split or join pieces of its 3×3 neighbourhood. This is
-    the definition that the original library uses (scikit-image's ``medial_axis``); ties are broken in
-    scanning order. The k-th pixels of all images are visited in one step, so a batch costs about as much as
-    the image with the most ink.
+    the definition that the original library uses (scikit-image's ``medial_axis``), which breaks ties at random.
+    Here they are broken by the parity of row and column: pixels of equal parity do not touch, so all that tie
+    are visited in one step, in any number of images, and no direction is preferred.
 
     Args:
         ink: bool, shape (B, H, W).
@@ -223,45 +226,29 @@ def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
     """
     b, height, width = ink.shape
     padded = torch.nn.functional.pad(ink, (1, 1, 1, 1)).to(torch.uint8)  # (B, H + 2, W + 2)
-    stride, area = width + 2, (height + 2) * (width + 2)
     neighbours = sum(
         padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy in (-1, 0, 1) for dx in (-1, 0, 1)
     )
     image, y, x = ink.nonzero(as_tuple=True)
     exposed = 9 - neighbours[image, y, x].long()
-    key = (image * (height**2 + width**2 + 1) + squared[image, y, x].long()) * 16 + exposed
-    order = key.argsort(stable=True)
-    count = torch.bincount(image, minlength=b)
-    rank = torch.arange(len(image), device=ink.device) - (count.cumsum(0) - count)[image]
-    steps = int(count.max()) if b else 0
-    # Row k holds where the k-th pixel of each image lies; images with fewer pixels idle on the padding.
-    visits = (torch.arange(b, device=ink.device) * area).repeat(steps, 1)
-    visits[rank, image] = (image * area + (y + 1) * stride + x + 1)[order]
-    return _thin(padded.flatten(), visits, stride).view(b, height + 2, width + 2)[:, 1:-1, 1:-1].bool()
+    key = (squared[image, y, x].long() * 9 + exposed) * 4 + y % 2 * 2 + x % 2
+    key, order = key.sort()
+    pixels = ((image * (height + 2) + y + 1) * (width + 2) + x + 1)[order]
+    ties = key.unique_consecutive(return_counts=True)[1].tolist()
+    return _thin(padded.flatten(), pixels.split(ties), width + 2).view(padded.shape)[:, 1:-1, 1:-1].bool()
 
 
-def _thin(mask: Tensor, visits: Tensor, stride: int) -> Tensor:
-    """Visit the pixels of ``visits`` (steps, B) in turn and clear those that `_keep_table` lets go."""
+def _thin(mask: Tensor, visits: Sequence[Tensor], stride: int) -> Tensor:
+    """Visit each group of pixels in turn and clear in ``mask`` those that `_keep_table` lets go."""
     device = mask.device
     offsets = torch.tensor([dy * stride + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], device=device)
-    if device.type == "cpu":
-        return torch.from_numpy(_thin_numpy(mask.numpy(), visits.numpy(), offsets.numpy(), _keep_table().numpy()))
-    weights = 2 ** torch.arange(9, device=device)
-    keep = _keep_table().to(device)
+    weights, keep = 2 ** torch.arange(9, dtype=torch.int16, device=device), _keep_table().to(device)
+    if device.type == "cpu":  # numpy's calls on small arrays cost a fraction of torch's
+        mask, offsets, weights, keep = (tensor.numpy() for tensor in (mask, offsets, weights, keep))
+        visits = [pixels.numpy() for pixels in visits]
     for pixels in visits:
-        # The padding in front of the first image is read at negative positions, which wrap to padding.
-        pattern = (mask[(pixels[:, None] + offsets) % len(mask)] * weights).sum(dim=1)
-        mask[pixels] = keep[pattern]
-    return mask
-
-
-def _thin_numpy(mask: np.ndarray, visits: np.ndarray, offsets: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Do what `_thin` does in numpy, whose calls on small arrays cost a fraction of torch's."""
-    weights = 2 ** np.arange(9, dtype=np.int16)
-    for pixels in visits:
-        pattern = mask.take(pixels[:, None] + offsets, mode="wrap") @ weights
-        mask[pixels] = keep[pattern]
-    return mask
+        mask[pixels] = keep[(mask[pixels[:, None] + offsets] * weights).sum(1)]
+    return torch.as_tensor(mask)
 
 
 @functools.lru_cache

@@ -6,12 +6,12 @@ upscaled four times by ``transform.pyramid_expand(order=3)`` and truncated to by
 range; thickness is twice the mean distance along ``morphology.medial_axis(rng=0)``; length adds 1 or √2 for each
 pair of neighbours on that axis; slant is arctan(−μ11/μ02); width and height hold 98% of the mass along the slanted
 axes; intensity is the median of the ink of the small image. scikit-image breaks ties in the thinning at random,
-this package in scanning order, so thickness and length agree only closely.
+this package by the parity of row and column, so thickness and length agree only closely.
 """
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +101,6 @@ def test_upright_stroke(width: int, height: int, grey: int) -> None:
     assert width < got["width"].item() < width + 1.6  # the smoothing widens it
 
 
-@pytest.mark.xfail(strict=True, reason="in scanning order a ridge two pixels wide is eaten from its end")
 def test_upright_stroke_has_its_length() -> None:
     assert measure(draw_stroke(4, 20))["length"].item() == pytest.approx(20 - 4, abs=4)
 
@@ -213,21 +212,24 @@ class OnAccelerator(Tensor):
 
     device = property(lambda self: self.Name("cpu"))
 
+    def numpy(self) -> np.ndarray:
+        """Refuse, as a tensor of an accelerator does."""
+        raise TypeError("not on the CPU")
+
 
 def test_thinning_on_accelerators_is_that_on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ink = torch.nn.functional.pad(make_blobs(12, 30, 26, seed=1), (0, 2, 0, 2))
     ink[3] = False  # idles while the others are thinned
     squared, thin, calls = squared_distance(ink), morphometry._thin, []
 
-    def thin_as_on_accelerator(mask: Tensor, visits: Tensor, stride: int) -> Tensor:
+    def thin_as_on_accelerator(mask: Tensor, visits: Sequence[Tensor], stride: int) -> Tensor:
         calls.append(len(visits))
         return thin(mask.as_subclass(OnAccelerator), visits, stride).as_subclass(Tensor)
 
     expected = medial_axis(ink, squared)
     monkeypatch.setattr(morphometry, "_thin", thin_as_on_accelerator)
-    monkeypatch.setattr(morphometry, "_thin_numpy", None)  # calling it would raise
     assert torch.equal(medial_axis(ink, squared), expected)
-    assert calls == [int(ink.sum(dim=(1, 2)).max())]
+    assert calls and calls[0] < int(ink.sum(dim=(1, 2)).max())  # ties are visited together
 
 
 def test_batch_equals_one_at_a_time(digits: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

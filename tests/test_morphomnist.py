@@ -117,10 +117,10 @@ def test_cache_is_keyed_by_settings(
     assert count_after() == 4
     write_idx(raw / "train-labels-idx1-ubyte.gz", digit[1 : COUNT + 1].to(torch.uint8))  # other classes
     assert count_after() == 5
-    for name, value in (("VERSION", 0), ("ORIGINAL_SLANT", 0.9), ("UNIFORM_HUE", 0.9)):
+    for made, (name, value) in enumerate((("VERSION", 0), ("MIXTURE", {"slant": 0.9}), ("UNIFORM", {}))):
         monkeypatch.setattr(morphomnist, name, value)
-    assert [count_after(), count_after()] == [6, 6]
-    assert len(calls) == 6 and calls[0] != calls[2]  # the splits have seeds of their own
+        assert [count_after(), count_after()] == [6 + made, 6 + made]
+    assert len(calls) == 8 and calls[0] != calls[2]  # the splits have seeds of their own
 
 
 def test_failure_leaves_no_set_behind(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_failure_leaves_no_set_behind(raw: Path, tmp_path: Path, monkeypatch: py
         patch.setattr(morphomnist, "write_split", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
             load(GREY, raw, "t10k", cache)
-    assert not list(cache.glob("morphomnist*"))
+    assert not list(cache.iterdir())
     assert load(GREY, raw, "t10k", cache)["image"].shape == (4, 1, 28, 28)
 
 
@@ -158,7 +158,9 @@ def test_attributes_follow_the_graph(grey: dict[str, Tensor]) -> None:
     inner = (grey["intensity"] > 66) & (grey["intensity"] < 250)  # nearer the ends a grey level is much noise
     fraction = (grey["intensity"][inner] - 64) / 191
     noise = (torch.logit(fraction) + 5 - 2 * grey["thickness"][inner]) / 0.5
-    assert inner.sum() > 40 and noise.mean().abs() < 0.5 and 0.6 < noise.std() < 1.4
+    follows = noise.abs() < 3  # the others, a fifth of all less those that happen to be near, are uniform
+    assert inner.sum() > 40 and 0.75 < follows.float().mean() < 0.99
+    assert noise[follows].mean().abs() < 0.5 and 0.6 < noise[follows].std() < 1.4
 
 
 def test_a_fifth_keeps_its_slant(base: Tensor, digit: Tensor, grey: dict[str, Tensor]) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -23,9 +22,11 @@ from dscm.morphometry import measure
 
 Split = Literal["train", "t10k"]
 MORPHED = ("thickness", "slant", "intensity")  # what the renderer sets on a grey digit
-ORIGINAL_SLANT = 0.2  # share of the digits that keep their slant, so that every digit is seen at every slant
-UNIFORM_HUE = 0.5  # share of the digits whose hue is uniform, for the same reason
-VERSION = 2  # of what is generated; raise it when the same settings give other images
+# Shares of the digits that do not follow the graph's equation, so that no combination that an intervention may
+# ask for is off the support of the data: they keep the slant of their own hand, or take a uniform value.
+MIXTURE = {"slant": 0.2, "intensity": 0.2, "hue": 0.5}
+UNIFORM = {"intensity": (64.0, 255.0), "hue": (0.0, 1.0)}
+VERSION = 3  # of what is generated; raise it when the same settings give other images
 CHUNK = 500  # digits in one task of a worker
 
 
@@ -65,8 +66,9 @@ def load(graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, wor
 def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int = 1) -> dict[str, Tensor]:
     """Draw attributes from the graph's equations for each digit and redraw it with them.
 
-    A fifth of the digits keep their own slant and half take a uniform hue, so that no combination that an
-    intervention may ask for is off the support of the data. What is recorded is measured on the result.
+    The shares `MIXTURE` of the digits take another slant, intensity or hue than the equations say, so that no
+    combination that an intervention may ask for is off the support of the data. What is recorded is measured
+    on the result.
 
     Args:
         graph: the causal graph.
@@ -81,12 +83,10 @@ def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int 
     generator = torch.Generator().manual_seed(seed)
     n = len(base)
     asked = graph.scm().sample(n, generator, do={"digit": digit})
-    if "slant" in asked:
-        keep = torch.rand(n, generator=generator) < ORIGINAL_SLANT
-        asked["slant"] = torch.where(keep, measure(base, ("slant",))["slant"], asked["slant"])
-    if "hue" in asked:
-        keep = torch.rand(n, generator=generator) < UNIFORM_HUE
-        asked["hue"] = torch.where(keep, torch.rand(n, generator=generator), asked["hue"])
+    for name in MIXTURE:
+        if name in asked:
+            other = _draw_otherwise(name, base, generator)
+            asked[name] = torch.where(torch.rand(n, generator=generator) < MIXTURE[name], other, asked[name])
     chunks = [(base[i : i + CHUNK], {k: v[i : i + CHUNK] for k, v in asked.items()}) for i in range(0, n, CHUNK)]
     with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         images = list(tqdm(pool.map(_redraw_chunk, chunks), total=len(chunks), desc="drawing digits", unit_scale=CHUNK))
@@ -121,6 +121,14 @@ def measure_attributes(image: Tensor, names: list[str]) -> dict[str, Tensor]:
     return result
 
 
+def _draw_otherwise(name: str, base: Tensor, generator: torch.Generator) -> Tensor:
+    """Give each digit in ``base`` a value of ``name`` that owes nothing to the graph, float32 (N,)."""
+    if name == "slant":
+        return measure(base, ("slant",))["slant"]
+    low, high = UNIFORM[name]
+    return low + (high - low) * torch.rand(len(base), generator=generator)
+
+
 def _redraw_chunk(chunk: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
     """Redraw one chunk in a worker process."""
     return redraw(*chunk)
@@ -134,8 +142,8 @@ def _cached(
         "graph": graph.name,
         "split": split,
         "seed": {"train": 0, "t10k": 1}[split],
-        "original_slant": ORIGINAL_SLANT,
-        "uniform_hue": UNIFORM_HUE,
+        "mixture": MIXTURE,
+        "uniform": UNIFORM,
         "version": VERSION,
         "source": hashlib.sha256(base.numpy().tobytes() + digit.numpy().tobytes()).hexdigest(),
     }
@@ -144,13 +152,16 @@ def _cached(
     if not folder.is_dir():
         data = generate(graph, base, digit, settings["seed"], workers)
         cache_dir.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=cache_dir, prefix=".making-"))
-        write_split(temporary, split, data)
-        (temporary / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
-        try:
-            temporary.rename(folder)
-        except OSError:  # another process was faster and made the same
-            shutil.rmtree(temporary)
+        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".making-") as temporary:
+            made = Path(temporary) / folder.name
+            made.mkdir()
+            write_split(made, split, data)
+            (made / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
+            try:
+                made.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another process was faster and made the same
+                    raise
     names = [variable.name for variable in graph.attributes if variable.name != "digit"]
     return read_split(folder, split, names)
 
