@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,14 @@ def read(path: Path, kind: str) -> dict[str, Any]:
         kind: ``image`` or ``oracle``, which it must hold.
 
     Raises:
-        InputError: the file is missing, truncated, not a checkpoint of this program, of another format or kind,
+        InputError: the file is missing, damaged, not a checkpoint of this program, of another format or kind,
             or holds anything but plain data (it is never executed).
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
+        check_bytes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickles, which are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -121,6 +123,14 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     if content["kind"] != kind:
         raise InputError(f"{path}: holds a model of kind '{content['kind']}'; '{kind}' is needed here")
     return content
+
+
+def check_bytes(path: Path) -> None:
+    """Compare the bytes of a zip archive with its checksums, which torch does not; raise ``ValueError`` if they differ."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise ValueError("damaged")
 
 
 def restore(path: Path, kind: str, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
@@ -145,6 +155,8 @@ def restore(path: Path, kind: str, device: torch.device) -> tuple[nn.Module, dic
         raise InputError(f"{path}: {error}") from error
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: the weights do not fit the model that the checkpoint describes") from error
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise InputError(f"{path}: holds weights that are not finite")
     return model.to(device).eval().requires_grad_(False), content
 
 

@@ -78,13 +78,14 @@ def make_grid(
         steps: K, the number of DDIM steps, at least 1.
         kind: ``log-sigma`` spaces log σ evenly from ``sigma_max`` to ``sigma_min``, and the last step goes from
             there to the clean image; ``uniform`` spaces t evenly from T to 0, as the paper does.
-        sigma_min, sigma_max: the range of the log-sigma grid.
+        sigma_min, sigma_max: the range of the log-sigma grid, which never leaves that of the schedule.
 
     Returns:
         Descending real timesteps, float64, shape (K + 1,), ending at exactly 0.
     """
     if kind == "uniform":
         return torch.linspace(schedule.steps, 0, steps + 1, dtype=torch.float64)
+    sigma_max = min(sigma_max, math.sqrt(math.expm1(-schedule.log_alpha_bar[-1].item())))  # of T
     sigma = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64).exp()
     return torch.cat([schedule.timestep(sigma), torch.zeros(1, dtype=torch.float64)])
 
@@ -168,7 +169,7 @@ def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_poi
         x: clean images, shape (B, C, H, W).
         schedule: the noise schedule.
         grid: descending timesteps, shape (K + 1,).
-        fixed_point: evaluations of ε for each step; 0 is the explicit step, with one.
+        fixed_point: evaluations of ε for each step, and one more for the first; 0 is the explicit step, with one.
 
     Returns:
         Noise at the grid's first timestep, of the shape of ``x``.

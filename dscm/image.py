@@ -87,6 +87,8 @@ class DiffusionMechanism(Mechanism):
         encoder: Mapping[str, Any] = {},
     ) -> None:
         super().__init__()
+        if prediction not in ("eps", "v"):
+            raise ValueError(f"prediction '{prediction}': must be eps or v")
         self.shape, self.code_dim, self.prediction = (image_channels, size, size), code_dim, prediction
         self.schedule = SCHEDULES[schedule](timesteps)
         self.sampling = Sampling()

@@ -35,8 +35,7 @@ def mlp(in_dim: int, hidden: int, out_dim: int) -> nn.Sequential:
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Normalise over groups of at least four channels, 32 groups at the most."""
-    groups = math.gcd(32, channels // 4) if channels >= 4 else 1
-    return nn.GroupNorm(max(groups, 1), channels)
+    return nn.GroupNorm(math.gcd(32, channels // 4, channels) if channels >= 4 else 1, channels)
 
 
 def zero_init(layer: nn.Module) -> nn.Module:

@@ -121,6 +121,22 @@ def test_truncated_files_are_refused(path: Path, share: float) -> None:
     assert "not a checkpoint" in refuse(path)
 
 
+def test_flipped_bits_are_refused(path: Path) -> None:
+    """Even within a weight, where the reader of pickles would not notice."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(bytes(content))
+    assert "not a checkpoint" in refuse(path)
+
+
+def test_weights_that_are_not_finite_are_refused(path: Path) -> None:
+    """A run that diverged must not make images of nothing."""
+    content = torch.load(path, weights_only=True)
+    content["model"]["null"][0] = torch.nan
+    torch.save(content, path)
+    assert "not finite" in refuse(path)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_bytes_are_refused(tmp_path: Path, seed: int) -> None:
     """Whatever they look like to a reader of pickles."""
@@ -139,6 +155,7 @@ def test_random_bytes_are_refused(tmp_path: Path, seed: int) -> None:
         ({"graph": "nonsense"}, "unknown graph"),
         ({"config": CONFIG | {"nonsense": 1}}, "do not fit"),
         ({"config": CONFIG | {"schedule": "nonsense"}}, "do not fit"),
+        ({"config": CONFIG | {"prediction": "x0"}}, "do not fit"),
         ({"config": CONFIG | {"code_dim": 4}}, "do not fit"),
         ({"config": CONFIG | {"unet": {"channels": 18, "multipliers": [1]}}}, "do not fit"),
         ({"config": [1]}, "do not fit"),

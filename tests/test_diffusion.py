@@ -136,6 +136,13 @@ def test_grid_descends_to_zero_in_k_steps(kind: str, steps: int) -> None:
     assert grid[-1] == 0 and LINEAR.alpha_bar(grid)[-1] == 1
 
 
+def test_log_sigma_grid_stays_within_a_short_schedule() -> None:
+    """A schedule that ends below `sigma_max` is entered at its end, and no timestep comes twice."""
+    schedule = linear_schedule(50)
+    grid = make_grid(schedule, 10)
+    assert grid[0].item() == pytest.approx(50) and (grid.diff() < 0).all()
+
+
 def test_log_sigma_grid_is_even_in_log_sigma() -> None:
     """The logarithms of σ are evenly spaced from 80 to 0.03, apart from the last step, to the clean image."""
     log_sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 20)))[:-1].log()

@@ -49,7 +49,7 @@ def test_sinusoidal_embedding_of_whole_timesteps_is_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups"), [(1, 1), (3, 1), (4, 1), (8, 2), (24, 2), (64, 16), (128, 32), (512, 32)]
+    ("channels", "groups"), [(1, 1), (3, 1), (4, 1), (8, 2), (18, 2), (24, 2), (64, 16), (128, 32), (512, 32)]
 )
 def test_group_norm_has_groups_of_four_channels_or_more(channels: int, groups: int) -> None:
     """At most 32 groups, and never a group of fewer than four channels."""

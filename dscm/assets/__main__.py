@@ -34,9 +34,10 @@ def main() -> None:
         "program": f"dscm {dscm.__version__}",
         "test": final.get("final", {}),
     }
+    text = json.dumps(about, indent=1, ensure_ascii=False)
     with atomic_path(target.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
-    print(json.dumps(about, indent=1))
+        temporary.write_text(text + "\n")
+    print(text)
 
 
 def command(content: dict[str, Any]) -> str:
