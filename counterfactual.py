@@ -1,7 +1,7 @@
 """Ask of a folder of images: what if?
 
     python counterfactual.py --do thickness=5 --do digit=3 --out out
-    python counterfactual.py IMAGES --do digit=3,slant=0.2 --out out --guidance 3
+    python counterfactual.py IMAGES --do digit=3,slant=0.2 --out out --guidance 3 --abduction dynamic
 
 Each --do is one query; commas join variables into one intervention. OUT gets a PNG for each image and query,
 counterfactuals.csv with every attribute before, after and as measured on the result, and grid.png.
@@ -12,6 +12,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from dscm.errors import InputError, exit_on_input_error
 from dscm.figures import Row, draw_sheet, effect_map, to_picture
 from dscm.files import atomic_path
 from dscm.graphs import Graph, get_graph
-from dscm.image import Sampling
 from dscm.metrics import l1, observe
+from dscm.noise import SavedNoise, write_noise
+from dscm.noise import describe as describe_noise
 
 SHOWN = 12  # images on the contact sheet
 
@@ -66,7 +68,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), default=1.5, help="ω (default: 1.5)")
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
+    parser.add_argument("--save-noise", type=Path, metavar="FILE", help="keep what was abducted, for later queries")
+    parser.add_argument("--load-noise", type=Path, metavar="FILE", help="what an earlier run abducted from the images")
     cli.add_sampling_arguments(parser)
+    cli.add_abduction_arguments(parser)
     cli.add_machine_arguments(parser)
     return parser.parse_args()
 
@@ -80,29 +85,37 @@ def main() -> int:
     oracle, _ = checkpoint.restore(args.oracle, "oracle", device)
     graph = get_graph(content["graph"])
     queries = [parse_query(text, graph) for text in args.do]
-    mechanism.sampling = Sampling(args.guidance, args.steps, args.grid, args.fixed_point)
+    cli.check_null_token(args.checkpoint, content["settings"]["p_null"], [args.guidance], [args.abduction])
+    mechanism.sampling = cli.read_sampling(args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism).to(device)
 
     paths = find_images(args.images)
     given = read_given_attributes(args.images, paths, graph)
     cli.check_output(args.out, args.overwrite)
     names = output_names(paths)
+    about = describe_noise(args.checkpoint, [path.as_posix() for path in paths], mechanism.sampling)
+    saved = SavedNoise(args.load_noise, about) if args.load_noise else None
+    args.batch = saved.batch if saved else args.batch
     unreadable: dict[Path, str] = {}
     sheet: list[Row] = []
-    with atomic_path(args.out / "counterfactuals.csv") as temporary, temporary.open("w", newline="") as file:
-        table = csv.DictWriter(file, columns(graph), lineterminator="\n")
-        table.writeheader()
-        with tqdm(total=len(paths), unit="image", desc="counterfactuals") as bar:
-            for batch in read_batches(args, paths, given, graph, mechanism.shape, oracle, device, unreadable):
-                noise = scm.abduct(batch.obs)
-                answers = []
-                for query in queries:
-                    answer = scm.predict(noise, query.do)
-                    write_images(args.out, batch, query, answer["image"], names)
-                    table.writerows(describe(batch, query, answer, graph, oracle))
-                    answers.append(answer["image"])
-                sheet = sheet or sheet_rows(batch, scm.predict(noise)["image"], queries, answers)
-                bar.update(len(batch.paths))
+    with ExitStack() as files:
+        keep = files.enter_context(write_noise(args.save_noise, about, args.batch)) if args.save_noise else None
+        table = files.enter_context(write_table(args.out / "counterfactuals.csv", graph))
+        bar = files.enter_context(tqdm(total=len(paths), unit="image", desc="counterfactuals"))
+        files.enter_context(cli.alignment_bar(mechanism))
+        batches = read_batches(args, paths, given, graph, mechanism.shape, oracle, device, unreadable)
+        for index, batch in enumerate(batches):
+            noise = saved.read(index, batch.obs) if saved else scm.abduct(batch.obs)
+            if keep:
+                keep(batch.obs, noise)
+            answers = []
+            for query in queries:
+                answer = scm.predict(noise, query.do)
+                write_images(args.out, batch, query, answer["image"], names)
+                table.writerows(describe(batch, query, answer, graph, oracle))
+                answers.append(answer["image"])
+            sheet = sheet or sheet_rows(batch, scm.predict(noise)["image"], queries, answers)
+            bar.update(len(batch.paths))
     if sheet:
         title = f"{args.checkpoint.stem}, guidance {args.guidance:g}. Under each counterfactual what it changed in the"
         draw_sheet(args.out / "grid.png", sheet, f"{title} composition: red is brighter, blue darker.")
@@ -184,6 +197,15 @@ def write_images(out: Path, batch: Batch, query: Query, images: Tensor, names: d
         name = names[path]
         with atomic_path(out / name.with_name(f"{name.name}__{query.text}.png")) as temporary:
             to_picture(image).save(temporary, format="PNG")
+
+
+@contextmanager
+def write_table(path: Path, graph: Graph) -> Iterator[csv.DictWriter]:
+    """Yield a writer of ``counterfactuals.csv``, which is whole when the block ends."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        table = csv.DictWriter(file, columns(graph), lineterminator="\n")
+        table.writeheader()
+        yield table
 
 
 def columns(graph: Graph) -> list[str]:

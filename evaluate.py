@@ -1,38 +1,42 @@
 """Measure the soundness of counterfactuals on test digits.
 
     python evaluate.py --checkpoint CKPT [CKPT …] --out OUT --guidance 1 1.5 3
+    python evaluate.py --out OUT --abduction semantic dynamic residual --cta-lr 0.01 0.1 --figures
 
-For every checkpoint and guidance: composition, reversibility, effectiveness and truth under an intervention on
-each single variable, whose values are those of the other test digits in random order. OUT gets metrics.json,
-metrics.md and soundness.png.
+One record for every checkpoint, guidance, abduction and step size: composition, reversibility, effectiveness,
+identity and truth under an intervention on each single variable. OUT gets metrics.json, metrics.md, differences.csv,
+soundness.png, and the numbers of every image in values/. What OUT holds already is not measured again, so an
+interrupted evaluation goes on, and a new checkpoint or setting adds its rows. torchrun shares the images out.
 """
 
 import argparse
-import json
+import hashlib
 import os
-import time
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from dscm import assets, checkpoint, cli, metrics
+from dscm import assets, checkpoint, cli, report
+from dscm.curves import draw_curves
 from dscm.data import morphomnist
-from dscm.data.scaling import to_levels, to_signed
 from dscm.errors import InputError, exit_on_input_error
+from dscm.evaluation import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.figures import Row, draw_sheet
 from dscm.files import atomic_path
-from dscm.graphs import Graph, get_graph
-from dscm.image import DiffusionMechanism, Sampling
-from dscm.oracles import DigitOracle
-from dscm.report import markdown
+from dscm.graphs import get_graph
+from dscm.image import DiffusionMechanism
+from dscm.metrics import l1
+from dscm.panels import draw_panels
+from dscm.perceptual import load_lpips
+from dscm.processes import gather, leave, main_process_first, set_up_processes
+from dscm.results import Results
 from dscm.scm import SCM
 
-SHOWN = 12  # digits in soundness.png
-PerImage = dict[tuple[str, ...], Tensor]  # the path of a metric in a record → one number (or row) per image
+SHOWN = 12  # digits in the pictures
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,16 +47,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--oracle", type=Path, default=assets.ORACLE, help="predicts the digit (default: the bundled one)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write, or to add to")
     parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test digits (default: 512)")
     parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), nargs="+", default=[1.0, 1.5, 3.0],
                         metavar="ω", help="guidance weights (default: 1 1.5 3)")  # fmt: skip
     parser.add_argument(
         "--cycles", type=cli.number(int, 1), default=1, help="rounds of composition and reversal (default: 1)"
     )
+    parser.add_argument("--sampler", choices=["marginal", "different"], default="marginal",
+                        help="interventions: values permuted within the digits, the paper's, or values forced to "
+                        "differ (default: marginal)")  # fmt: skip
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
-    parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
+    parser.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
+    parser.add_argument("--overwrite", action="store_true", help="start over in a folder that has content")
     cli.add_sampling_arguments(parser)
+    cli.add_abduction_arguments(parser, several=True)
     cli.add_data_arguments(parser)
     cli.add_machine_arguments(parser)
     return parser.parse_args()
@@ -60,186 +69,148 @@ def parse_arguments() -> argparse.Namespace:
 
 @torch.no_grad()
 def main() -> None:
-    """Evaluate each checkpoint at each guidance."""
+    """Evaluate whatever is asked for and not there yet, then write the tables and pictures of all there is."""
     args = parse_arguments()
-    device = cli.set_up_machine(args.device, args.threads)
+    device, rank, world = set_up_processes(args.device, args.threads)
     models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
     oracle, _ = checkpoint.restore(args.oracle, "oracle", device)
     graphs = {content["graph"] for _, content in models}
     if len(graphs) > 1:
         raise InputError(f"--checkpoint: made for different data ({', '.join(sorted(graphs))}); evaluate them apart")
+    for path, (_, content) in zip(args.checkpoint, models):
+        cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
     graph = get_graph(graphs.pop())
-    cli.check_output(args.out, args.overwrite)
-    data = morphomnist.load(graph, args.data_dir, "t10k", args.cache_dir, os.cpu_count() or 1)
+    with main_process_first(rank, world):
+        data = morphomnist.load(graph, args.data_dir, "t10k", args.cache_dir, os.cpu_count() or 1)
     if args.n > len(data["image"]):
         raise InputError(f"--n {args.n}: the test split has {len(data['image'])} digits")
     data = {name: tensor[: args.n].to(device) for name, tensor in data.items()}
-    args.guidance = list(dict.fromkeys(args.guidance))
-    interventions = draw_interventions(graph, data, args.seed)
+    results = Results(args.out, describe_common(args, data), args.overwrite)
 
-    records, sheet = [], []
-    for path, label, (mechanism, _) in zip(args.checkpoint, tell_apart(args.checkpoint), models):
+    distances = {"l1": l1}
+    lpips, reason = load_lpips(device)
+    if lpips:
+        distances["lpips"] = lpips
+    elif rank == 0:
+        print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
+    judge, task = Judge(graph, oracle, distances), set_task(graph, data, args.sampler, args.seed)
+    asked = {}
+    for path, label, (mechanism, content) in zip(args.checkpoint, tell_apart(args.checkpoint), models):
+        for about in settings(args, path, mechanism, content):
+            asked[results.key(about)] = (about, report.name_file(label, about), mechanism)
+    for about, name, mechanism in (row for key, row in asked.items() if key not in results.keys()):
         scm = graph.scm(mechanism).to(device)
-        results, seconds, rows = evaluate_mechanism(args, scm, graph, oracle, data, interventions, label)
-        sheet += rows
-        for guidance, per_image in results.items():
-            about = describe_run(args, path, mechanism, guidance, seconds[guidance] / args.n)
-            records.append(about | nest({key: values.mean(dim=0).tolist() for key, values in per_image.items()}))
-        write_text(args.out / "metrics.json", json.dumps(records, indent=1) + "\n")
-        write_text(args.out / "metrics.md", markdown(records, graph))
-    title = f"guidance {middle(args.guidance):g}, {args.steps} steps, grid {args.grid}, fixed point {args.fixed_point}"
-    draw_sheet(args.out / "soundness.png", sheet, title)
-    print((args.out / "metrics.md").read_text())
+        values, images = evaluate_mechanism(args, scm, judge, task, about, name, rank, world)
+        if rank == 0:
+            results.add(about, name, values, images)
+    if rank == 0:
+        write_reports(args, results, graph)
+    leave(world)
 
 
-def draw_interventions(graph: Graph, data: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Permute the values of each parent of the image within the test digits (marginal interventions)."""
-    generator = torch.Generator().manual_seed(seed)
-    n = len(data["image"])
-    return {
-        name: data[name][torch.randperm(n, generator=generator).to(data[name].device)] for name in graph.image_parents
+def settings(
+    args: argparse.Namespace, path: Path, mechanism: DiffusionMechanism, content: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Yield what is asked of one checkpoint: the entries of each record that tell it from the others."""
+    kind = "semantic" if mechanism.code_dim else "spatial"
+    training = content.get("settings", {})
+    fixed = {
+        "checkpoint": str(path),
+        "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "mechanism": kind,
+        "p_null": training.get("p_null"),
+        "training_steps": content.get("step"),
+    }
+    for guidance in args.guidance:
+        for abduction in args.abduction:
+            # Without guidance there is nothing to align.
+            plain = abduction == "semantic" or guidance == 1
+            for rate in args.cta_lr if abduction == "dynamic" and not plain else [None]:
+                aligned = rate is not None
+                yield fixed | {
+                    "abduction": kind if plain else abduction,
+                    "guidance": guidance,
+                    "cta_lr": rate,
+                    "cta_steps": args.cta_steps if aligned else None,
+                    "cta_optimizer": args.cta_optimizer if aligned else None,
+                }
+
+
+def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the settings that all records of a folder share, the test digits and the oracle among them."""
+    digits = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
+    names = ("steps", "grid", "fixed_point", "n", "seed", "cycles", "sampler")
+    return {name: getattr(args, name) for name in names} | {
+        "data_sha256": digits.hexdigest(),
+        "oracle_sha256": hashlib.sha256(args.oracle.read_bytes()).hexdigest(),
     }
 
 
 def evaluate_mechanism(
     args: argparse.Namespace,
     scm: SCM,
-    graph: Graph,
-    oracle: DigitOracle,
-    data: Mapping[str, Tensor],
-    interventions: Mapping[str, Tensor],
+    judge: Judge,
+    task: Task,
+    about: dict[str, Any],
     name: str,
-) -> tuple[dict[float, PerImage], dict[float, float], list[Row]]:
-    """Evaluate one mechanism at every guidance; each image's noise is abducted once.
+    rank: int,
+    world: int,
+) -> tuple[PerImage, dict[str, torch.Tensor]]:
+    """Evaluate one setting on all images, the batches shared out over the processes.
 
     Returns:
-        For each guidance the metrics of every image and the seconds spent on one counterfactual of each; and
-        rows of tiles that show the first digits at the middle guidance.
+        The metrics of every image, and the first images.
     """
     mechanism = scm.mechanisms["image"]
-    parts: dict[float, list[PerImage]] = {guidance: [] for guidance in args.guidance}
-    seconds = dict.fromkeys(args.guidance, 0.0)
-    rows: list[Row] = []
-    batches = range(0, args.n, args.batch)
-    with tqdm(total=len(batches) * len(args.guidance), desc=name, unit="batch") as bar:
-        for start in batches:
-            part = slice(start, start + args.batch)
-            obs = {key: value[part] for key, value in data.items() if key != "base"}
-            obs["image"] = to_signed(obs["image"])
-            do = {key: value[part] for key, value in interventions.items()}
-            mechanism.sampling = Sampling(1.0, args.steps, args.grid, args.fixed_point)
-            began = time.perf_counter()
-            noise = scm.abduct(obs)
-            abduction = time.perf_counter() - began
-            for guidance in args.guidance:
-                mechanism.sampling = Sampling(guidance, args.steps, args.grid, args.fixed_point)
-                per_image, images, prediction = evaluate_batch(
-                    scm, graph, oracle, obs, noise, data["base"][part], do, args.cycles
-                )
-                parts[guidance].append(per_image)
-                seconds[guidance] += abduction + prediction
-                if not start and guidance == middle(args.guidance):
-                    rows = [
-                        Row(
-                            f"{name}: {label}" if label == "observation" else label,
-                            to_levels(x[:SHOWN]),
-                            "rev" in label,
-                        )
-                        for label, x in images.items()
-                    ]
-                bar.update()
-    return (
-        {g: {key: torch.cat([one[key] for one in some]) for key in some[0]} for g, some in parts.items()},
-        seconds,
-        rows,
-    )
+    abduction = "semantic" if about["abduction"] == about["mechanism"] else about["abduction"]
+    mechanism.sampling = cli.read_sampling(args, about["guidance"], abduction, about["cta_lr"] or args.cta_lr[0])
+    starts = range(rank * args.batch, args.n, world * args.batch)
+    parts = {}
+    with tqdm(total=len(starts), desc=name, unit="batch", disable=rank > 0) as bar, cli.alignment_bar(mechanism):
+        for start in starts:
+            parts[start] = evaluate_batch(scm, judge, task.batch(slice(start, start + args.batch)), args.cycles)
+            bar.update()
+    kept = {start: (values, images if start == 0 else {}) for start, (values, images) in parts.items()}
+    merged = gather(kept, world)
+    values = {key: torch.cat([part[key] for part, _ in merged]) for key in merged[0][0]}
+    return values, {label: image[:SHOWN] for label, image in merged[0][1].items()}
 
 
-def evaluate_batch(
-    scm: SCM,
-    graph: Graph,
-    oracle: DigitOracle,
-    obs: Mapping[str, Tensor],
-    noise: Mapping[str, Any],
-    base: Tensor,
-    interventions: Mapping[str, Tensor],
-    cycles: int,
-) -> tuple[PerImage, dict[str, Tensor], float]:
-    """Compute every metric of one batch at the current guidance.
-
-    Returns:
-        The metrics; the images by label: observation, composition, counterfactual and reversal of each
-        intervention; and the seconds that one prediction took.
-    """
-    began = time.perf_counter()
-    composed = scm.predict(noise)["image"]
-    prediction = time.perf_counter() - began
-    result: PerImage = {("composition", "l1"): metrics.composition(scm, obs, composed, cycles)}
-    images = {"observation": obs["image"], "composition": composed}
-    for name, value in interventions.items():
-        do = {name: value}
-        counterfactual = scm.predict(noise, do)
-        reversed_images = list(metrics.reversals(scm, obs, counterfactual, do, cycles))
-        distances = [metrics.l1(x, obs["image"]) for x in reversed_images]
-        result["reversibility", name, "l1"] = torch.stack(distances, dim=1)
-        for attribute, errors in metrics.effectiveness(graph, oracle, counterfactual).items():
-            for metric, error in errors.items():
-                result["effectiveness", name, attribute, metric] = error
-        if metrics.has_truth(graph, name):
-            truth = metrics.true_counterfactual(base, {k: v for k, v in counterfactual.items() if k != "image"})
-            result["truth", name, "l1"] = metrics.l1(counterfactual["image"], truth)
-            result["truth", name, "factual_l1"] = metrics.l1(obs["image"], truth)
-        images |= {f"do({name})": counterfactual["image"], f"do({name}) reversed": reversed_images[0]}
-    return result, images, prediction
-
-
-def describe_run(
-    args: argparse.Namespace, path: Path, mechanism: DiffusionMechanism, guidance: float, seconds: float
-) -> dict[str, Any]:
-    """Return the entries of a record that say what was measured and how."""
-    kind = "semantic" if mechanism.code_dim else "spatial"
-    return {
-        "checkpoint": str(path),
-        "mechanism": kind,
-        "abduction": kind,
-        "guidance": guidance,
-        "steps": args.steps,
-        "grid": args.grid,
-        "fixed_point": args.fixed_point,
-        "n": args.n,
-        "seed": args.seed,
-        "cycles": args.cycles,
-        "sampler": "marginal",
-        "seconds_per_image": seconds,
-    }
-
-
-def middle(values: list[float]) -> float:
-    """Return the value in the middle of a list."""
-    return values[len(values) // 2]
-
-
-def tell_apart(paths: list[Path]) -> list[str]:
-    """Name checkpoints by their file, or by file and folder where files have the same name."""
-    stems = [path.stem for path in paths]
-    return [str(path.with_suffix("")) if stems.count(path.stem) > 1 else path.stem for path in paths]
-
-
-def nest(flat: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    """Turn paths into nested dictionaries."""
-    result: dict[str, Any] = {}
-    for path, value in flat.items():
-        level = result
-        for key in path[:-1]:
-            level = level.setdefault(key, {})
-        level[path[-1]] = value
-    return result
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_path(path) as temporary:
+def write_reports(args: argparse.Namespace, results: Results, graph: Any) -> None:
+    """Write the tables and the pictures of every record of the folder, and print the tables."""
+    text = report.markdown(results, graph)
+    with atomic_path(args.out / "metrics.md") as temporary:
         temporary.write_text(text)
+    with atomic_path(args.out / "differences.csv") as temporary:
+        temporary.write_text(report.differences(results))
+    draw_soundness(args.out / "soundness.png", results)
+    if args.figures:
+        draw_panels(args.out, results, graph)
+        message = draw_curves(args.out, results.records, graph)
+        if message:
+            print(message)
+    print(text)
+
+
+def draw_soundness(path: Path, results: Results) -> None:
+    """Draw, for each checkpoint at the guidance in the middle, what was observed, composed, changed and reversed."""
+    rows = []
+    for digest in dict.fromkeys(record["checkpoint_sha256"] for record in results.records):
+        own = [record for record in results.records if record["checkpoint_sha256"] == digest]
+        record = own[len(own) // 2]
+        for name, images in results.values(record).items():
+            if name.startswith("image/"):
+                label = name.removeprefix("image/")
+                first = f"{report.name_row(record, results.records)}: " if label == "observation" else ""
+                rows.append(Row(first + label, images, label.endswith("reversed")))
+    about = results.records[0]
+    draw_sheet(path, rows, f"{about['steps']} steps, grid {about['grid']}, fixed point {about['fixed_point']}")
+
+
+def tell_apart(paths: Sequence[Path]) -> list[str]:
+    """Name checkpoints by their file, or by folder and file where files have the same name."""
+    stems = [path.stem for path in paths]
+    return [f"{path.parent.name}-{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
 
 
 if __name__ == "__main__":

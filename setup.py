@@ -10,5 +10,5 @@ setup(
     packages=find_packages(include=["dscm", "dscm.*"]),
     package_data={"dscm.assets": ["*.pt", "*.json", "digits/*.png", "digits/*.csv"]},
     install_requires=["torch>=2.2", "torchvision>=0.17", "numpy", "scipy", "pillow>=10.1", "lpips", "tqdm"],
-    extras_require={"test": ["pytest"]},
+    extras_require={"plots": ["matplotlib"], "test": ["pytest", "matplotlib"]},
 )

@@ -11,8 +11,6 @@ samples/. With --resume a run that was stopped or killed goes on from its last c
 import argparse
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from dscm.image import Sampling
 from dscm.log import Log
 from dscm.presets import IMAGE_PRESETS, ORACLE_PRESETS, Preset
 from dscm.probe import probe_code
+from dscm.processes import leave, main_process_first, set_up_processes
 
 LOG_EVERY = 50  # steps
 RESUMABLE = (
@@ -80,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Train until the budget of steps or minutes is spent."""
     args = parse_arguments()
-    device, rank, world = set_up_processes(args)
+    device, rank, world = set_up_processes(args.device, args.threads)
     graph = get_graph(args.data)
     preset = {"image": IMAGE_PRESETS, "oracle": ORACLE_PRESETS}[args.part][args.preset]
     run = Run(args, preset, graph, device, rank, world)
@@ -104,8 +103,7 @@ def main() -> None:
         report = evaluate(run.ema.average, args.part, graph, held_out)
         log.finish(run.step, run.seconds, report)
         print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
-    if world > 1:
-        distributed.destroy_process_group()
+    leave(world)
 
 
 def keep_record(run: "Run", log: Log, bar: tqdm, batch: int) -> None:
@@ -208,18 +206,6 @@ class Run:
         checkpoint.save(self.path, self.args.part, average, self.graph.name, self.config, self.settings, **rest)
 
 
-def set_up_processes(args: argparse.Namespace) -> tuple[torch.device, int, int]:
-    """Choose the device and, under torchrun, join the other processes; returns device, rank and world size."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = cli.set_up_machine(args.device, args.threads)
-    if world > 1:
-        if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return device, rank, world
-
-
 def load_data(
     args: argparse.Namespace, graph: Graph, device: torch.device, rank: int, world: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -280,16 +266,6 @@ def draw_batch(n: int, batch: int, step: int, seed: int) -> Tensor:
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Mix seed, step and rank into one, so that a resumed run draws what an uninterrupted one would."""
     return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
-
-
-@contextmanager
-def main_process_first(rank: int, world: int) -> Iterator[None]:
-    """Let rank 0 go through the block, and write caches, before the other ranks."""
-    if world > 1 and rank > 0:
-        distributed.barrier()
-    yield
-    if world > 1 and rank == 0:
-        distributed.barrier()
 
 
 def agree(seconds: float, device: torch.device) -> float:

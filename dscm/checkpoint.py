@@ -126,7 +126,7 @@ def read(path: Path, kind: str) -> dict[str, Any]:
 
 
 def check_bytes(path: Path) -> None:
-    """Compare the bytes of a zip archive with its checksums, which torch does not; raise ``ValueError`` if they differ."""
+    """Raise ``ValueError`` if the bytes of a zip archive differ from its checksums, which torch does not check."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:

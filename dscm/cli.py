@@ -1,12 +1,16 @@
 """What the three scripts' command lines have in common."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
+from dscm.dynamic import Alignment
 from dscm.errors import InputError
+from dscm.image import DiffusionMechanism, Sampling
 
 CACHE_DIR = Path.home() / ".cache" / "dscm"
 
@@ -61,6 +65,74 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
     parser.add_argument("--fixed-point", type=number(int, 0), default=2, metavar="N",
                         help="evaluations for each step up; 0: the paper's explicit step (default: 2)")  # fmt: skip
+
+
+def add_abduction_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add what is abducted: ``--abduction``, ``--cta-lr``, ``--cta-steps`` and ``--cta-optimizer``.
+
+    Args:
+        parser: of the script.
+        several: take lists of abductions and step sizes.
+    """
+    default = Alignment()
+    many = {"nargs": "+"} if several else {}
+    parser.add_argument("--abduction", choices=["semantic", "dynamic", "residual"], **many,
+                        default=["semantic"] if several else "semantic",
+                        help="semantic: z and u (u alone, if the checkpoint is spatial); dynamic: and one null token "
+                        "a step, aligned; residual: and what each guided step lacks (default: semantic)")  # fmt: skip
+    parser.add_argument("--cta-lr", type=number(float, 0, open_low=True), metavar="η", **many,
+                        default=[default.rate] if several else default.rate,
+                        help=f"step size of the alignment (default: {default.rate:g})")  # fmt: skip
+    parser.add_argument("--cta-steps", type=number(int, 1), default=default.steps, metavar="N",
+                        help="gradient steps at each timestep (default: 1, the paper's)")  # fmt: skip
+    parser.add_argument("--cta-optimizer", choices=["sgd", "adam"], default=default.optimiser,
+                        help="of the alignment (default: sgd, the paper's)")  # fmt: skip
+
+
+def read_sampling(args: argparse.Namespace, guidance: float, abduction: str, rate: float) -> Sampling:
+    """Gather the settings of abduction and prediction; those that a script may list are given apart."""
+    alignment = Alignment(rate, args.cta_steps, args.cta_optimizer)
+    return Sampling(guidance, args.steps, args.grid, args.fixed_point, abduction=abduction, alignment=alignment)
+
+
+def check_null_token(path: Path, p_null: float, guidance: Sequence[float], abduction: Sequence[str]) -> None:
+    """Refuse to guide, or to align the guidance of, a mechanism that never saw its null token.
+
+    Args:
+        path: the checkpoint.
+        p_null: p_∅ of its training.
+        guidance: every ω that is asked for.
+        abduction: every abduction that is asked for.
+
+    Raises:
+        InputError: p_∅ is 0, and an ω is not 1 or an abduction is not semantic.
+    """
+    if p_null == 0 and set(abduction) != {"semantic"}:
+        raise InputError(f"{path}: trained without a null token (--p-null 0); --abduction must be semantic")
+    if p_null == 0 and set(guidance) != {1.0}:
+        raise InputError(f"{path}: trained without a null token (--p-null 0); --guidance must be 1")
+
+
+@contextmanager
+def alignment_bar(mechanism: DiffusionMechanism) -> Iterator[None]:
+    """Show a bar over the timesteps of each alignment, with its loss, where the abduction is dynamic."""
+    if mechanism.sampling.abduction != "dynamic":
+        yield
+        return
+    silent = mechanism.watch
+    with tqdm(total=mechanism.sampling.steps, desc="alignment", leave=False) as bar:
+
+        def watch(loss: float) -> None:
+            if bar.n == bar.total:
+                bar.reset()
+            bar.set_postfix(loss=f"{loss:.2e}", refresh=False)
+            bar.update()
+
+        mechanism.watch = watch
+        try:
+            yield
+        finally:
+            mechanism.watch = silent
 
 
 def set_up_machine(device: str | None, threads: int | None) -> torch.device:

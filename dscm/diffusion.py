@@ -5,7 +5,7 @@ Nothing here knows of networks, conditions or guidance. ᾱ is written ``a``; ``
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
-Progress = Callable[[Iterable], Iterable]
 
 
 @dataclass(frozen=True)
@@ -134,6 +133,13 @@ def ddim_step(x: Tensor, eps: Tensor, a_from: Tensor, a_to: Tensor) -> Tensor:
     return scale * x + (a_to.sqrt() * (sigma_to - sigma_from)).to(x.dtype) * eps
 
 
+def eps_between(x: Tensor, x_to: Tensor, a_from: Tensor, a_to: Tensor) -> Tensor:
+    """Return the noise with which `ddim_step` moves ``x`` exactly to ``x_to``: its inverse in ε."""
+    return (x_to - ddim_step(x, torch.zeros_like(x), a_from, a_to)) / ddim_step(
+        torch.zeros_like(x), torch.ones_like(x), a_from, a_to
+    )
+
+
 def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, clip: bool = False) -> Tensor:
     """Generate from noise by DDIM down the grid (paper, eq. 6 and 8).
 
@@ -160,6 +166,22 @@ def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, clip: boo
 def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_point: int = 0) -> Tensor:
     """Abduct the noise of images by DDIM up the grid that `sample` walks down (paper, eq. 7 and 10).
 
+    Args:
+        eps_fn, x, schedule, grid, fixed_point: as in `inversion_path`.
+
+    Returns:
+        Noise at the grid's first timestep, of the shape of ``x``.
+    """
+    for x in inversion_path(eps_fn, x, schedule, grid, fixed_point):
+        pass
+    return x
+
+
+def inversion_path(
+    eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_point: int = 0
+) -> Iterator[Tensor]:
+    """Yield the images at each timestep of the grid on their way to noise, K + 1 states, themselves first.
+
     The explicit step takes ε at the level it leaves, as the paper does. The step down from x' took ε at x', so
     the exact inverse solves ``x' = step(x; ε(x', t'))``: each fixed-point iteration evaluates ε at the last
     guess of x', and the round trip gets exact as they converge.
@@ -170,11 +192,9 @@ def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_poi
         schedule: the noise schedule.
         grid: descending timesteps, shape (K + 1,).
         fixed_point: evaluations of ε for each step, and one more for the first; 0 is the explicit step, with one.
-
-    Returns:
-        Noise at the grid's first timestep, of the shape of ``x``.
     """
     a = schedule.alpha_bar(grid)
+    yield x
     eps = None  # the last ε of a step is the first guess for the next
     for k in range(len(grid) - 2, -1, -1):
         if not fixed_point or eps is None:
@@ -184,7 +204,7 @@ def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_poi
             eps = eps_fn(guess, _fill(grid[k], x))
             guess = ddim_step(x, eps, a[k + 1], a[k])
         x = guess
-    return x
+        yield x
 
 
 def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from dscm.files import atomic_path
 TILE = 56  # pixels of a tile's side, at least: small images are magnified by whole factors
 GAP = 6
 FONT_SIZE = 12
+SPELT = str.maketrans({"ω": "guidance", "η": "eta"})  # letters that Pillow's own font lacks
 BLUE, WHITE, RED = (0.13, 0.40, 0.67), (1.0, 1.0, 1.0), (0.70, 0.09, 0.17)  # told apart by the colour-blind
 
 
@@ -52,6 +53,8 @@ def draw_sheet(path: Path, rows: Sequence[Row], title: str = "") -> None:
         title: a line above everything.
     """
     font = ImageFont.load_default(FONT_SIZE)
+    title = title.translate(SPELT)
+    rows = [Row(row.label.translate(SPELT), row.images, row.attached) for row in rows]
     side = _magnified(rows[0].images[0]).width
     margin = 2 * GAP + int(max(font.getlength(row.label) for row in rows))
     columns = max(len(row.images) for row in rows)

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+EpsFn = Callable[[Tensor, Tensor], Tensor]
 ConditionalEps = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def guided(
-    eps: ConditionalEps, condition: Tensor, null: Tensor, weight: float = 1.0
-) -> Callable[[Tensor, Tensor], Tensor]:
+    eps: ConditionalEps, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor], weight: float = 1.0
+) -> EpsFn:
     """Bind a condition and a guidance weight to a noise predictor.
 
     ``ε_ω(x, t) = ε(x, t, ∅) + ω·(ε(x, t, c) − ε(x, t, ∅))`` (paper, eq. 16), in one pass over a doubled batch.
@@ -19,7 +20,7 @@ def guided(
     Args:
         eps: ``eps(x, t, c)`` with x (B, C, H, W), t (B,), c (B, D).
         condition: c, shape (B, D).
-        null: the token ∅, shape (D,) or (B, D).
+        null: the token ∅, shape (D,) or (B, D); or a function that gives it for timesteps t (B,).
         weight: ω; 1 is conditional, 0 unconditional, more than 1 amplifies the condition.
 
     Returns:
@@ -27,10 +28,16 @@ def guided(
     """
     if weight == 1:
         return lambda x, t: eps(x, t, condition)
-    conditions = torch.cat([null.expand_as(condition), condition])
+    token = null if callable(null) else lambda t: null
 
     def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+        conditions = torch.cat([token(t).expand_as(condition), condition])
         without, given = eps(torch.cat([x, x]), torch.cat([t, t]), conditions).chunk(2)
         return torch.lerp(without, given, weight)
 
     return eps_fn
+
+
+def shifted(eps_fn: EpsFn, shift: Callable[[Tensor], Tensor]) -> EpsFn:
+    """Add a noise that depends on the timestep alone: ``ε(x, t) + shift(t)``."""
+    return lambda x, t: eps_fn(x, t) + shift(t)

@@ -1,6 +1,7 @@
 """The image's mechanism: a diffusion model, spatial or semantic, under the contract of every other mechanism."""
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -13,24 +14,31 @@ from dscm.diffusion import (
     SCHEDULES,
     add_noise,
     eps_from_velocity,
-    invert,
+    inversion_path,
     make_grid,
     sample,
     sample_timesteps,
     velocity,
 )
+from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
 from dscm.graphs import Variable
-from dscm.guidance import guided
+from dscm.guidance import guided, shifted
 from dscm.mechanisms import Mechanism
 from dscm.unet import UNet
 
 
 class ImageNoise(NamedTuple):
-    """The exogenous noise of an image: spatial ``u`` (B, C, H, W), semantic ``z`` (B, code_dim; empty if spatial)."""
+    """The exogenous noise of an image.
+
+    Spatial ``u`` (B, C, H, W); semantic ``z`` (B, code_dim), empty if the mechanism is spatial; the null ``tokens``
+    (B, K, D) of dynamic abduction and the ``residuals`` (B, K, C, H, W) of residual abduction, empty otherwise.
+    """
 
     u: Tensor
     z: Tensor
+    tokens: Tensor = torch.empty(0)
+    residuals: Tensor = torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,14 @@ class Sampling:
     """How a trained mechanism abducts and predicts.
 
     Args:
-        guidance: ω of the prediction; abduction is unguided.
+        guidance: ω of the prediction; the inversion is unguided.
         steps: K, DDIM steps each way.
         grid: ``log-sigma`` or ``uniform`` (the paper's).
         fixed_point: evaluations that solve each step of the inversion; 0 is the paper's explicit step.
         clip: clamp x̂_0 while generating.
+        abduction: ``semantic`` keeps z and u (a spatial mechanism, u); ``dynamic`` also tunes null tokens to the
+            guidance; ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
+        alignment: how the tokens of dynamic abduction are tuned.
     """
 
     guidance: float = 1.5
@@ -50,6 +61,8 @@ class Sampling:
     grid: Literal["log-sigma", "uniform"] = "log-sigma"
     fixed_point: int = 2
     clip: bool = False
+    abduction: Literal["semantic", "dynamic", "residual"] = "semantic"
+    alignment: Alignment = Alignment()
 
 
 class DiffusionMechanism(Mechanism):
@@ -92,6 +105,7 @@ class DiffusionMechanism(Mechanism):
         self.shape, self.code_dim, self.prediction = (image_channels, size, size), code_dim, prediction
         self.schedule = SCHEDULES[schedule](timesteps)
         self.sampling = Sampling()
+        self.watch: Callable[[float], None] = lambda loss: None  # is told the alignment loss after each timestep
         self.scaling = ParentScaling(parents)
         condition_dim = code_dim + self.scaling.dim
         self.unet = UNet(image_channels, condition_dim, **unet)
@@ -106,18 +120,34 @@ class DiffusionMechanism(Mechanism):
         return output if self.prediction == "eps" else eps_from_velocity(output, x, self.schedule.alpha_bar(t))
 
     def abduct(self, value: Tensor, parents: Mapping[str, Tensor]) -> ImageNoise:
-        """Infer (u, z) of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,)."""
+        """Infer the noise of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,)."""
+        how, grid = self.sampling, self._grid()
         pa = self.scaling(parents)
         z = self.encode(value, pa)
-        eps_fn = guided(self.eps, torch.cat([z, pa], dim=1), self.null)
-        u = invert(eps_fn, value, self.schedule, self._grid(), self.sampling.fixed_point)
-        return ImageNoise(u, z)
+        condition = torch.cat([z, pa], dim=1)
+        unguided = guided(self.eps, condition, self.null)
+        states = inversion_path(unguided, value, self.schedule, grid, how.fixed_point)
+        if how.abduction == "semantic" or how.guidance == 1:
+            (u,) = deque(states, maxlen=1)
+            return ImageNoise(u, z)
+        path = list(states)[::-1]
+        if how.abduction == "residual":
+            eps_fn = guided(self.eps, condition, self.null, how.guidance)
+            return ImageNoise(path[0], z, residuals=residuals(eps_fn, path, self.schedule, grid))
+        tokens = align(
+            self.eps, condition, self.null, how.guidance, path, self.schedule, grid, how.alignment, self.watch
+        )
+        return ImageNoise(path[0], z, tokens)
 
     def predict(self, noise: ImageNoise, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
+        how, grid = self.sampling, self._grid()
         condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
-        eps_fn = guided(self.eps, condition, self.null, self.sampling.guidance)
-        return sample(eps_fn, noise.u, self.schedule, self._grid(), self.sampling.clip)
+        null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
+        eps_fn = guided(self.eps, condition, null, how.guidance)
+        if noise.residuals.numel():
+            eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
+        return sample(eps_fn, noise.u, self.schedule, grid, how.clip)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:
         """Draw u and z from N(0, I)."""

@@ -5,7 +5,6 @@ Every function returns one number per image, so that means, intervals and paired
 
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from dscm.data.morphomnist import MORPHED, measure_attributes, redraw
@@ -57,8 +56,8 @@ def attribute_errors(variable: Variable, got: Tensor, wanted: Tensor) -> dict[st
     return {"mae": error, "mape": error / wanted.abs().clamp_min(1e-6)}
 
 
-def composition(scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int) -> Tensor:
-    """Measure how far k null interventions move the images: L1 after each of ``cycles``, shape (B, cycles).
+def compositions(scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int) -> Iterator[Tensor]:
+    """Yield the images after each of ``cycles`` null interventions in a row: composition(k) for every k.
 
     Args:
         scm: the model; its image mechanism's guidance is that of the counterfactuals.
@@ -66,17 +65,17 @@ def composition(scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int)
         first: the images after the first null intervention, which the caller has already made.
         cycles: k.
     """
-    x, distances = first, [l1(first, obs["image"])]
+    x = first
+    yield x
     for _ in range(cycles - 1):
         x = scm.counterfactual({**obs, "image": x}, {})["image"]
-        distances.append(l1(x, obs["image"]))
-    return torch.stack(distances, dim=1)
+        yield x
 
 
 def reversals(
     scm: SCM, obs: Mapping[str, Tensor], first: Mapping[str, Tensor], do: Intervention, cycles: int
 ) -> Iterator[Tensor]:
-    """Yield the images after each of ``cycles`` rounds of x → do → x* → do(back) → x'.
+    """Yield the images after each of ``cycles`` rounds of x → do → x* → do(back) → x': reversibility(k) for every k.
 
     Args:
         scm: the model.
@@ -112,14 +111,14 @@ def effectiveness(
 
 
 def true_counterfactual(base: Tensor, counterfactual: Mapping[str, Tensor]) -> Tensor:
-    """Draw the image, in [-1, 1], that the generator makes of the same drawing with the counterfactual attributes.
+    """Draw the image, uint8, that the generator makes of the same drawing with the counterfactual attributes.
 
     Args:
         base: the drawings, uint8 (B, 1, H, W).
         counterfactual: attributes (B,).
     """
     drawn = {name: value for name, value in counterfactual.items() if name in (*MORPHED, "hue")}
-    return to_signed(redraw(base, drawn))
+    return redraw(base, drawn)
 
 
 def has_truth(graph: Graph, name: str) -> bool:

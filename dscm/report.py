@@ -1,69 +1,85 @@
 """Records of measurements as tables to read."""
 
+import csv
+import io
+import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from dscm.graphs import Graph
+from torch import Tensor
+
+from dscm.graphs import Graph, Variable
+from dscm.results import Results, lookup
+from dscm.statistics import bootstrap_interval
+
+Record = Mapping[str, Any]
+Metric = tuple[str, float, int]  # path of a metric, the factor it is shown with, decimals
 
 
-def markdown(records: Sequence[Mapping[str, Any]], graph: Graph) -> str:
-    """Lay records side by side: soundness in one table, effectiveness in another.
+def markdown(results: Results, graph: Graph) -> str:
+    """Lay the records of a folder side by side.
 
     Args:
-        records: as `evaluate.py` writes them.
+        results: the records and the numbers of every image.
         graph: the causal graph.
 
     Returns:
-        Markdown. L1 is ×10⁻² on [0, 1].
+        Markdown: soundness, effectiveness, each cycle if there are several, and the paired differences of every
+        row to the first. L1 is ×10⁻² on [0, 1]; intervals are 95% bootstrap intervals over the images.
     """
+    records = results.records
     first = records[0]
     about = (
         f"{first['n']} test digits, seed {first['seed']}, {first['sampler']} interventions, {first['steps']} steps, "
-        f"grid {first['grid']}, fixed point {first['fixed_point']}, {first['cycles']} cycle(s). L1 ×10⁻² on [0, 1]."
+        f"grid {first['grid']}, fixed point {first['fixed_point']}, {first['cycles']} cycle(s). L1 ×10⁻² on [0, 1], "
+        "LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the digits."
     )
-    return "\n\n".join([about, _soundness(records, graph), _effectiveness(records, graph)]) + "\n"
+    parts = [about, _soundness(records, graph), _identity(records, graph), _effectiveness(records, graph)]
+    if first["cycles"] > 1:
+        parts.append(_cycles(records, graph))
+    if len(records) > 1:
+        parts += [f"Paired differences to {name_row(first, records)}:", _differences(results, graph)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _soundness(records: Sequence[Mapping[str, Any]], graph: Graph) -> str:
-    """Tabulate composition, reversibility, truth and time."""
-    doings = graph.image_parents
-    true = [name for name in doings if name in first_truth(records)]
-    header = ["mechanism", "ω", "composition", *(f"reversibility do({name})" for name in doings)]
-    header += [f"truth do({name}) (factual)" for name in true] + ["s/image"]
-    rows = []
-    for record in records:
-        row = [record["mechanism"], f"{record['guidance']:g}", _l1(record["composition"]["l1"][-1])]
-        row += [_l1(record["reversibility"][name]["l1"][-1]) for name in doings]
-        truth = record.get("truth", {})
-        row += [f"{_l1(truth[name]['l1'])} ({_l1(truth[name]['factual_l1'])})" for name in true]
-        rows.append(row + [f"{record['seconds_per_image']:.3f}"])
-    return table(header, rows)
+def name_row(record: Record, records: Sequence[Record]) -> str:
+    """Name a record in a few words: mechanism, abduction, ω, and the checkpoint where there are several of a kind."""
+    same = {r["checkpoint_sha256"] for r in records if r["mechanism"] == record["mechanism"]}
+    words = [record["mechanism"]]
+    if len(same) > 1:
+        path = Path(record["checkpoint"])
+        words.append(f"({path.parent.name if path.stem == 'checkpoint' else path.stem})")
+    if record["abduction"] != record["mechanism"]:
+        words.append(record["abduction"])
+    if record["cta_lr"] is not None:
+        words.append(f"η={record['cta_lr']:g}")
+        if (record["cta_steps"], record["cta_optimizer"]) != (1, "sgd"):
+            words.append(f"{record['cta_steps']}×{record['cta_optimizer']}")
+    return " ".join([*words, f"ω={record['guidance']:g}"])
 
 
-def _effectiveness(records: Sequence[Mapping[str, Any]], graph: Graph) -> str:
-    """Tabulate the errors of every attribute under every intervention."""
-    names = [(v.name, "accuracy" if v.classes else "mae") for v in graph.attributes]
-    header = ["mechanism", "ω", "intervention"]
-    for variable in graph.attributes:
-        header += ["digit accuracy %"] if variable.classes else [f"{variable.name} MAE {variable.unit}"]
-        header += [f"{variable.name} MAPE %"] if variable.kind == "continuous" and variable.name != "slant" else []
-    rows = []
-    for record in records:
-        for do, errors in record["effectiveness"].items():
-            row = [record["mechanism"], f"{record['guidance']:g}", f"do({do})"]
-            for name, metric in names:
-                row.append(
-                    f"{100 * errors[name][metric]:.1f}" if metric == "accuracy" else f"{errors[name][metric]:.3f}"
-                )
-                if "mape" in errors[name] and name != "slant":
-                    row.append(f"{100 * errors[name]['mape']:.2f}")
-            rows.append(row)
-    return table(header, rows)
+def name_file(label: str, about: Record) -> str:
+    """Name the file of a record's numbers."""
+    words = [label, about["checkpoint_sha256"][:8], about["abduction"], f"w{about['guidance']:g}"]
+    if about["cta_lr"] is not None:
+        words.append(f"eta{about['cta_lr']:g}x{about['cta_steps']}{about['cta_optimizer']}")
+    return "_".join(words)
 
 
-def first_truth(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the interventions whose true image is known."""
-    return records[0].get("truth", {})
+def differences(results: Results) -> str:
+    """Write, for every pair of rows and every metric, the mean paired difference with its interval, as CSV."""
+    records = results.records
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["metric", "row", "minus", "difference", "low", "high"])
+    values = [results.values(record) for record in records]
+    for i, j in itertools.combinations(range(len(records)), 2):
+        for metric in sorted(values[i].keys() & values[j].keys()):
+            if not metric.startswith("image/") and metric != "seconds":
+                mean, low, high = (f"{x:.6g}" for x in _paired(values[j][metric], values[i][metric]))
+                table.writerow([metric, name_row(records[j], records), name_row(records[i], records), mean, low, high])
+    return file.getvalue()
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -72,6 +88,111 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _l1(value: float) -> str:
-    """Write an L1 in hundredths."""
-    return f"{100 * value:.3f}"
+def own_metric(variable: Variable) -> str:
+    """Name the error that counts under an intervention on a variable; MAPE of slant divides by almost zero."""
+    if variable.kind == "categorical":
+        return "accuracy"
+    return "mape" if variable.kind == "continuous" and variable.name != "slant" else "mae"
+
+
+def _soundness(records: Sequence[Record], graph: Graph) -> str:
+    """Tabulate composition, reversibility, truth and time."""
+    doings = graph.image_parents
+    true = [name for name in doings if name in records[0].get("truth", {})]
+    header = ["mechanism", "composition", *(f"reversibility do({name})" for name in doings)]
+    header += [f"truth do({name}) (factual)" for name in true] + ["s/image"]
+    rows = []
+    for record in records:
+        row = [name_row(record, records), _cell(record, ("composition", "l1"), 100, 3)]
+        row += [_cell(record, ("reversibility", name, "l1"), 100, 3) for name in doings]
+        for name in true:
+            factual = 100 * record["truth"][name]["factual_l1"]
+            row.append(f"{_cell(record, ('truth', name, 'l1'), 100, 3)} ({factual:.3f})")
+        rows.append([*row, f"{record['seconds_per_image']:.3f}"])
+    return table(header, rows)
+
+
+def _identity(records: Sequence[Record], graph: Graph) -> str:
+    """Tabulate LPIPS of the composition, and LPIPS and L1 between the composition and each counterfactual."""
+    header = ["mechanism", "composition LPIPS"]
+    header += [f"identity do({name}) LPIPS, L1" for name in graph.image_parents]
+    rows = []
+    for record in records:
+        row = [name_row(record, records), _cell(record, ("composition", "lpips"), 100, 3)]
+        for name in graph.image_parents:
+            row.append(", ".join(_cell(record, ("identity", name, kind), 100, 2) for kind in ("lpips", "l1")))
+        rows.append(row)
+    return table(header, rows)
+
+
+def _effectiveness(records: Sequence[Record], graph: Graph) -> str:
+    """Tabulate the errors of every attribute under every intervention."""
+    columns: list[tuple[str, str, str, float, int]] = []  # header, attribute, metric, factor, decimals
+    for variable in graph.attributes:
+        if variable.kind == "categorical":
+            columns.append((f"{variable.name} accuracy %", variable.name, "accuracy", 100, 1))
+            continue
+        columns.append((f"{variable.name} MAE {variable.unit}", variable.name, "mae", 1, 3))
+        if own_metric(variable) == "mape":
+            columns.append((f"{variable.name} MAPE %", variable.name, "mape", 100, 2))
+    rows = []
+    for record in records:
+        for do in record["effectiveness"]:
+            cells = [_cell(record, ("effectiveness", do, a, m), factor, digits) for _, a, m, factor, digits in columns]
+            rows.append([name_row(record, records), f"do({do})", *cells])
+    return table(["mechanism", "intervention", *(column[0] for column in columns)], rows)
+
+
+def _cycles(records: Sequence[Record], graph: Graph) -> str:
+    """Tabulate composition and reversibility after each cycle."""
+    header = ["mechanism", "L1 after cycle", *(str(k + 1) for k in range(records[0]["cycles"]))]
+    rows = []
+    for record in records:
+        paths = {"composition": ("composition", "l1")}
+        paths |= {f"reversibility do({name})": ("reversibility", name, "l1") for name in graph.image_parents}
+        for label, path in paths.items():
+            rows.append([name_row(record, records), label, *(f"{100 * x:.3f}" for x in lookup(record, path))])
+    return table(header, rows)
+
+
+def _differences(results: Results, graph: Graph) -> str:
+    """Tabulate each row minus the first one, image by image, for the metrics that sum a mechanism up."""
+    records = results.records
+    variables = {variable.name: variable for variable in graph.attributes}
+    metrics = {"composition L1": ("composition/l1", 100)}
+    for do in graph.image_parents:
+        own = own_metric(variables[do])
+        metrics[f"reversibility do({do})"] = (f"reversibility/{do}/l1", 100)
+        metrics[f"{do} {own} under do({do})"] = (f"effectiveness/{do}/{do}/{own}", 1 if own == "mae" else 100)
+        metrics[f"identity LPIPS do({do})"] = (f"identity/{do}/lpips", 100)
+    base = results.values(records[0])
+    rows = []
+    for record in records[1:]:
+        values, row = results.values(record), [name_row(record, records)]
+        for metric, factor in metrics.values():
+            if metric in values and metric in base:
+                mean, low, high = (factor * x for x in _paired(values[metric], base[metric]))
+                row.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+            else:
+                row.append("–")
+        rows.append(row)
+    return table(["mechanism", *metrics], rows)
+
+
+def _paired(a: Tensor, b: Tensor) -> tuple[float, float, float]:
+    """Return the mean of ``a − b`` over images and its interval; of the last cycle, where there are several."""
+    change = (a - b).double()
+    change = change[:, -1] if change.dim() > 1 else change
+    low, high = bootstrap_interval(change).tolist()
+    return change.mean().item(), low, high
+
+
+def _cell(record: Record, path: tuple[str, ...], factor: float, decimals: int) -> str:
+    """Write a number of a record with its interval; of the last cycle, where there are several."""
+    value, interval = lookup(record, path), lookup(record["intervals"], path)
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        value, interval = value[-1], interval[-1]
+    low, high = interval
+    return f"{factor * value:.{decimals}f} [{factor * low:.{decimals}f}, {factor * high:.{decimals}f}]"

@@ -114,11 +114,14 @@ def test_factual_truth_does_not_depend_on_the_model(evaluation: Path) -> None:
 
 
 def test_tables_and_sheet(evaluation: Path) -> None:
-    assert {path.name for path in evaluation.iterdir()} == {"metrics.json", "metrics.md", "soundness.png"}
+    files = {"metrics.json", "metrics.md", "differences.csv", "soundness.png", "values"}
+    assert {path.name for path in evaluation.iterdir()} == files
     lines = (evaluation / "metrics.md").read_text().splitlines()
     assert "8 test digits, seed 0" in lines[0]
-    first = next(line for line in lines if line.startswith("| spatial | 1 |"))
-    assert f"| {100 * read(evaluation)[0]['composition']['l1'][1]:.3f} |" in first
+    first = next(line for line in lines if line.startswith("| spatial ω=1 |"))
+    low, high = read(evaluation)[0]["intervals"]["composition"]["l1"][1]
+    shown = f"| {100 * read(evaluation)[0]['composition']['l1'][1]:.3f} [{100 * low:.3f}, {100 * high:.3f}] |"
+    assert shown in first
     with Image.open(evaluation / "soundness.png") as image:
         assert image.width > 8 * 56 and image.height > 2 * 10 * 56  # for each mechanism ten rows of eight digits
 
@@ -129,7 +132,7 @@ def test_second_run_gives_the_same_numbers(
     """Of one of the two checkpoints, in a folder with content, which --overwrite allows and leaves alone."""
     (tmp_path / "notes.txt").write_text("mine")
     evaluate(tmp_path, "--checkpoint", semantic_run.checkpoint, "--overwrite")
-    names = ("composition", "reversibility", "effectiveness", "truth")
+    names = ("composition", "reversibility", "effectiveness", "identity", "truth", "intervals")
     first, second = ([[record[name] for name in names] for record in read(out)] for out in (evaluation, tmp_path))
     assert len(second) == 2 and first[2:] == second
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -19,6 +19,9 @@ MAY_IMPORT = {
     "mechanisms": {"errors", "nn"},
     "scm": {"errors", "mechanisms"},
     "graphs": {"errors", "mechanisms", "scm"},
+    "dynamic": {"diffusion", "guidance"},
+    "statistics": set(),
+    "perceptual": set(),
     "morphing": {"morphometry"},
 }
 

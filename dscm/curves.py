@@ -1,0 +1,105 @@
+"""Trade-off curves over ω and η, with matplotlib where it is installed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dscm.files import atomic_path
+from dscm.graphs import Graph
+from dscm.report import name_row, own_metric
+from dscm.results import lookup
+
+Record = Mapping[str, Any]
+# Okabe and Ito's palette, told apart by the colour-blind; markers tell lines apart in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+
+
+def draw_curves(folder: Path, records: Sequence[Record], graph: Graph) -> str:
+    """Draw ``tradeoff.png`` (over ω, paper, Fig. 4) and ``alignment.png`` (over η of dynamic abduction, Fig. 5).
+
+    A picture is left out where no line would have two points.
+
+    Args:
+        folder: where they are written.
+        records: as evaluate.py writes them.
+        graph: the causal graph.
+
+    Returns:
+        A line that says how to get the curves, where matplotlib is not installed; otherwise nothing.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        return "no curves: matplotlib is not installed; pip install -e '.[plots]' brings it"
+    matplotlib.use("Agg")
+    panels = quantities(records, graph)
+    aligned = [record for record in records if record["cta_lr"] is not None]
+    _draw(folder / "tradeoff.png", records, panels, "guidance", "guidance ω", _name_method)
+    _draw(folder / "alignment.png", aligned, panels, "cta_lr", "step size η", lambda r, _: f"ω = {r['guidance']:g}")
+    return ""
+
+
+def quantities(records: Sequence[Record], graph: Graph) -> dict[str, Callable[[Record], float]]:
+    """Return what is drawn: composition, mean identity over interventions, and each intervention's own error."""
+    kind = "lpips" if all(r["composition"]["lpips"] is not None for r in records) else "l1"
+    doings = graph.image_parents
+
+    def last(path: tuple[str, ...]) -> Callable[[Record], float]:
+        return lambda record: lookup(record, path)[-1]
+
+    def identity(record: Record) -> float:
+        return sum(record["identity"][name][kind] for name in doings) / len(doings)
+
+    result = {"composition L1": last(("composition", "l1")), f"identity {kind.upper()}, mean over do": identity}
+    for variable in graph.attributes:
+        if variable.name in doings:
+            own = own_metric(variable)
+            path = ("effectiveness", variable.name, variable.name, own)
+            shown = {"mae": "MAE", "mape": "MAPE"}.get(own, own)
+            result[f"{variable.name} {shown} under do({variable.name})"] = lambda r, path=path: lookup(r, path)
+    return result
+
+
+def _name_method(record: Record, records: Sequence[Record]) -> str:
+    """Name a line over ω: the row's name without ω."""
+    return name_row(record, records).rsplit(" ", 1)[0]
+
+
+def _draw(
+    path: Path,
+    records: Sequence[Record],
+    panels: Mapping[str, Callable[[Record], float]],
+    x: str,
+    label: str,
+    name: Callable[[Record, Sequence[Record]], str],
+) -> None:
+    """Draw one panel for each quantity and one line for each name, against the entry ``x`` of the records."""
+    from matplotlib import pyplot
+
+    lines: dict[str, list[Record]] = {}
+    for record in records:
+        lines.setdefault(name(record, records), []).append(record)
+    lines = {key: sorted(points, key=lambda r: r[x]) for key, points in lines.items() if len(points) > 1}
+    if not lines:
+        return
+    columns = 3
+    height = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(height, columns, figsize=(4 * columns, 3 * height), squeeze=False)
+    for axis, (title, value) in zip(axes.flat, panels.items()):
+        for i, (key, points) in enumerate(lines.items()):
+            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
+            axis.plot([r[x] for r in points], [value(r) for r in points], label=key, **style)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel(label)
+        if x == "cta_lr":
+            axis.set_xscale("log")
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=8)
+    figure.set_layout_engine("constrained")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,132 @@
+"""Evaluate a mechanism on test digits: every metric of every image, one batch at a time."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dscm import metrics
+from dscm.data.scaling import to_levels, to_signed
+from dscm.errors import InputError
+from dscm.graphs import Graph
+from dscm.oracles import DigitOracle
+from dscm.scm import SCM
+
+PerImage = dict[tuple[str, ...], Tensor]  # the path of a metric in a record → one number, or one a cycle, per image
+Distance = Callable[[Tensor, Tensor], Tensor]
+TRIES = 1000  # draws of a value that must differ from the factual one
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every mechanism is asked about the same test digits.
+
+    Args:
+        obs: attributes (N,) and the image in [-1, 1], (N, C, H, W).
+        interventions: for each parent of the image the value that each image is given, (N,).
+        truths: for each intervention whose true image is known, that image, uint8 (N, C, H, W).
+    """
+
+    obs: dict[str, Tensor]
+    interventions: dict[str, Tensor]
+    truths: dict[str, Tensor]
+
+    def batch(self, part: slice) -> "Task":
+        """Take some of the images."""
+        return Task(*({k: v[part] for k, v in x.items()} for x in (self.obs, self.interventions, self.truths)))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What counterfactuals are measured with: the graph, the oracle, and distances between images by name."""
+
+    graph: Graph
+    oracle: DigitOracle
+    distances: Mapping[str, Distance]
+
+    def compare(self, path: tuple[str, ...], x: Tensor, y: Tensor, prefix: str = "") -> PerImage:
+        """Return every distance between two batches under ``path``."""
+        return {(*path, prefix + name): distance(x, y) for name, distance in self.distances.items()}
+
+    def compare_cycles(self, path: tuple[str, ...], images: Iterable[Tensor], y: Tensor) -> PerImage:
+        """Return every distance of each cycle's images to ``y``, (B, cycles)."""
+        cycles = [self.compare(path, x, y) for x in images]
+        return {key: torch.stack([cycle[key] for cycle in cycles], dim=1) for key in cycles[0]}
+
+
+def set_task(graph: Graph, data: Mapping[str, Tensor], sampler: Literal["marginal", "different"], seed: int) -> Task:
+    """Draw the interventions on test digits and render the true counterfactuals that the generator knows.
+
+    Args:
+        graph: the causal graph.
+        data: test digits as `morphomnist.load` returns them.
+        sampler: ``marginal`` permutes each attribute's values within the digits (the paper's); ``different`` gives
+            each digit the value of another one, drawn at random, whose value differs.
+        seed: of the draws.
+
+    Raises:
+        InputError: an attribute has one value only, and ``different`` cannot be drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    obs = {name: value for name, value in data.items() if name != "base"} | {"image": to_signed(data["image"])}
+    interventions = {name: _donate(name, data[name], sampler, generator) for name in graph.image_parents}
+    scm, truths = graph.scm(), {}
+    for name, value in interventions.items():
+        if metrics.has_truth(graph, name):
+            truths[name] = metrics.true_counterfactual(data["base"], scm.counterfactual(obs, {name: value}))
+    return Task(obs, interventions, truths)
+
+
+def _donate(name: str, values: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
+    """Give each image the value of another one."""
+    n = len(values)
+    if sampler == "marginal":
+        return values[torch.randperm(n, generator=generator).to(values.device)]
+    donor = torch.randint(n, (n,), generator=generator).to(values.device)
+    for _ in range(TRIES):
+        same = values[donor] == values
+        if not same.any():
+            return values[donor]
+        donor[same] = torch.randint(n, (int(same.sum()),), generator=generator).to(values.device)
+    raise InputError(f"--sampler different: too few values of {name} among {n} digits differ; take more with --n")
+
+
+def evaluate_batch(scm: SCM, judge: Judge, task: Task, cycles: int) -> tuple[PerImage, dict[str, Tensor]]:
+    """Compute every metric of one batch with the current settings of the image's mechanism.
+
+    Args:
+        scm: the model.
+        judge: what it is measured with.
+        task: the batch.
+        cycles: rounds of composition and of reversal.
+
+    Returns:
+        The metrics, ``("seconds",)`` among them: abduction and one prediction; and the images, uint8, by label:
+        observation, composition, and each counterfactual with its reversal.
+    """
+    obs, x = task.obs, task.obs["image"]
+    began = time.perf_counter()
+    noise = scm.abduct(obs)
+    composed = scm.predict(noise)["image"]
+    seconds = (time.perf_counter() - began) / len(x)
+    result: PerImage = {("seconds",): torch.full((len(x),), seconds)}
+    result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles), x)
+    images = {"observation": x, "composition": composed}
+    for name, value in task.interventions.items():
+        do = {name: value}
+        answer = scm.predict(noise, do)
+        back = list(metrics.reversals(scm, obs, answer, do, cycles))
+        result |= judge.compare_cycles(("reversibility", name), back, x)
+        for attribute, errors in metrics.effectiveness(judge.graph, judge.oracle, answer).items():
+            result |= {("effectiveness", name, attribute, metric): error for metric, error in errors.items()}
+        result |= judge.compare(("identity", name), answer["image"], composed)
+        result |= judge.compare(("identity", name), answer["image"], x, "factual_")
+        if name in task.truths:
+            truth = to_signed(task.truths[name])
+            result["truth", name, "l1"] = metrics.l1(answer["image"], truth)
+            result["truth", name, "factual_l1"] = metrics.l1(x, truth)
+        images |= {f"do({name})": answer["image"], f"do({name}) reversed": back[0]}
+    return result, {label: to_levels(image) for label, image in images.items()}

@@ -1,0 +1,133 @@
+"""Abducted noise in one file, so that later queries on the same images need not abduct again.
+
+The file is a zip archive: ``about.json`` says which checkpoint, images and settings it belongs to, and each batch is
+a member of its own, so that neither writing nor reading ever holds more than one.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dscm.errors import InputError
+from dscm.files import atomic_path
+from dscm.image import ImageNoise, Sampling
+from dscm.mechanisms import Noise
+
+FORMAT = 1
+ABOUT = "about.json"
+
+
+def describe(checkpoint: Path, images: list[str], sampling: Sampling) -> dict[str, Any]:
+    """Say what noise depends on: the checkpoint's bytes, the names of the images, and how it is abducted.
+
+    Args:
+        checkpoint: the file of the image's mechanism.
+        images: their names, in order.
+        sampling: the settings; the guidance counts only where the abduction depends on it.
+    """
+    settings = asdict(sampling)
+    del settings["clip"]
+    if sampling.abduction == "semantic":
+        del settings["guidance"]
+    if sampling.abduction != "dynamic":
+        del settings["alignment"]
+    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    return {"format": FORMAT, "checkpoint": digest, "images": images, "sampling": settings}
+
+
+@contextmanager
+def write_noise(
+    path: Path, about: Mapping[str, Any], batch: int
+) -> Iterator[Callable[[Mapping[str, Tensor], Mapping[str, Noise]], None]]:
+    """Yield a function that adds the noise abducted from an observation; the file is whole when the block ends.
+
+    Args:
+        path: the file.
+        about: from `describe`.
+        batch: images in a batch.
+    """
+    with atomic_path(path) as temporary:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr(ABOUT, json.dumps({**about, "batch": batch}))
+
+            def add(obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
+                plain = {k: v if isinstance(v, Tensor) else tuple(v) for k, v in noise.items()}
+                member = io.BytesIO()
+                torch.save({"obs": fingerprint(obs), "noise": plain}, member)
+                archive.writestr(f"{len(archive.namelist()) - 1:06d}.pt", member.getvalue())
+
+            yield add
+
+
+class SavedNoise:
+    """Read what `write_noise` wrote, batch by batch.
+
+    Args:
+        path: the file.
+        about: from `describe`, which the file must match.
+
+    Raises:
+        InputError: the file is missing, damaged or no noise, or it belongs to another checkpoint, to other images
+            or to other settings.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{path}: no such file of noise")
+        try:
+            self.archive = zipfile.ZipFile(self.path)
+            damaged = self.archive.testzip()
+            found = json.loads(self.archive.read(ABOUT))
+            if damaged or found["format"] != FORMAT:
+                raise ValueError
+            self.batch = int(found["batch"])
+            self._compare(found, about)
+        except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: damaged, or not noise that --save-noise of this program wrote") from error
+
+    def read(self, index: int, obs: Mapping[str, Tensor]) -> dict[str, Noise]:
+        """Return the noise of batch ``index``, abducted from ``obs``, on its device.
+
+        Raises:
+            InputError: the batch was made from other images or attributes.
+        """
+        device = obs["image"].device
+        try:
+            content = torch.load(
+                io.BytesIO(self.archive.read(f"{index:06d}.pt")), map_location=device, weights_only=True
+            )
+        except KeyError:
+            content = {"obs": None}
+        if content["obs"] != fingerprint(obs):
+            raise InputError(f"{self.path}: noise of other images, or of other factual attributes")
+        return {k: v if isinstance(v, Tensor) else ImageNoise(*v) for k, v in content["noise"].items()}
+
+    def _compare(self, found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Raise `InputError` where what was found differs from what is wanted."""
+        if found["checkpoint"] != about["checkpoint"]:
+            raise InputError(f"{self.path}: noise of another checkpoint")
+        if found["images"] != about["images"]:
+            raise InputError(f"{self.path}: noise of other images")
+        wanted = json.loads(json.dumps(about["sampling"]))
+        for name in sorted(found["sampling"].keys() | wanted.keys()):
+            mine, theirs = found["sampling"].get(name), wanted.get(name)
+            if mine != theirs:
+                raise InputError(f"{self.path}: noise abducted with {name} {mine}; asked for is {theirs}")
+
+
+def fingerprint(obs: Mapping[str, Tensor]) -> str:
+    """Hash the values of an observation."""
+    digest = hashlib.sha256()
+    for name in sorted(obs):
+        digest.update(name.encode() + obs[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

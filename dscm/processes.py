@@ -1,0 +1,59 @@
+"""Several processes under ``torchrun``: the same code path as one, in which rank 0 writes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import distributed
+
+from dscm.cli import set_up_machine
+
+
+def set_up_processes(device: str | None, threads: int | None) -> tuple[torch.device, int, int]:
+    """Choose the device and, under torchrun, join the other processes.
+
+    Args:
+        device, threads: as `set_up_machine` takes them.
+
+    Returns:
+        The device, the rank of this process and their number.
+
+    Raises:
+        InputError: the device does not exist here.
+    """
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    chosen = set_up_machine(device, threads)
+    if world > 1:
+        if chosen.type == "cuda":
+            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(chosen)
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return chosen, rank, world
+
+
+@contextmanager
+def main_process_first(rank: int, world: int) -> Iterator[None]:
+    """Let rank 0 go through the block, and write caches, before the other ranks."""
+    if world > 1 and rank > 0:
+        distributed.barrier()
+    yield
+    if world > 1 and rank == 0:
+        distributed.barrier()
+
+
+def gather(items: dict[int, Any], world: int) -> list[Any]:
+    """Collect what every rank made under its own keys, in the order of the keys, on all of them."""
+    parts: list[dict[int, Any]] = [items]
+    if world > 1:
+        parts = [{}] * world
+        distributed.all_gather_object(parts, items)
+    merged = {key: value for part in parts for key, value in part.items()}
+    return [merged[key] for key in sorted(merged)]
+
+
+def leave(world: int) -> None:
+    """Leave the group of processes."""
+    if world > 1:
+        distributed.destroy_process_group()

@@ -1,0 +1,134 @@
+"""What evaluate.py has measured so far: metrics.json, and beside it the numbers of every image."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dscm.cli import check_output
+from dscm.errors import InputError
+from dscm.evaluation import PerImage
+from dscm.files import atomic_path
+from dscm.statistics import bootstrap_interval
+
+METRICS = "metrics.json"
+VALUES = "values"  # folder of the numbers of every image
+IDENTITY = ("checkpoint_sha256", "guidance", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
+PERCEPTUAL = ("composition", "reversibility", "identity")  # metrics that LPIPS belongs to
+
+
+class Results:
+    """Records of one folder, all of the same test digits and settings, that grow one by one and are never lost.
+
+    Args:
+        folder: where they are kept; made when the first is added.
+        common: the settings that all records share.
+        overwrite: start over; otherwise what is there is kept and added to.
+
+    Raises:
+        InputError: the folder has other content, or records that are damaged or of other settings.
+    """
+
+    def __init__(self, folder: Path, common: Mapping[str, Any], overwrite: bool) -> None:
+        self.folder, self.common = folder, dict(common)
+        self.records: list[dict[str, Any]] = []
+        path = folder / METRICS
+        if overwrite or not path.exists():
+            check_output(folder, overwrite)
+            return
+        try:
+            self.records = json.loads(path.read_text())
+            found = [{name: record[name] for name in (*IDENTITY, *common, "values")} for record in self.records]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: damaged, or of another version of this program; move it away, or start over with --overwrite"
+            ) from error
+        for record in found:
+            for name, value in common.items():
+                if record[name] != value:
+                    flag = "--" + name.replace("_", "-")
+                    raise InputError(
+                        f"{path}: was measured with {flag} {record[name]}, not {value}; name another --out, "
+                        "or start over with --overwrite"
+                    )
+            if not (folder / record["values"]).is_file():
+                raise InputError(f"{folder / record['values']}: missing, though {path} names it")
+
+    @staticmethod
+    def key(about: Mapping[str, Any]) -> tuple:
+        """Return what tells a record from the others: the checkpoint and its settings."""
+        return tuple(about[name] for name in IDENTITY)
+
+    def keys(self) -> set[tuple]:
+        """Return the keys of the records that are there."""
+        return {self.key(record) for record in self.records}
+
+    def add(self, about: Mapping[str, Any], name: str, values: PerImage, images: Mapping[str, Tensor]) -> None:
+        """Write the numbers of every image, then the record of their means and intervals; each atomically.
+
+        Args:
+            about: what was measured and how; must hold `IDENTITY`.
+            name: of the file of the numbers.
+            values: one number, or one a cycle, of every image.
+            images: uint8 images to show, by label.
+        """
+        path = self.folder / VALUES / f"{name}.npz"
+        arrays = {"/".join(key): value.cpu().numpy() for key, value in values.items()}
+        arrays |= {f"image/{label}": image.cpu().numpy() for label, image in images.items()}
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)
+        means = {key: value.double().mean(dim=0).tolist() for key, value in values.items()}
+        intervals = {key: bootstrap_interval(value.double()).movedim(0, -1).tolist() for key, value in values.items()}
+        seconds = means.pop(("seconds",))
+        del intervals[("seconds",)]
+        record = {**about, **self.common, "values": str(path.relative_to(self.folder)), "seconds_per_image": seconds}
+        record |= nest(with_null(means)) | {"intervals": nest(with_null(intervals))}
+        self.records.append(record)
+        with atomic_path(self.folder / METRICS) as temporary:
+            temporary.write_text(json.dumps(self.records, indent=1, ensure_ascii=False) + "\n")
+
+    def values(self, record: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Read the numbers of every image of a record, by ``a/b/c``; ``image/…`` are pictures.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.folder / record["values"]
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: torch.from_numpy(archive[name]) for name in archive.files}
+        except Exception as error:  # damaged bytes make the reader raise nearly anything
+            raise InputError(f"{path}: damaged") from error
+
+
+def with_null(flat: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
+    """Add None for every LPIPS that belongs beside an L1 and is not there."""
+    missing = {
+        (*key[:-1], key[-1].replace("l1", "lpips")): None
+        for key in flat
+        if key[0] in PERCEPTUAL and key[-1] in ("l1", "factual_l1")
+    }
+    return missing | dict(flat)
+
+
+def nest(flat: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    """Turn paths into nested dictionaries."""
+    result: dict[str, Any] = {}
+    for path, value in flat.items():
+        level = result
+        for key in path[:-1]:
+            level = level.setdefault(key, {})
+        level[path[-1]] = value
+    return result
+
+
+def lookup(record: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """Follow a path into nested dictionaries; None where it ends early."""
+    value: Any = record
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

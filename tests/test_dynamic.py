@@ -1,0 +1,154 @@
+"""Counterfactual trajectory alignment and residual abduction, with small random networks in float64."""
+
+import pytest
+import torch
+from test_image import PARENTS, X, make
+from torch import Tensor
+
+from dscm.diffusion import ddim_step, eps_between, inversion_path, linear_schedule, make_grid, sample
+from dscm.dynamic import Alignment, align, at_timestep, residuals
+from dscm.guidance import guided, shifted
+from dscm.image import DiffusionMechanism, Sampling
+
+SCHEDULE, STEPS, WEIGHT = linear_schedule(), 6, 3.0
+GRID = make_grid(SCHEDULE, STEPS)
+
+
+def abducted(**settings: object) -> tuple[DiffusionMechanism, Tensor]:
+    """Return a mechanism and, under the null intervention, what it makes of the images."""
+    model = make(std=0.2)
+    model.requires_grad_(False)
+    model.sampling = Sampling(guidance=WEIGHT, steps=STEPS, fixed_point=3, **settings)
+    return model, model.predict(model.abduct(X, PARENTS), PARENTS)
+
+
+def error(image: Tensor) -> Tensor:
+    """Return the mean squared distance of each image to the observation."""
+    return (image - X).square().mean(dim=(1, 2, 3))
+
+
+def toy() -> tuple:
+    """Return a noise function, condition, null token and inversion path whose gradients are simple."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, 64, generator=generator, dtype=torch.float64)
+
+    def eps(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        return 0.3 * x + 0.2 * torch.tanh(c @ weights).view_as(x)
+
+    condition, null = torch.randn(7, 3, generator=generator, dtype=torch.float64).split([6, 1])
+    path = list(inversion_path(guided(eps, condition, null[0]), X, SCHEDULE, GRID, 3))[::-1]
+    return eps, condition, null[0], path
+
+
+def test_eps_between_is_the_noise_of_the_step() -> None:
+    """At every pair of levels, upwards and down to the clean image."""
+    a = SCHEDULE.alpha_bar(GRID)
+    eps = torch.randn(X.shape, generator=torch.Generator().manual_seed(0), dtype=X.dtype)
+    for start, end in [(a[k], a[k + 1]) for k in range(STEPS)] + [(a[3], a[1])]:
+        torch.testing.assert_close(eps_between(X, ddim_step(X, eps, start, end), start, end), eps, rtol=0, atol=1e-9)
+
+
+def test_values_are_found_by_their_timestep() -> None:
+    """The first belongs to the noisiest level; float32 times find those of a float64 grid."""
+    values = torch.arange(12.0).view(2, 6)
+    find = at_timestep(GRID, values)
+    for k in range(STEPS):
+        assert torch.equal(find(GRID[k].float().expand(2)), values[:, k])
+
+
+@torch.no_grad()
+def test_residual_abduction_makes_composition_exact_at_any_guidance() -> None:
+    """However few fixed-point iterations; without it the guided path ends elsewhere."""
+    _, plain = abducted()
+    assert error(plain).min() > 1e-4
+    _, image = abducted(abduction="residual")
+    torch.testing.assert_close(image, X, rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
+def test_residuals_vanish_on_a_path_that_the_noise_function_made() -> None:
+    eps, condition, null, _ = toy()
+    eps_fn = guided(eps, condition, null)
+    path = list(inversion_path(eps_fn, X, SCHEDULE, GRID, 60))[::-1]
+    missing = residuals(eps_fn, path, SCHEDULE, GRID)
+    assert missing.shape == (6, STEPS, 1, 8, 8)
+    torch.testing.assert_close(missing, torch.zeros_like(missing), rtol=0, atol=1e-8)
+    back = sample(shifted(eps_fn, at_timestep(GRID, missing)), path[0], SCHEDULE, GRID)
+    torch.testing.assert_close(back, X, rtol=0, atol=1e-8)
+
+
+def test_one_step_is_the_gradient_of_the_squared_distance() -> None:
+    """The first token is ∅ − η∇‖x_{T−1} − x^ω_{T−1}‖², by finite differences."""
+    eps, condition, null, path = toy()
+    rate, h = 1e-3, 1e-5
+    a = SCHEDULE.alpha_bar(GRID)
+    tokens = align(eps, condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(rate))
+
+    def loss(token: Tensor) -> Tensor:
+        given, without = eps(path[0], None, condition), eps(path[0], None, token)
+        noise = without + WEIGHT * (given - without)
+        return (path[1] - ddim_step(path[0], noise, a[0], a[1])).square().sum(dim=(1, 2, 3))
+
+    start = null.expand(6, 3)
+    basis = h * torch.eye(3, dtype=torch.float64)
+    gradient = torch.stack([(loss(start + e) - loss(start - e)) / (2 * h) for e in basis], dim=1)
+    torch.testing.assert_close(tokens[:, 0], start - rate * gradient, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("alignment", [Alignment(0.003), Alignment(0.003, 5), Alignment(0.05, 8, "adam")])
+def test_alignment_brings_the_composition_back(alignment: Alignment) -> None:
+    """Of every image; more steps bring it nearer."""
+    _, plain = abducted()
+    _, aligned = abducted(abduction="dynamic", alignment=alignment)
+    assert (error(aligned) < error(plain)).all()
+    if alignment.steps > 1:
+        assert error(aligned).mean() < 0.7 * error(plain).mean()
+
+
+def test_replay_goes_where_the_alignment_went() -> None:
+    """The loss of the last timestep is the error of the composition."""
+    losses: list[float] = []
+    model = make(std=0.2).requires_grad_(False)
+    model.sampling = Sampling(guidance=WEIGHT, steps=STEPS, abduction="dynamic", alignment=Alignment(0.01))
+    model.watch = losses.append
+    noise = model.abduct(X, PARENTS)
+    assert len(losses) == STEPS and noise.tokens.shape == (6, STEPS, len(model.null))
+    assert error(model.predict(noise, PARENTS)).mean().item() == pytest.approx(losses[-1], rel=1e-6)
+
+
+@pytest.mark.parametrize("alignment", [Alignment(0.01), Alignment(0.05, 4, "adam", tolerance=1e-4)])
+def test_batch_equals_one_image_at_a_time(alignment: Alignment) -> None:
+    """Each image has its own loss, and stops on its own."""
+    model, _ = abducted(abduction="dynamic", alignment=alignment)
+    together = model.abduct(X, PARENTS).tokens
+    for i in range(len(X)):
+        one = slice(i, i + 1)
+        alone = model.abduct(X[one], {name: value[one] for name, value in PARENTS.items()}).tokens
+        torch.testing.assert_close(alone, together[one], rtol=1e-9, atol=1e-9)
+
+
+def test_images_within_the_tolerance_keep_their_token() -> None:
+    eps, condition, null, path = toy()
+    tokens = align(eps, condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(1.0, 3, "adam", tolerance=1e9))
+    assert torch.equal(tokens, null.expand(6, STEPS, 3))
+
+
+def test_neither_model_nor_images_change() -> None:
+    """And no graph is kept, also inside `torch.no_grad`."""
+    model = make(std=0.2).requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = X.clone()
+    model.sampling = Sampling(guidance=WEIGHT, steps=2, abduction="dynamic")
+    with torch.no_grad():
+        noise = model.abduct(x, PARENTS)
+    assert not noise.tokens.requires_grad and torch.equal(x, X)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@torch.no_grad()
+def test_without_guidance_there_is_nothing_to_tune() -> None:
+    model = make()
+    for abduction in ("dynamic", "residual"):
+        model.sampling = Sampling(guidance=1.0, steps=3, abduction=abduction)
+        noise = model.abduct(X, PARENTS)
+        assert not noise.tokens.numel() and not noise.residuals.numel()
