@@ -96,16 +96,21 @@ def main() -> int:
     about = describe_noise(args.checkpoint, [path.as_posix() for path in paths], mechanism.sampling)
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None
     args.batch = saved.batch if saved else args.batch
+
+    def batches() -> Iterator[Batch]:
+        return read_batches(args, paths, given, graph, mechanism.shape, oracle, device, unreadable)
+
     unreadable: dict[Path, str] = {}
+    if saved:
+        saved.check(batch.obs for batch in batches())
     sheet: list[Row] = []
     with ExitStack() as files:
         keep = files.enter_context(write_noise(args.save_noise, about, args.batch)) if args.save_noise else None
         table = files.enter_context(write_table(args.out / "counterfactuals.csv", graph))
         bar = files.enter_context(tqdm(total=len(paths), unit="image", desc="counterfactuals"))
         files.enter_context(cli.alignment_bar(mechanism))
-        batches = read_batches(args, paths, given, graph, mechanism.shape, oracle, device, unreadable)
-        for index, batch in enumerate(batches):
-            noise = saved.read(index, batch.obs) if saved else scm.abduct(batch.obs)
+        for index, batch in enumerate(batches()):
+            noise = saved.read(index, device) if saved else scm.abduct(batch.obs)
             if keep:
                 keep(batch.obs, noise)
             answers = []

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +20,11 @@ from torch import Tensor
 from dscm.errors import InputError
 from dscm.files import atomic_path
 from dscm.image import ImageNoise, Sampling
-from dscm.mechanisms import Noise
+from dscm.mechanisms import Noise, SigmoidNoise
 
 FORMAT = 1
 ABOUT = "about.json"
+KINDS = {kind.__name__: kind for kind in (ImageNoise, SigmoidNoise)}  # of noise that is more than one tensor
 
 
 def describe(checkpoint: Path, images: list[str], sampling: Sampling) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def write_noise(
             archive.writestr(ABOUT, json.dumps({**about, "batch": batch}))
 
             def add(obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
-                plain = {k: v if isinstance(v, Tensor) else tuple(v) for k, v in noise.items()}
+                plain = {k: v if isinstance(v, Tensor) else (type(v).__name__, *v) for k, v in noise.items()}
                 member = io.BytesIO()
                 torch.save({"obs": fingerprint(obs), "noise": plain}, member)
                 archive.writestr(f"{len(archive.namelist()) - 1:06d}.pt", member.getvalue())
@@ -95,22 +96,25 @@ class SavedNoise:
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged, or not noise that --save-noise of this program wrote") from error
 
-    def read(self, index: int, obs: Mapping[str, Tensor]) -> dict[str, Noise]:
-        """Return the noise of batch ``index``, abducted from ``obs``, on its device.
+    def check(self, observations: Iterable[Mapping[str, Tensor]]) -> None:
+        """Compare what the noise was abducted from with the observations, batch by batch.
 
         Raises:
-            InputError: the batch was made from other images or attributes.
+            InputError: the noise is that of other images or attributes.
         """
-        device = obs["image"].device
-        try:
-            content = torch.load(
-                io.BytesIO(self.archive.read(f"{index:06d}.pt")), map_location=device, weights_only=True
-            )
-        except KeyError:
-            content = {"obs": None}
-        if content["obs"] != fingerprint(obs):
+        found = [self._load(index)["obs"] for index in range(len(self.archive.namelist()) - 1)]
+        if found != [fingerprint(obs) for obs in observations]:
             raise InputError(f"{self.path}: noise of other images, or of other factual attributes")
-        return {k: v if isinstance(v, Tensor) else ImageNoise(*v) for k, v in content["noise"].items()}
+
+    def read(self, index: int, device: torch.device) -> dict[str, Noise]:
+        """Return the noise of batch ``index``, on a device."""
+        content = self._load(index, device)
+        return {k: v if isinstance(v, Tensor) else KINDS[v[0]](*v[1:]) for k, v in content["noise"].items()}
+
+    def _load(self, index: int, device: torch.device | None = None) -> dict[str, Any]:
+        """Read one member of the archive; the checksums of all were compared before."""
+        member = io.BytesIO(self.archive.read(f"{index:06d}.pt"))
+        return torch.load(member, map_location=device, weights_only=True)
 
     def _compare(self, found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Raise `InputError` where what was found differs from what is wanted."""

@@ -57,6 +57,7 @@ class Results:
                     )
             if not (folder / record["values"]).is_file():
                 raise InputError(f"{folder / record['values']}: missing, though {path} names it")
+            self.values(record)
 
     @staticmethod
     def key(about: Mapping[str, Any]) -> tuple:

@@ -61,8 +61,8 @@ def main() -> None:
         len(images),
         args.repeats,
     )
-    print(f"ratio: {ours / theirs:.1f} measuring; drawing twice and measuring {first_guess / theirs_whole:.1f} with one")
-    print(f"guess of the radius, as the original makes it, {exact / theirs_whole:.1f} until what is measured was asked for")
+    print(f"ratio: {ours / theirs:.1f} measuring; drawing twice, measuring {first_guess / theirs_whole:.1f} with one")
+    print(f"guess of the radius, as the original does, {exact / theirs_whole:.1f} until it measures what is asked")
 
 
 def read_digits(n: int, data_dir: Path | None) -> Tensor:

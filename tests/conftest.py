@@ -1,5 +1,6 @@
 """What the tests of the scripts share: tiny data, ways to run a script as a user does, and runs made once."""
 
+import csv
 import os
 import re
 import runpy
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from dscm import assets
 from dscm.data.folder import find_images, read_attributes, read_image
@@ -18,6 +20,7 @@ from dscm.data.idx import write_idx
 
 ROOT = Path(__file__).parent.parent
 MACHINE = ("--device", "cpu", "--threads", 1)
+FAST = ("--steps", 3, *MACHINE)  # of counterfactual.py
 
 torch.set_num_threads(1)
 
@@ -109,6 +112,34 @@ def the_error(stderr: str) -> str:
     else:
         assert len(lines) == 1 and lines[0].startswith("error: "), stderr
     return lines[-1]
+
+
+def copy_digits(folder: Path, names: list[str], attributes: bool = True) -> Path:
+    """Copy the first bundled digits under other names, with their rows of attributes.csv."""
+    with open(assets.DIGITS / "attributes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))[: len(names)]
+    for name, row in zip(names, rows):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(assets.DIGITS / row["image"]) as image:
+            image.save(folder / name)
+        row["image"] = name
+    if attributes:
+        write_table(folder, rows)
+    return folder
+
+
+def write_table(folder: Path, rows: list[dict[str, str]]) -> None:
+    """Write attributes.csv."""
+    with open(folder / "attributes.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six digits with their attributes."""
+    return copy_digits(tmp_path_factory.mktemp("digits"), [f"{i}.png" for i in range(6)])
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,118 @@
+"""Noise schedules, and the grids of timesteps on them."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from dscm.diffusion import SCHEDULES, Schedule, cosine_schedule, linear_schedule, make_grid
+
+LINEAR = linear_schedule()
+
+
+def sigma_of(a: Tensor) -> Tensor:
+    """Return the noise level of x/√a."""
+    return (1 - a).sqrt() / a.sqrt()
+
+
+# Schedules
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [10, 1000])
+def test_schedule_falls_from_exactly_one(name: str, steps: int) -> None:
+    """ᾱ(0) is 1, not almost 1, and ᾱ decreases everywhere, also between whole timesteps."""
+    schedule = SCHEDULES[name](steps)
+    assert schedule.steps == steps
+    a = schedule.alpha_bar(torch.linspace(0, steps, 4 * steps + 1, dtype=torch.float64))
+    assert a[0] == 1 and a.dtype == torch.float64
+    assert (a.diff() < 0).all() and (a > 0).all()
+
+
+def test_linear_schedule_is_the_cumulative_product() -> None:
+    """At whole timesteps ᾱ is Π(1 − β), with the betas of Ho et al."""
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    expected = torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(0)])
+    torch.testing.assert_close(LINEAR.alpha_bar(torch.arange(1001)), expected, rtol=1e-12, atol=0)
+
+
+def test_cosine_schedule_has_known_values() -> None:
+    """ᾱ(t) = f(t)/f(0) with f = cos²; halfway that is 0.4938…, before β is cut."""
+    schedule = cosine_schedule(1000)
+    angle = {t: (t / 1000 + 0.008) / 1.008 * math.pi / 2 for t in (0, 1, 250, 500, 900)}
+    for t, value in angle.items():
+        expected = (math.cos(value) / math.cos(angle[0])) ** 2
+        assert schedule.alpha_bar(torch.tensor(t)).item() == pytest.approx(expected, rel=1e-9)
+    assert schedule.alpha_bar(torch.tensor(500)).item() == pytest.approx(0.49384, abs=1e-5)
+
+
+def test_cosine_schedule_cuts_beta() -> None:
+    """The last β would be 1, which would leave no signal to recover; it is 0.999."""
+    a = cosine_schedule(1000).alpha_bar(torch.tensor([999, 1000]))
+    assert (1 - a[1] / a[0]).item() == pytest.approx(0.999, rel=1e-9)
+
+
+def test_alpha_bar_between_timesteps_is_log_linear() -> None:
+    """Halfway between two timesteps lies their geometric mean."""
+    a = LINEAR.alpha_bar(torch.tensor([500.0, 500.5, 501.0]))
+    assert a[1].item() == pytest.approx((a[0] * a[2]).sqrt().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_timestep_inverts_the_noise_level(name: str) -> None:
+    """t → σ → t and σ → t → σ are the identity at real timesteps, whatever the shape."""
+    schedule = SCHEDULES[name](1000)
+    t = torch.cat([torch.linspace(0, 990, 397, dtype=torch.float64), torch.tensor([0.25, 0.5])]).reshape(3, -1)
+    torch.testing.assert_close(schedule.timestep(sigma_of(schedule.alpha_bar(t))), t, rtol=0, atol=1e-6)
+    sigma = torch.logspace(-3, 2, 50, dtype=torch.float64)
+    torch.testing.assert_close(sigma_of(schedule.alpha_bar(schedule.timestep(sigma))), sigma, rtol=1e-9, atol=0)
+
+
+def test_timestep_of_no_noise_and_of_too_much() -> None:
+    """σ = 0 is exactly t = 0; a σ that the schedule never reaches is T."""
+    assert LINEAR.timestep(torch.tensor([0.0, 1e6])).tolist() == [0.0, 1000.0]
+
+
+# Grids
+
+
+@pytest.mark.parametrize("kind", ["log-sigma", "uniform"])
+@pytest.mark.parametrize("steps", [1, 2, 50])
+def test_grid_descends_to_zero_in_k_steps(kind: str, steps: int) -> None:
+    """K steps have K + 1 points, descending, within [0, T], the last exactly 0."""
+    grid = make_grid(LINEAR, steps, kind)
+    assert grid.shape == (steps + 1,) and grid.dtype == torch.float64
+    assert (grid.diff() < 0).all() and grid[0] <= 1000
+    assert grid[-1] == 0 and LINEAR.alpha_bar(grid)[-1] == 1
+
+
+def test_log_sigma_grid_stays_within_a_short_schedule() -> None:
+    """A schedule that ends below `sigma_max` is entered at its end, and no timestep comes twice."""
+    schedule = linear_schedule(50)
+    grid = make_grid(schedule, 10)
+    assert grid[0].item() == pytest.approx(50) and (grid.diff() < 0).all()
+
+
+def test_log_sigma_grid_is_even_in_log_sigma() -> None:
+    """The logarithms of σ are evenly spaced from 80 to 0.03, apart from the last step, to the clean image."""
+    log_sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 20)))[:-1].log()
+    expected = torch.linspace(math.log(80), math.log(0.03), 20, dtype=torch.float64)
+    torch.testing.assert_close(log_sigma, expected, rtol=0, atol=1e-9)
+
+
+def test_log_sigma_grid_takes_its_range() -> None:
+    """`sigma_max` and `sigma_min` are the first and the last noisy level."""
+    sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 5, sigma_min=0.1, sigma_max=10)))
+    assert sigma[0].item() == pytest.approx(10) and sigma[-2].item() == pytest.approx(0.1)
+
+
+def test_uniform_grid_is_even_in_t() -> None:
+    """The paper's grid starts at T."""
+    assert make_grid(LINEAR, 4, "uniform").tolist() == [1000, 750, 500, 250, 0]
+
+
+def test_schedule_is_immutable() -> None:
+    """A schedule is a value."""
+    with pytest.raises(AttributeError):
+        Schedule(LINEAR.log_alpha_bar).log_alpha_bar = torch.zeros(2)
