@@ -1,5 +1,7 @@
 """What the README says of the bundled checkpoints, on a few of the bundled digits."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from dscm.data.folder import find_images, read_attributes, read_image
 from dscm.data.scaling import to_signed
 from dscm.graphs import get_graph
 from dscm.image import Sampling
-from dscm.metrics import l1, observe
+from dscm.metrics import l1, observe, reversals
 from dscm.oracles import DigitOracle
 from dscm.scm import SCM
 
@@ -19,11 +21,7 @@ N, CPU = 24, torch.device("cpu")
 @pytest.fixture(scope="module")
 def obs() -> dict[str, Tensor]:
     """The first bundled digits with their attributes."""
-    paths = find_images(assets.DIGITS)
-    names = ["thickness", "intensity", "digit", "slant"]
-    given = read_attributes(assets.DIGITS / "attributes.csv", [p.as_posix() for p in paths], names, ["digit"])
-    images = torch.stack([read_image(assets.DIGITS / path, 28, 1) for path in paths[:N]])
-    return {"image": to_signed(images), **{name: value[:N] for name, value in given.items()}}
+    return assets.read_observation(N)
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +64,77 @@ def test_composition_without_guidance_is_close_to_exact(scm: SCM, obs: dict) -> 
 @torch.no_grad()
 def test_oracle_reads_the_bundled_digits(oracle: DigitOracle, obs: dict) -> None:
     assert (oracle.predict(obs["image"]) == obs["digit"]).float().mean() > 0.95
+
+
+# The paper's claims, as orderings
+
+
+@dataclass(frozen=True)
+class Soundness:
+    """Means over the digits, by ω: L1 of the composition and of reversing do(digit), and how often it is obeyed."""
+
+    composition: dict[float, float]
+    reversibility: dict[float, float]
+    effectiveness: dict[float, float]
+
+
+@torch.no_grad()
+def measure_soundness(name: str, oracle: DigitOracle, obs: dict[str, Tensor]) -> Soundness:
+    """Evaluate a bundled mechanism under do(digit), the digits of the others in turn, in 15 steps."""
+    mechanism, content = checkpoint.restore(assets.CHECKPOINTS[name], "image", CPU)
+    scm, result = get_graph(content["graph"]).scm(mechanism), Soundness({}, {}, {})
+    do = {"digit": obs["digit"].roll(5)}
+    for guidance in (1.0, 1.5, 3.0):
+        mechanism.sampling = Sampling(guidance, steps=15)
+        noise = scm.abduct(obs)
+        answer = scm.predict(noise, do)
+        (back,) = reversals(scm, obs, answer, do, 1)
+        result.composition[guidance] = l1(scm.predict(noise)["image"], obs["image"]).mean().item()
+        result.reversibility[guidance] = l1(back, obs["image"]).mean().item()
+        result.effectiveness[guidance] = (oracle.predict(answer["image"]) == do["digit"]).float().mean().item()
+    return result
+
+
+@pytest.fixture(scope="module")
+def semantic(oracle: DigitOracle, obs: dict) -> Soundness:
+    """The soundness of the bundled semantic mechanism."""
+    return measure_soundness("semantic", oracle, obs)
+
+
+@pytest.fixture(scope="module")
+def spatial(oracle: DigitOracle, obs: dict) -> Soundness:
+    """The soundness of the bundled spatial mechanism."""
+    return measure_soundness("spatial", oracle, obs)
+
+
+def check_identity(better: Soundness, worse: Soundness) -> None:
+    """Assert that one mechanism keeps more of the observation than the other at every guided ω."""
+    for guidance in (1.5, 3.0):
+        assert better.composition[guidance] < worse.composition[guidance]
+        assert better.reversibility[guidance] < worse.reversibility[guidance]
+
+
+def test_semantic_keeps_more_than_spatial(semantic: Soundness, spatial: Soundness) -> None:
+    check_identity(semantic, spatial)
+    with pytest.raises(AssertionError):  # the check can fail: with the two checkpoints swapped it does
+        check_identity(spatial, semantic)
+
+
+@pytest.mark.parametrize("name", ["semantic", "spatial"])
+def test_guidance_trades_identity_for_effectiveness(name: str, request: pytest.FixtureRequest) -> None:
+    """One digit of the few may be read otherwise."""
+    found: Soundness = request.getfixturevalue(name)
+    assert found.composition[1.0] < found.composition[1.5] < found.composition[3.0]
+    assert found.effectiveness[3.0] >= found.effectiveness[1.0] - 1.01 / N
+
+
+@pytest.mark.parametrize("abduction", ["dynamic", "residual"])
+@torch.no_grad()
+def test_dynamic_abduction_wins_identity_back(abduction: str, obs: dict) -> None:
+    """At ω = 3, with the default step size."""
+    mechanism, content = checkpoint.restore(assets.CHECKPOINTS["semantic"], "image", CPU)
+    scm, composition = get_graph(content["graph"]).scm(mechanism), []
+    for kind in ("semantic", abduction):
+        mechanism.sampling = Sampling(3.0, steps=50, abduction=kind)
+        composition.append(l1(scm.counterfactual(obs, {})["image"], obs["image"]).mean().item())
+    assert composition[1] < 0.95 * composition[0]
