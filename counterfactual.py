@@ -69,7 +69,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     parser.add_argument("--save-noise", type=Path, metavar="FILE", help="keep what was abducted, for later queries")
-    parser.add_argument("--load-noise", type=Path, metavar="FILE", help="what an earlier run abducted from the images")
+    parser.add_argument(
+        "--load-noise", type=Path, metavar="FILE", help="what an earlier run abducted from the images, in its batches"
+    )
     cli.add_sampling_arguments(parser)
     cli.add_abduction_arguments(parser)
     cli.add_machine_arguments(parser)
@@ -85,13 +87,15 @@ def main() -> int:
     oracle, _ = checkpoint.restore(args.oracle, "oracle", device)
     graph = get_graph(content["graph"])
     queries = [parse_query(text, graph) for text in args.do]
-    cli.check_null_token(args.checkpoint, content["settings"]["p_null"], [args.guidance], [args.abduction])
+    cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
     mechanism.sampling = cli.read_sampling(args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism).to(device)
 
     paths = find_images(args.images)
     given = read_given_attributes(args.images, paths, graph)
     cli.check_output(args.out, args.overwrite)
+    if args.save_noise and args.save_noise.exists() and (args.save_noise.is_dir() or not args.overwrite):
+        raise InputError(f"--save-noise {args.save_noise}: exists; name another file, or replace it with --overwrite")
     names = output_names(paths)
     about = describe_noise(args.checkpoint, [path.as_posix() for path in paths], mechanism.sampling)
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None

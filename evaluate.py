@@ -32,6 +32,7 @@ from dscm.image import DiffusionMechanism
 from dscm.metrics import l1
 from dscm.panels import draw_panels
 from dscm.perceptual import load_lpips
+from dscm.presets import IMAGE_PRESETS
 from dscm.processes import gather, leave, main_process_first, set_up_processes
 from dscm.results import Results
 from dscm.scm import SCM
@@ -94,11 +95,11 @@ def main() -> None:
     elif rank == 0:
         print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
     judge, task = Judge(graph, oracle, distances), set_task(graph, data, args.sampler, args.seed)
-    asked = {}
+    asked, done = {}, results.keys(with_lpips=lpips is not None)
     for path, label, (mechanism, content) in zip(args.checkpoint, tell_apart(args.checkpoint), models):
         for about in settings(args, path, mechanism, content):
             asked[results.key(about)] = (about, report.name_file(label, about), mechanism)
-    for about, name, mechanism in (row for key, row in asked.items() if key not in results.keys()):
+    for about, name, mechanism in (row for key, row in asked.items() if key not in done):
         scm = graph.scm(mechanism).to(device)
         values, images = evaluate_mechanism(args, scm, judge, task, about, name, rank, world)
         if rank == 0:
@@ -119,6 +120,9 @@ def settings(
         "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "mechanism": kind,
         "p_null": training.get("p_null"),
+        "beta": training.get("beta") or (IMAGE_PRESETS[training["preset"]].beta if "preset" in training else None),
+        "batch": args.batch,
+        "device": str(next(mechanism.parameters()).device),
         "training_steps": content.get("step"),
     }
     for guidance in args.guidance:
@@ -166,14 +170,23 @@ def evaluate_mechanism(
     mechanism.sampling = cli.read_sampling(args, about["guidance"], abduction, about["cta_lr"] or args.cta_lr[0])
     starts = range(rank * args.batch, args.n, world * args.batch)
     parts = {}
-    with tqdm(total=len(starts), desc=name, unit="batch", disable=rank > 0) as bar, cli.alignment_bar(mechanism):
+    with (
+        tqdm(total=len(starts), desc=name, unit="batch", disable=rank > 0) as bar,
+        cli.alignment_bar(mechanism, rank > 0),
+    ):
         for start in starts:
-            parts[start] = evaluate_batch(scm, judge, task.batch(slice(start, start + args.batch)), args.cycles)
+            values, images = evaluate_batch(scm, judge, task.batch(slice(start, start + args.batch)), args.cycles)
+            parts[start] = (to_cpu(values), to_cpu(images) if start < SHOWN else {})
             bar.update()
-    kept = {start: (values, images if start == 0 else {}) for start, (values, images) in parts.items()}
-    merged = gather(kept, world)
+    merged = gather(parts, world)
     values = {key: torch.cat([part[key] for part, _ in merged]) for key in merged[0][0]}
-    return values, {label: image[:SHOWN] for label, image in merged[0][1].items()}
+    shown = [images for _, images in merged if images]
+    return values, {label: torch.cat([images[label] for images in shown])[:SHOWN] for label in shown[0]}
+
+
+def to_cpu(tensors: dict[Any, torch.Tensor]) -> dict[Any, torch.Tensor]:
+    """Bring tensors home from whichever device a process has."""
+    return {key: tensor.cpu() for key, tensor in tensors.items()}
 
 
 def write_reports(args: argparse.Namespace, results: Results, graph: Any) -> None:
@@ -188,7 +201,7 @@ def write_reports(args: argparse.Namespace, results: Results, graph: Any) -> Non
         draw_panels(args.out, results, graph)
         message = draw_curves(args.out, results.records, graph)
         if message:
-            print(message)
+            print(message, file=sys.stderr)
     print(text)
 
 
@@ -197,7 +210,8 @@ def draw_soundness(path: Path, results: Results) -> None:
     rows = []
     for digest in dict.fromkeys(record["checkpoint_sha256"] for record in results.records):
         own = [record for record in results.records if record["checkpoint_sha256"] == digest]
-        record = own[len(own) // 2]
+        plain = [record for record in own if record["abduction"] == record["mechanism"]] or own
+        record = plain[len(plain) // 2]
         for name, images in results.values(record).items():
             if name.startswith("image/"):
                 label = name.removeprefix("image/")

@@ -114,9 +114,9 @@ def check_null_token(path: Path, p_null: float, guidance: Sequence[float], abduc
 
 
 @contextmanager
-def alignment_bar(mechanism: DiffusionMechanism) -> Iterator[None]:
-    """Show a bar over the timesteps of each alignment, with its loss, where the abduction is dynamic."""
-    if mechanism.sampling.abduction != "dynamic":
+def alignment_bar(mechanism: DiffusionMechanism, disable: bool = False) -> Iterator[None]:
+    """Show a bar over the timesteps of each alignment, with its loss, where there is something to align."""
+    if disable or mechanism.sampling.abduction != "dynamic" or mechanism.sampling.guidance == 1:
         yield
         return
     silent = mechanism.watch
@@ -143,6 +143,7 @@ def set_up_machine(device: str | None, threads: int | None) -> torch.device:
     """
     if threads:
         torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # inversion and alignment add up small differences
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]

@@ -36,7 +36,7 @@ def draw_curves(folder: Path, records: Sequence[Record], graph: Graph) -> str:
     panels = quantities(records, graph)
     aligned = [record for record in records if record["cta_lr"] is not None]
     _draw(folder / "tradeoff.png", records, panels, "guidance", "guidance ω", _name_method)
-    _draw(folder / "alignment.png", aligned, panels, "cta_lr", "step size η", lambda r, _: f"ω = {r['guidance']:g}")
+    _draw(folder / "alignment.png", aligned, panels, "cta_lr", "step size η", _name_alignment)
     return ""
 
 
@@ -45,13 +45,13 @@ def quantities(records: Sequence[Record], graph: Graph) -> dict[str, Callable[[R
     kind = "lpips" if all(r["composition"]["lpips"] is not None for r in records) else "l1"
     doings = graph.image_parents
 
-    def last(path: tuple[str, ...]) -> Callable[[Record], float]:
-        return lambda record: lookup(record, path)[-1]
+    def first(path: tuple[str, ...]) -> Callable[[Record], float]:
+        return lambda record: lookup(record, path)[0]
 
     def identity(record: Record) -> float:
         return sum(record["identity"][name][kind] for name in doings) / len(doings)
 
-    result = {"composition L1": last(("composition", "l1")), f"identity {kind.upper()}, mean over do": identity}
+    result = {"composition L1": first(("composition", "l1")), f"identity {kind.upper()}, mean over do": identity}
     for variable in graph.attributes:
         if variable.name in doings:
             own = own_metric(variable)
@@ -64,6 +64,11 @@ def quantities(records: Sequence[Record], graph: Graph) -> dict[str, Callable[[R
 def _name_method(record: Record, records: Sequence[Record]) -> str:
     """Name a line over ω: the row's name without ω."""
     return name_row(record, records).rsplit(" ", 1)[0]
+
+
+def _name_alignment(record: Record, records: Sequence[Record]) -> str:
+    """Name a line over η: the row's name without η."""
+    return " ".join(word for word in name_row(record, records).split(" ") if not word.startswith("η"))
 
 
 def _draw(
@@ -88,8 +93,8 @@ def _draw(
     figure, axes = pyplot.subplots(height, columns, figsize=(4 * columns, 3 * height), squeeze=False)
     for axis, (title, value) in zip(axes.flat, panels.items()):
         for i, (key, points) in enumerate(lines.items()):
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
-            axis.plot([r[x] for r in points], [value(r) for r in points], label=key, **style)
+            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]}
+            axis.plot([r[x] for r in points], [value(r) for r in points], label=key, markersize=4, **style)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(label)
         if x == "cta_lr":

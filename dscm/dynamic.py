@@ -53,6 +53,8 @@ def align(
     Down the grid, with ``x^ω_T = x_T`` and ``∅_T = ∅``:
     ``x^ω_{t−1} = step(x^ω_t; ε(∅_t) + ω·(ε(c) − ε(∅_t)))``, ``∅_t ← ∅_t − η·∇‖x_{t−1} − x^ω_{t−1}‖²``, and
     ``∅_{t−1} ← ∅_t``. The path goes on with the tuned token, as the replay will, and ε(c) is evaluated once a step.
+    (Algorithm 1 leaves open whether ``x^ω_{t−1}`` is taken before or after the update; before, the replayed tokens
+    would lead along another path than the one that was aligned.)
     Each image has its own loss, its own token and its own stop, so that a batch equals its images one at a time.
 
     Args:
@@ -134,4 +136,6 @@ def residuals(eps_fn: EpsFn, path: Sequence[Tensor], schedule: Schedule, grid: T
 
 def at_timestep(grid: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
     """Look values (B, K, …) up by timestep: returns ``f(t)`` with t (B,) of the grid, all alike, giving (B, …)."""
+    if values.shape[1] != len(grid) - 1:
+        raise ValueError(f"noise abducted in {values.shape[1]} steps cannot be used in {len(grid) - 1}")
     return lambda t: values[:, int((grid[:-1].to(t) - t[0]).abs().argmin())]

@@ -1,5 +1,6 @@
 """The one error that is meant for the person who typed the command."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ class InputError(Exception):
 
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """Turn an `InputError` into one line on standard error and exit code 2."""
+    """Turn an `InputError` into one line on standard error, from one process of torchrun's, and exit code 2."""
     try:
         yield
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

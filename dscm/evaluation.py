@@ -94,6 +94,13 @@ def _donate(name: str, values: Tensor, sampler: str, generator: torch.Generator)
     raise InputError(f"--sampler different: too few values of {name} among {n} digits differ; take more with --n")
 
 
+def read_clock(device: torch.device) -> float:
+    """Return the seconds on the clock once a GPU has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def evaluate_batch(scm: SCM, judge: Judge, task: Task, cycles: int) -> tuple[PerImage, dict[str, Tensor]]:
     """Compute every metric of one batch with the current settings of the image's mechanism.
 
@@ -108,10 +115,10 @@ def evaluate_batch(scm: SCM, judge: Judge, task: Task, cycles: int) -> tuple[Per
         observation, composition, and each counterfactual with its reversal.
     """
     obs, x = task.obs, task.obs["image"]
-    began = time.perf_counter()
+    began = read_clock(x.device)
     noise = scm.abduct(obs)
     composed = scm.predict(noise)["image"]
-    seconds = (time.perf_counter() - began) / len(x)
+    seconds = (read_clock(x.device) - began) / len(x)
     result: PerImage = {("seconds",): torch.full((len(x),), seconds)}
     result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles), x)
     images = {"observation": x, "composition": composed}

@@ -15,7 +15,9 @@ from dscm.files import atomic_path
 TILE = 56  # pixels of a tile's side, at least: small images are magnified by whole factors
 GAP = 6
 FONT_SIZE = 12
-SPELT = str.maketrans({"ω": "guidance", "η": "eta"})  # letters that Pillow's own font lacks
+SPELT = str.maketrans(
+    {"ω": "guidance", "η": "eta", "∅": "_null", "β": "beta", "×": " x "}
+)  # letters that Pillow's own font lacks
 BLUE, WHITE, RED = (0.13, 0.40, 0.67), (1.0, 1.0, 1.0), (0.70, 0.09, 0.17)  # told apart by the colour-blind
 
 
@@ -31,16 +33,19 @@ class Row:
 def effect_map(x: Tensor, reference: Tensor) -> Tensor:
     """Colour what an intervention changed: red where ``x`` is brighter than the reference, blue where darker.
 
+    The strength is the mean absolute change of the channels, so that a change of hue shows too; where the brightness
+    stayed the same it is red.
+
     Args:
-        x, reference: images in [-1, 1], shape (B, C, H, W); channels are averaged.
+        x, reference: images in [-1, 1], shape (B, C, H, W).
 
     Returns:
         uint8, shape (B, 3, H, W), white where nothing changed.
     """
-    change = (to_unit(x) - to_unit(reference)).mean(dim=1).clamp(-1, 1)  # (B, H, W)
+    change = (to_unit(x) - to_unit(reference)).clamp(-1, 1)  # (B, C, H, W)
     white, red, blue = (torch.tensor(colour, device=x.device)[:, None, None] for colour in (WHITE, RED, BLUE))
-    strength = change.abs()[:, None]
-    colour = torch.where(change[:, None] > 0, red, blue)
+    strength = change.abs().mean(dim=1, keepdim=True)
+    colour = torch.where(change.mean(dim=1, keepdim=True) >= 0, red, blue)
     return ((white + (colour - white) * strength) * 255).round().to(torch.uint8)
 
 

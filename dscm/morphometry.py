@@ -211,7 +211,7 @@ def _row_distance(ink: Tensor) -> Tensor:
 def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
     """Thin each shape to its medial axis.
 
-    Ink pixels are visited in the order of their distance to the background, exposed corners first; one is
+    Ink pixels are visited in the order of their distance to the background, exposed corners last; one is
     removed unless it ends a line or its removal would split or join pieces of its 3×3 neighbourhood. This is
     the definition that the original library uses (scikit-image's ``medial_axis``), which breaks ties at random.
     Here they are broken by the parity of row and column: pixels of equal parity do not touch, so all that tie

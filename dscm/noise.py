@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dscm.data.scaling import to_levels
 from dscm.errors import InputError
 from dscm.files import atomic_path
 from dscm.image import ImageNoise, Sampling
@@ -93,7 +94,9 @@ class SavedNoise:
                 raise ValueError
             self.batch = int(found["batch"])
             self._compare(found, about)
-        except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # damaged bytes make the readers raise nearly anything
             raise InputError(f"{path}: damaged, or not noise that --save-noise of this program wrote") from error
 
     def check(self, observations: Iterable[Mapping[str, Tensor]]) -> None:
@@ -114,7 +117,7 @@ class SavedNoise:
     def _load(self, index: int, device: torch.device | None = None) -> dict[str, Any]:
         """Read one member of the archive; the checksums of all were compared before."""
         member = io.BytesIO(self.archive.read(f"{index:06d}.pt"))
-        return torch.load(member, map_location=device, weights_only=True)
+        return torch.load(member, map_location=device or "cpu", weights_only=True)
 
     def _compare(self, found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Raise `InputError` where what was found differs from what is wanted."""
@@ -130,8 +133,11 @@ class SavedNoise:
 
 
 def fingerprint(obs: Mapping[str, Tensor]) -> str:
-    """Hash the values of an observation."""
+    """Hash an observation: the image's 8 bits and three digits of each attribute, which every machine agrees on."""
     digest = hashlib.sha256()
     for name in sorted(obs):
-        digest.update(name.encode() + obs[name].cpu().contiguous().numpy().tobytes())
+        if name == "image":
+            digest.update(to_levels(obs[name]).cpu().contiguous().numpy().tobytes())
+        else:
+            digest.update(f"{name} {[f'{value:.3g}' for value in obs[name].tolist()]}".encode())
     return digest.hexdigest()

@@ -28,7 +28,7 @@ def load_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], Tensor]
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # as what is printed of a download
             network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False).to(device)
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # no network, or a torn file, fails in many ways
         return None, str(error).splitlines()[0] if str(error) else type(error).__name__
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
@@ -43,6 +43,6 @@ def prepare(x: Tensor) -> Tensor:
     if x.shape[1] == 1:
         x = x.expand(-1, 3, -1, -1)
     if min(x.shape[-2:]) < SMALLEST:
-        factor = SMALLEST / min(x.shape[-2:])
-        x = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+        size = [max(SMALLEST, round(side * SMALLEST / min(x.shape[-2:]))) for side in x.shape[-2:]]
+        x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
     return x

@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 
 from dscm.cli import set_up_machine
+from dscm.errors import InputError
 
 
 def set_up_processes(device: str | None, threads: int | None) -> tuple[torch.device, int, int]:
@@ -27,7 +28,10 @@ def set_up_processes(device: str | None, threads: int | None) -> tuple[torch.dev
     chosen = set_up_machine(device, threads)
     if world > 1:
         if chosen.type == "cuda":
-            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            local = int(os.environ["LOCAL_RANK"])
+            if local >= torch.cuda.device_count():
+                raise InputError(f"--nproc-per-node: more processes than the {torch.cuda.device_count()} GPUs here")
+            chosen = torch.device("cuda", local)
             torch.cuda.set_device(chosen)
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return chosen, rank, world

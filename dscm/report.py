@@ -39,17 +39,24 @@ def markdown(results: Results, graph: Graph) -> str:
     if first["cycles"] > 1:
         parts.append(_cycles(records, graph))
     if len(records) > 1:
-        parts += [f"Paired differences to {name_row(first, records)}:", _differences(results, graph)]
+        parts += [
+            f"Paired differences to {name_row(first, records)} (L1 and LPIPS ×10⁻²):",
+            _differences(results, graph),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
 def name_row(record: Record, records: Sequence[Record]) -> str:
     """Name a record in a few words: mechanism, abduction, ω, and the checkpoint where there are several of a kind."""
-    same = {r["checkpoint_sha256"] for r in records if r["mechanism"] == record["mechanism"]}
     words = [record["mechanism"]]
-    if len(same) > 1:
+    alike = [r for r in records if r["mechanism"] == record["mechanism"]]
+    for symbol, entry in (("p∅", "p_null"), ("β", "beta")):
+        if len({r[entry] for r in alike}) > 1:
+            words.append(f"{symbol}={record[entry]:g}")
+            alike = [r for r in alike if r[entry] == record[entry]]
+    if len({r["checkpoint_sha256"] for r in alike}) > 1:
         path = Path(record["checkpoint"])
-        words.append(f"({path.parent.name if path.stem == 'checkpoint' else path.stem})")
+        words.append(f"({path.parent.name}/{path.stem} {record['checkpoint_sha256'][:4]})")
     if record["abduction"] != record["mechanism"]:
         words.append(record["abduction"])
     if record["cta_lr"] is not None:
@@ -145,11 +152,16 @@ def _effectiveness(records: Sequence[Record], graph: Graph) -> str:
 
 def _cycles(records: Sequence[Record], graph: Graph) -> str:
     """Tabulate composition and reversibility after each cycle."""
-    header = ["mechanism", "L1 after cycle", *(str(k + 1) for k in range(records[0]["cycles"]))]
+    header = ["mechanism", "after cycle", *(str(k + 1) for k in range(records[0]["cycles"]))]
     rows = []
     for record in records:
-        paths = {"composition": ("composition", "l1")}
-        paths |= {f"reversibility do({name})": ("reversibility", name, "l1") for name in graph.image_parents}
+        paths = {}
+        for kind in ("l1", "lpips"):
+            paths[f"composition {kind.upper()}"] = ("composition", kind)
+            paths |= {
+                f"reversibility do({do}) {kind.upper()}": ("reversibility", do, kind) for do in graph.image_parents
+            }
+        paths = {label: path for label, path in paths.items() if lookup(record, path) is not None}
         for label, path in paths.items():
             rows.append([name_row(record, records), label, *(f"{100 * x:.3f}" for x in lookup(record, path))])
     return table(header, rows)
@@ -163,7 +175,9 @@ def _differences(results: Results, graph: Graph) -> str:
     for do in graph.image_parents:
         own = own_metric(variables[do])
         metrics[f"reversibility do({do})"] = (f"reversibility/{do}/l1", 100)
-        metrics[f"{do} {own} under do({do})"] = (f"effectiveness/{do}/{do}/{own}", 1 if own == "mae" else 100)
+        unit = variables[do].unit if own == "mae" else "%"
+        label = f"{do} {own if own == 'accuracy' else own.upper()} {unit} under do({do})"
+        metrics[label] = (f"effectiveness/{do}/{do}/{own}", 1 if own == "mae" else 100)
         metrics[f"identity LPIPS do({do})"] = (f"identity/{do}/lpips", 100)
     base = results.values(records[0])
     rows = []
@@ -180,19 +194,19 @@ def _differences(results: Results, graph: Graph) -> str:
 
 
 def _paired(a: Tensor, b: Tensor) -> tuple[float, float, float]:
-    """Return the mean of ``a − b`` over images and its interval; of the last cycle, where there are several."""
+    """Return the mean of ``a − b`` over images and its interval; of the first cycle, where there are several."""
     change = (a - b).double()
-    change = change[:, -1] if change.dim() > 1 else change
+    change = change[:, 0] if change.dim() > 1 else change
     low, high = bootstrap_interval(change).tolist()
     return change.mean().item(), low, high
 
 
 def _cell(record: Record, path: tuple[str, ...], factor: float, decimals: int) -> str:
-    """Write a number of a record with its interval; of the last cycle, where there are several."""
+    """Write a number of a record with its interval; of the first cycle, where there are several."""
     value, interval = lookup(record, path), lookup(record["intervals"], path)
     if value is None:
         return "–"
     if isinstance(value, list):
-        value, interval = value[-1], interval[-1]
+        value, interval = value[0], interval[0]
     low, high = interval
     return f"{factor * value:.{decimals}f} [{factor * low:.{decimals}f}, {factor * high:.{decimals}f}]"

@@ -18,6 +18,7 @@ from dscm.statistics import bootstrap_interval
 METRICS = "metrics.json"
 VALUES = "values"  # folder of the numbers of every image
 IDENTITY = ("checkpoint_sha256", "guidance", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
+OTHER = {"data_sha256": "on other test digits (--data-dir)", "oracle_sha256": "with another --oracle"}
 PERCEPTUAL = ("composition", "reversibility", "identity")  # metrics that LPIPS belongs to
 
 
@@ -38,10 +39,11 @@ class Results:
         self.records: list[dict[str, Any]] = []
         path = folder / METRICS
         if overwrite or not path.exists():
-            check_output(folder, overwrite)
+            unfinished = folder.is_dir() and [entry.name for entry in folder.iterdir()] == [VALUES]
+            check_output(folder, overwrite or unfinished)
             return
         try:
-            self.records = json.loads(path.read_text())
+            self.records = list(json.loads(path.read_text()))
             found = [{name: record[name] for name in (*IDENTITY, *common, "values")} for record in self.records]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -50,13 +52,13 @@ class Results:
         for record in found:
             for name, value in common.items():
                 if record[name] != value:
-                    flag = "--" + name.replace("_", "-")
-                    raise InputError(
-                        f"{path}: was measured with {flag} {record[name]}, not {value}; name another --out, "
-                        "or start over with --overwrite"
-                    )
+                    was = f"with --{name.replace('_', '-')} {record[name]}, not {value}"
+                    was = OTHER.get(name, was)
+                    raise InputError(f"{path}: was measured {was}; name another --out, or start over with --overwrite")
             if not (folder / record["values"]).is_file():
-                raise InputError(f"{folder / record['values']}: missing, though {path} names it")
+                raise InputError(
+                    f"{folder / record['values']}: missing, though {path} names it; start over with --overwrite"
+                )
             self.values(record)
 
     @staticmethod
@@ -64,9 +66,9 @@ class Results:
         """Return what tells a record from the others: the checkpoint and its settings."""
         return tuple(about[name] for name in IDENTITY)
 
-    def keys(self) -> set[tuple]:
-        """Return the keys of the records that are there."""
-        return {self.key(record) for record in self.records}
+    def keys(self, with_lpips: bool) -> set[tuple]:
+        """Return the keys of the records that are there, with LPIPS where it is to be had."""
+        return {self.key(r) for r in self.records if not with_lpips or r["composition"]["lpips"] is not None}
 
     def add(self, about: Mapping[str, Any], name: str, values: PerImage, images: Mapping[str, Tensor]) -> None:
         """Write the numbers of every image, then the record of their means and intervals; each atomically.
@@ -88,9 +90,15 @@ class Results:
         del intervals[("seconds",)]
         record = {**about, **self.common, "values": str(path.relative_to(self.folder)), "seconds_per_image": seconds}
         record |= nest(with_null(means)) | {"intervals": nest(with_null(intervals))}
-        self.records.append(record)
+        self.records = [r for r in self._merge() if self.key(r) != self.key(record)] + [record]
         with atomic_path(self.folder / METRICS) as temporary:
             temporary.write_text(json.dumps(self.records, indent=1, ensure_ascii=False) + "\n")
+
+    def _merge(self) -> list[dict[str, Any]]:
+        """Return the records, and those that another process has added to the file in the meantime."""
+        path, own = self.folder / METRICS, {self.key(record) for record in self.records}
+        found = json.loads(path.read_text()) if path.exists() and self.records else []
+        return self.records + [record for record in found if self.key(record) not in own]
 
     def values(self, record: Mapping[str, Any]) -> dict[str, Tensor]:
         """Read the numbers of every image of a record, by ``a/b/c``; ``image/…`` are pictures.
@@ -103,7 +111,7 @@ class Results:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: torch.from_numpy(archive[name]) for name in archive.files}
         except Exception as error:  # damaged bytes make the reader raise nearly anything
-            raise InputError(f"{path}: damaged") from error
+            raise InputError(f"{path}: damaged; start over with --overwrite, or in another --out") from error
 
 
 def with_null(flat: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:

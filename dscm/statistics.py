@@ -1,5 +1,7 @@
 """Intervals for means over test images, and for their differences."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -20,11 +22,15 @@ def bootstrap_interval(values: Tensor, seed: int = 0) -> Tensor:
     Returns:
         Lower and upper end, shape (2,) or (2, M), in the dtype of ``values``.
     """
-    generator = torch.Generator().manual_seed(seed)
-    n = len(values)
-    drawn = torch.randint(n, (RESAMPLES, n), generator=generator)
-    counts = torch.zeros(RESAMPLES, n, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn).double())
-    means = counts @ values.double().cpu() / n
+    means = _resampling(len(values), seed) @ values.double().cpu()
     tail = (1 - LEVEL) / 2
     ends = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=0)
     return ends.to(values.dtype)
+
+
+@functools.lru_cache(maxsize=1)
+def _resampling(n: int, seed: int) -> Tensor:
+    """Return the weights (RESAMPLES, n) of the images in each draw."""
+    drawn = torch.randint(n, (RESAMPLES, n), generator=torch.Generator().manual_seed(seed))
+    weights = torch.full_like(drawn, 1 / n, dtype=torch.float64)
+    return torch.zeros(RESAMPLES, n, dtype=torch.float64).scatter_add_(1, drawn, weights)

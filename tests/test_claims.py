@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 
 from dscm import assets, checkpoint
-from dscm.data.folder import find_images, read_attributes, read_image
-from dscm.data.scaling import to_signed
 from dscm.graphs import get_graph
 from dscm.image import Sampling
 from dscm.metrics import l1, observe, reversals

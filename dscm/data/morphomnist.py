@@ -22,8 +22,8 @@ from dscm.morphometry import measure
 
 Split = Literal["train", "t10k"]
 MORPHED = ("thickness", "slant", "intensity")  # what the renderer sets on a grey digit
-# Shares of the digits that do not follow the graph's equation, so that no combination that an intervention may
-# ask for is off the support of the data: they keep the slant of their own hand, or take a uniform value.
+# Shares of the digits that do not follow the graph's equation, so that hardly a combination that an intervention
+# may ask for is off the support of the data: they keep the slant of their own hand, or take a uniform value.
 MIXTURE = {"slant": 0.2, "intensity": 0.2, "hue": 0.5}
 UNIFORM = {"intensity": (64.0, 255.0), "hue": (0.0, 1.0)}
 VERSION = 3  # of what is generated; raise it when the same settings give other images
@@ -66,8 +66,8 @@ def load(graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, wor
 def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int = 1) -> dict[str, Tensor]:
     """Draw attributes from the graph's equations for each digit and redraw it with them.
 
-    The shares `MIXTURE` of the digits take another slant, intensity or hue than the equations say, so that no
-    combination that an intervention may ask for is off the support of the data. What is recorded is measured
+    The shares `MIXTURE` of the digits take another slant, intensity or hue than the equations say, so that
+    hardly a combination that an intervention may ask for is off the support of the data. What is recorded is measured
     on the result.
 
     Args:
