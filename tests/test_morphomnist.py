@@ -243,3 +243,27 @@ def test_bad_folders_are_errors(raw: Path, tmp_path: Path, digit: Tensor) -> Non
     with pytest.raises(InputError, match=f"train has {COUNT} images but 3 labels"):
         load(GREY, raw, "train", tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_mnist_is_downloaded_where_no_folder_is_named(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Through torchvision, into the cache; without a network one line says what to do."""
+    asked = []
+
+    class Downloaded:
+        raw_folder = str(raw)
+
+        def __init__(self, root: Path, download: bool) -> None:
+            asked.append((root, download))
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", Downloaded)
+    assert_same(load(DIGIT, None, "train", tmp_path), load(DIGIT, raw, "train", tmp_path))
+    assert asked == [(tmp_path, True)]
+
+    def fail(root: Path, download: bool) -> None:
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nno network")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", fail)
+    with pytest.raises(
+        InputError, match=r"could not be downloaded \(Error downloading .*\); give its folder with --da"
+    ):
+        load(DIGIT, None, "train", tmp_path)
