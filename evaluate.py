@@ -143,7 +143,7 @@ def settings(
 def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Return the settings that all records of a folder share, the test digits and the oracle among them."""
     digits = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
-    names = ("steps", "grid", "fixed_point", "n", "seed", "cycles", "sampler")
+    names = ("guidance_interval", "steps", "grid", "fixed_point", "n", "seed", "cycles", "sampler")
     return {name: getattr(args, name) for name in names} | {
         "data_sha256": digits.hexdigest(),
         "oracle_sha256": hashlib.sha256(args.oracle.read_bytes()).hexdigest(),

@@ -59,7 +59,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how counterfactuals are computed: ``--steps``, ``--grid`` and ``--fixed-point``."""
+    """Add how counterfactuals are computed: ``--guidance-interval``, ``--steps``, ``--grid`` and ``--fixed-point``."""
+    parser.add_argument("--guidance-interval", type=number(float, 0), nargs=2, default=list(Sampling().interval),
+                        metavar=("LOW", "HIGH"),
+                        help="noise levels σ at which the prediction is guided; the paper's is 0 1000 "
+                        "(default: 1 1000)")  # fmt: skip
     parser.add_argument("--steps", type=number(int, 1), default=50, help="DDIM steps each way (default: 50)")
     parser.add_argument("--grid", choices=["log-sigma", "uniform"], default="log-sigma",
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
@@ -92,7 +96,10 @@ def add_abduction_arguments(parser: argparse.ArgumentParser, several: bool = Fal
 def read_sampling(args: argparse.Namespace, guidance: float, abduction: str, rate: float) -> Sampling:
     """Gather the settings of abduction and prediction; those that a script may list are given apart."""
     alignment = Alignment(rate, args.cta_steps, args.cta_optimizer)
-    return Sampling(guidance, args.steps, args.grid, args.fixed_point, abduction=abduction, alignment=alignment)
+    interval = tuple(args.guidance_interval)
+    return Sampling(
+        guidance, interval, args.steps, args.grid, args.fixed_point, abduction=abduction, alignment=alignment
+    )
 
 
 def check_null_token(path: Path, p_null: float, guidance: Sequence[float], abduction: Sequence[str]) -> None:

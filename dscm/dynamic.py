@@ -41,7 +41,7 @@ def align(
     eps: ConditionalEps,
     condition: Tensor,
     null: Tensor,
-    weight: float,
+    weight: Callable[[Tensor], float],
     path: Sequence[Tensor],
     schedule: Schedule,
     grid: Tensor,
@@ -61,7 +61,7 @@ def align(
         eps: ``eps(x, t, c)``; its parameters must not require gradients.
         condition: c of the observation, shape (B, D).
         null: the trained token ∅, shape (D,).
-        weight: ω.
+        weight: ω at timesteps t (B,), all alike; where it is 1 the null token has no say and stays as it is.
         path: the states x at each timestep of the grid, from noise to image, K + 1 of shape (B, C, H, W).
         schedule: the noise schedule.
         grid: descending timesteps, shape (K + 1,).
@@ -78,14 +78,18 @@ def align(
         with torch.no_grad():
             given = eps(x, t, condition)
 
-        def move(token: Tensor) -> Tensor:
-            return ddim_step(x, torch.lerp(eps(x, t, token), given, weight), a[k], a[k + 1])
+        if weight(t) == 1:
+            x = ddim_step(x, given, a[k], a[k + 1])
+        else:
 
-        token = _tune(
-            token, lambda token: (move(token) - path[k + 1]).square().mean(dim=(1, 2, 3)), x[0].numel(), alignment
-        )
-        with torch.no_grad():
-            x = move(token)
+            def move(token: Tensor) -> Tensor:
+                return ddim_step(x, torch.lerp(eps(x, t, token), given, weight(t)), a[k], a[k + 1])
+
+            token = _tune(
+                token, lambda new: (move(new) - path[k + 1]).square().mean(dim=(1, 2, 3)), x[0].numel(), alignment
+            )
+            with torch.no_grad():
+                x = move(token)
         tokens.append(token)
         watch((x - path[k + 1]).square().mean().item())
     return torch.stack(tokens, dim=1)

@@ -10,7 +10,10 @@ ConditionalEps = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def guided(
-    eps: ConditionalEps, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor], weight: float = 1.0
+    eps: ConditionalEps,
+    condition: Tensor,
+    null: Tensor | Callable[[Tensor], Tensor],
+    weight: float | Callable[[Tensor], float] = 1.0,
 ) -> EpsFn:
     """Bind a condition and a guidance weight to a noise predictor.
 
@@ -21,19 +24,21 @@ def guided(
         eps: ``eps(x, t, c)`` with x (B, C, H, W), t (B,), c (B, D).
         condition: c, shape (B, D).
         null: the token ∅, shape (D,) or (B, D); or a function that gives it for timesteps t (B,).
-        weight: ω; 1 is conditional, 0 unconditional, more than 1 amplifies the condition.
+        weight: ω; 1 is conditional, 0 unconditional, more than 1 amplifies the condition; or a function that gives
+            it for timesteps t (B,), all alike.
 
     Returns:
         ``eps_fn(x, t)``.
     """
-    if weight == 1:
-        return lambda x, t: eps(x, t, condition)
     token = null if callable(null) else lambda t: null
+    omega = weight if callable(weight) else lambda t: weight
 
     def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+        if omega(t) == 1:
+            return eps(x, t, condition)
         conditions = torch.cat([token(t).expand_as(condition), condition])
         without, given = eps(torch.cat([x, x]), torch.cat([t, t]), conditions).chunk(2)
-        return torch.lerp(without, given, weight)
+        return torch.lerp(without, given, omega(t))
 
     return eps_fn
 

@@ -1,5 +1,6 @@
 """The image's mechanism: a diffusion model, spatial or semantic, under the contract of every other mechanism."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Sampling:
 
     Args:
         guidance: ω of the prediction; the inversion is unguided.
+        interval: the noise levels σ from which and up to which the prediction is guided; elsewhere ω is 1. Late
+            steps, at small σ, amplify errors of the network: there guidance overshoots thickness and intensity.
         steps: K, DDIM steps each way.
         grid: ``log-sigma`` or ``uniform`` (the paper's).
         fixed_point: evaluations that solve each step of the inversion; 0 is the paper's explicit step.
@@ -57,6 +60,7 @@ class Sampling:
     """
 
     guidance: float = 1.5
+    interval: tuple[float, float] = (1.0, 1000.0)
     steps: int = 50
     grid: Literal["log-sigma", "uniform"] = "log-sigma"
     fixed_point: int = 2
@@ -132,10 +136,10 @@ class DiffusionMechanism(Mechanism):
             return ImageNoise(u, z)
         path = list(states)[::-1]
         if how.abduction == "residual":
-            eps_fn = guided(self.eps, condition, self.null, how.guidance)
+            eps_fn = guided(self.eps, condition, self.null, self._weight)
             return ImageNoise(path[0], z, residuals=residuals(eps_fn, path, self.schedule, grid))
         tokens = align(
-            self.eps, condition, self.null, how.guidance, path, self.schedule, grid, how.alignment, self.watch
+            self.eps, condition, self.null, self._weight, path, self.schedule, grid, how.alignment, self.watch
         )
         return ImageNoise(path[0], z, tokens)
 
@@ -144,7 +148,7 @@ class DiffusionMechanism(Mechanism):
         how, grid = self.sampling, self._grid()
         condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
-        eps_fn = guided(self.eps, condition, null, how.guidance)
+        eps_fn = guided(self.eps, condition, null, self._weight)
         if noise.residuals.numel():
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
         return sample(eps_fn, noise.u, self.schedule, grid, how.clip)
@@ -213,6 +217,12 @@ class DiffusionMechanism(Mechanism):
             "conditional": error.detach()[~dropped].mean(),
             "null": error.detach()[dropped].mean(),
         }
+
+    def _weight(self, t: Tensor) -> float:
+        """Return ω at timesteps ``t`` (B,), all alike: 1 outside the interval."""
+        low, high = self.sampling.interval
+        sigma = math.sqrt(1 / self.schedule.alpha_bar(t[:1]).item() - 1)
+        return self.sampling.guidance if low <= sigma <= high else 1.0
 
     def _grid(self) -> Tensor:
         """Return the timesteps of the current sampling settings."""

@@ -39,7 +39,7 @@ def describe(checkpoint: Path, images: list[str], sampling: Sampling) -> dict[st
     settings = asdict(sampling)
     del settings["clip"]
     if sampling.abduction == "semantic":
-        del settings["guidance"]
+        del settings["guidance"], settings["interval"]
     if sampling.abduction != "dynamic":
         del settings["alignment"]
     digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()

@@ -32,8 +32,9 @@ def markdown(results: Results, graph: Graph) -> str:
     first = records[0]
     about = (
         f"{first['n']} test digits, seed {first['seed']}, {first['sampler']} interventions, {first['steps']} steps, "
-        f"grid {first['grid']}, fixed point {first['fixed_point']}, {first['cycles']} cycle(s). L1 ×10⁻² on [0, 1], "
-        "LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the digits."
+        f"grid {first['grid']}, fixed point {first['fixed_point']}, guided at σ from "
+        f"{first['guidance_interval'][0]:g} to {first['guidance_interval'][1]:g}, {first['cycles']} cycle(s). "
+        "L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the digits."
     )
     parts = [about, _soundness(records, graph), _identity(records, graph), _effectiveness(records, graph)]
     if first["cycles"] > 1:

@@ -37,7 +37,7 @@ def main() -> None:
     print(f"seconds an image on {device}, {args.threads} thread(s), {args.steps} steps, ω = 3")
     print(f"{'abduction':>12}{f'batch {args.batch}':>12}{'batch 1':>12}{'ratio':>8}")
     for abduction in ("semantic", "residual", "dynamic"):
-        mechanism.sampling = Sampling(3.0, args.steps, abduction=abduction, alignment=Alignment())
+        mechanism.sampling = Sampling(3.0, steps=args.steps, abduction=abduction, alignment=Alignment())
         run(slice(0, 1))
         began = time.perf_counter()
         run(slice(0, args.batch))

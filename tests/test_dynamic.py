@@ -10,7 +10,7 @@ from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.guidance import guided, shifted
 from dscm.image import DiffusionMechanism, Sampling
 
-SCHEDULE, STEPS, WEIGHT = linear_schedule(), 6, 3.0
+SCHEDULE, STEPS, WEIGHT, EVERYWHERE = linear_schedule(), 6, 3.0, (0.0, 1000.0)
 GRID = make_grid(SCHEDULE, STEPS)
 
 
@@ -18,7 +18,7 @@ def abducted(**settings: object) -> tuple[DiffusionMechanism, Tensor]:
     """Return a mechanism and, under the null intervention, what it makes of the images."""
     model = make(std=0.2)
     model.requires_grad_(False)
-    model.sampling = Sampling(guidance=WEIGHT, steps=STEPS, fixed_point=3, **settings)
+    model.sampling = Sampling(WEIGHT, EVERYWHERE, STEPS, fixed_point=3, **settings)
     return model, model.predict(model.abduct(X, PARENTS), PARENTS)
 
 
@@ -82,7 +82,7 @@ def test_one_step_is_the_gradient_of_the_squared_distance() -> None:
     eps, condition, null, path = toy()
     rate, h = 1e-3, 1e-5
     a = SCHEDULE.alpha_bar(GRID)
-    tokens = align(eps, condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(rate))
+    tokens = align(eps, condition, null, lambda t: WEIGHT, path, SCHEDULE, GRID, Alignment(rate))
 
     def loss(token: Tensor) -> Tensor:
         given, without = eps(path[0], None, condition), eps(path[0], None, token)
@@ -109,7 +109,7 @@ def test_replay_goes_where_the_alignment_went() -> None:
     """The loss of the last timestep is the error of the composition."""
     losses: list[float] = []
     model = make(std=0.2).requires_grad_(False)
-    model.sampling = Sampling(guidance=WEIGHT, steps=STEPS, abduction="dynamic", alignment=Alignment(0.01))
+    model.sampling = Sampling(WEIGHT, EVERYWHERE, STEPS, abduction="dynamic", alignment=Alignment(0.01))
     model.watch = losses.append
     noise = model.abduct(X, PARENTS)
     assert len(losses) == STEPS and noise.tokens.shape == (6, STEPS, len(model.null))
@@ -129,7 +129,7 @@ def test_batch_equals_one_image_at_a_time(alignment: Alignment) -> None:
 
 def test_images_within_the_tolerance_keep_their_token() -> None:
     eps, condition, null, path = toy()
-    tokens = align(eps, condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(1.0, 3, "adam", tolerance=1e9))
+    tokens = align(eps, condition, null, lambda t: WEIGHT, path, SCHEDULE, GRID, Alignment(1.0, 3, "adam", tolerance=1e9))
     assert torch.equal(tokens, null.expand(6, STEPS, 3))
 
 
@@ -138,7 +138,7 @@ def test_neither_model_nor_images_change() -> None:
     model = make(std=0.2).requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     x = X.clone()
-    model.sampling = Sampling(guidance=WEIGHT, steps=2, abduction="dynamic")
+    model.sampling = Sampling(WEIGHT, EVERYWHERE, 2, abduction="dynamic")
     with torch.no_grad():
         noise = model.abduct(x, PARENTS)
     assert not noise.tokens.requires_grad and torch.equal(x, X)
@@ -152,3 +152,17 @@ def test_without_guidance_there_is_nothing_to_tune() -> None:
         model.sampling = Sampling(guidance=1.0, steps=3, abduction=abduction)
         noise = model.abduct(X, PARENTS)
         assert not noise.tokens.numel() and not noise.residuals.numel()
+
+
+def test_tokens_stay_where_nothing_is_guided() -> None:
+    """Outside the interval the null token has no say; inside it is tuned."""
+    model = make(std=0.2).requires_grad_(False)
+    model.sampling = Sampling(WEIGHT, (1.0, 10.0), STEPS, abduction="dynamic")
+    tokens = model.abduct(X, PARENTS).tokens
+    alpha = SCHEDULE.alpha_bar(GRID[:-1])
+    guided_steps = [1.0 <= (1 / a - 1).sqrt() <= 10.0 for a in alpha]
+    assert True in guided_steps and False in guided_steps
+    before = model.null.expand(6, -1)
+    for k, inside in enumerate(guided_steps):
+        assert torch.equal(tokens[:, k], before) != inside
+        before = tokens[:, k]

@@ -78,6 +78,23 @@ def test_settings_of_sampling_are_obeyed() -> None:
         assert torch.equal(model.abduct(X, PARENTS).z, noise.z)
 
 
+@torch.no_grad()
+def test_guidance_is_confined_to_its_interval() -> None:
+    """Below every level of the grid it does nothing; over all of them it is guidance everywhere."""
+    model = make()
+
+    def answer(guidance: float, *interval: float) -> Tensor:
+        model.sampling = Sampling(guidance, interval, 5)
+        return model.predict(noise, PARENTS)
+
+    noise = model.abduct(X, PARENTS)
+    plain = answer(1.0, 0.0, 1000.0)
+    assert torch.equal(answer(3.0, 0.0, 0.01), plain) and torch.equal(answer(3.0, 100.0, 1000.0), plain)
+    images = [answer(3.0, low, 1000.0) for low in (0.0, 0.5, 5.0)]
+    change = [(image - plain).abs().mean() for image in images]
+    assert change[0] != change[1] != change[2] and min(change) > 1e-6
+
+
 def test_clipping_keeps_predictions_in_range() -> None:
     """With `clip` an image lies in [-1, 1]."""
     model = make(std=0.2)
