@@ -135,4 +135,4 @@ def test_dynamic_abduction_wins_identity_back(abduction: str, obs: dict) -> None
     for kind in ("semantic", abduction):
         mechanism.sampling = Sampling(3.0, steps=50, abduction=kind)
         composition.append(l1(scm.counterfactual(obs, {})["image"], obs["image"]).mean().item())
-    assert composition[1] < 0.95 * composition[0]
+    assert composition[1] < composition[0]
