@@ -129,7 +129,9 @@ def test_batch_equals_one_image_at_a_time(alignment: Alignment) -> None:
 
 def test_images_within_the_tolerance_keep_their_token() -> None:
     eps, condition, null, path = toy()
-    tokens = align(eps, condition, null, lambda t: WEIGHT, path, SCHEDULE, GRID, Alignment(1.0, 3, "adam", tolerance=1e9))
+    tokens = align(
+        eps, condition, null, lambda t: WEIGHT, path, SCHEDULE, GRID, Alignment(1.0, 3, "adam", tolerance=1e9)
+    )
     assert torch.equal(tokens, null.expand(6, STEPS, 3))
 
 
