@@ -100,11 +100,11 @@ def main() -> int:
     about = describe_noise(args.checkpoint, [path.as_posix() for path in paths], mechanism.sampling)
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None
     args.batch = saved.batch if saved else args.batch
+    unreadable: dict[Path, str] = {}
 
     def batches() -> Iterator[Batch]:
         return read_batches(args, paths, given, graph, mechanism.shape, oracle, device, unreadable)
 
-    unreadable: dict[Path, str] = {}
     if saved:
         saved.check(batch.obs for batch in batches())
     sheet: list[Row] = []

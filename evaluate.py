@@ -80,6 +80,7 @@ def main() -> None:
         raise InputError(f"--checkpoint: made for different data ({', '.join(sorted(graphs))}); evaluate them apart")
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
+    cli.read_sampling(args, args.guidance[0], args.abduction[0], args.cta_lr[0])  # refuses what makes no sense
     graph = get_graph(graphs.pop())
     with main_process_first(rank, world):
         data = morphomnist.load(graph, args.data_dir, "t10k", args.cache_dir, os.cpu_count() or 1)
@@ -115,12 +116,15 @@ def settings(
     """Yield what is asked of one checkpoint: the entries of each record that tell it from the others."""
     kind = "semantic" if mechanism.code_dim else "spatial"
     training = content.get("settings", {})
+    beta = training.get("beta")
+    if beta is None and "preset" in training:
+        beta = IMAGE_PRESETS[training["preset"]].beta
     fixed = {
         "checkpoint": str(path),
         "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "mechanism": kind,
         "p_null": training.get("p_null"),
-        "beta": training.get("beta") or (IMAGE_PRESETS[training["preset"]].beta if "preset" in training else None),
+        "beta": beta,
         "batch": args.batch,
         "device": str(next(mechanism.parameters()).device),
         "training_steps": content.get("step"),

@@ -94,11 +94,17 @@ def add_abduction_arguments(parser: argparse.ArgumentParser, several: bool = Fal
 
 
 def read_sampling(args: argparse.Namespace, guidance: float, abduction: str, rate: float) -> Sampling:
-    """Gather the settings of abduction and prediction; those that a script may list are given apart."""
+    """Gather the settings of abduction and prediction; those that a script may list are given apart.
+
+    Raises:
+        InputError: the guidance interval is empty.
+    """
+    low, high = args.guidance_interval
+    if low > high:
+        raise InputError(f"--guidance-interval {low:g} {high:g}: the first must not be above the second")
     alignment = Alignment(rate, args.cta_steps, args.cta_optimizer)
-    interval = tuple(args.guidance_interval)
     return Sampling(
-        guidance, interval, args.steps, args.grid, args.fixed_point, abduction=abduction, alignment=alignment
+        guidance, (low, high), args.steps, args.grid, args.fixed_point, abduction=abduction, alignment=alignment
     )
 
 

@@ -78,36 +78,29 @@ def align(
         with torch.no_grad():
             given = eps(x, t, condition)
 
+        def move(token: Tensor) -> Tensor:
+            return ddim_step(x, torch.lerp(eps(x, t, token), given, weight(t)), a[k], a[k + 1])
+
         if weight(t) == 1:
             x = ddim_step(x, given, a[k], a[k + 1])
         else:
-
-            def move(token: Tensor) -> Tensor:
-                return ddim_step(x, torch.lerp(eps(x, t, token), given, weight(t)), a[k], a[k + 1])
-
-            token = _tune(
-                token, lambda new: (move(new) - path[k + 1]).square().mean(dim=(1, 2, 3)), x[0].numel(), alignment
-            )
-            with torch.no_grad():
-                x = move(token)
+            token = _tune(token, move, path[k + 1], alignment)
+            x = move(token).detach()
         tokens.append(token)
         watch((x - path[k + 1]).square().mean().item())
     return torch.stack(tokens, dim=1)
 
 
-def _tune(start: Tensor, distance: Callable[[Tensor], Tensor], pixels: int, alignment: Alignment) -> Tensor:
-    """Take the gradient steps of one timestep from tokens ``start``, (B, D).
-
-    ``distance`` gives each image's mean squared distance, (B,); its gradient is that of the sum over ``pixels``.
-    """
+def _tune(start: Tensor, move: Callable[[Tensor], Tensor], target: Tensor, alignment: Alignment) -> Tensor:
+    """Take the gradient steps of one timestep from tokens ``start``, (B, D), which bring ``move(token)`` to a target."""
     token = start.clone().requires_grad_()
     optimiser = OPTIMISERS[alignment.optimiser]([token], lr=alignment.rate)
     for _ in range(alignment.steps):
-        loss = distance(token)
-        active = loss > alignment.tolerance
+        squared = (move(token) - target).square()  # (B, C, H, W)
+        active = squared.mean(dim=(1, 2, 3)) > alignment.tolerance  # (B,)
         if not active.any():
             break
-        (token.grad,) = torch.autograd.grad(pixels * loss.sum(), token)
+        (token.grad,) = torch.autograd.grad(squared.sum(), token)
         before = token.detach().clone()
         optimiser.step()
         with torch.no_grad():

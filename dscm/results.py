@@ -37,6 +37,7 @@ class Results:
     def __init__(self, folder: Path, common: Mapping[str, Any], overwrite: bool) -> None:
         self.folder, self.common = folder, dict(common)
         self.records: list[dict[str, Any]] = []
+        self.starting_over = overwrite
         path = folder / METRICS
         if overwrite or not path.exists():
             unfinished = folder.is_dir() and [entry.name for entry in folder.iterdir()] == [VALUES]
@@ -91,13 +92,14 @@ class Results:
         record = {**about, **self.common, "values": str(path.relative_to(self.folder)), "seconds_per_image": seconds}
         record |= nest(with_null(means)) | {"intervals": nest(with_null(intervals))}
         self.records = [r for r in self._merge() if self.key(r) != self.key(record)] + [record]
+        self.starting_over = False
         with atomic_path(self.folder / METRICS) as temporary:
             temporary.write_text(json.dumps(self.records, indent=1, ensure_ascii=False) + "\n")
 
     def _merge(self) -> list[dict[str, Any]]:
         """Return the records, and those that another process has added to the file in the meantime."""
         path, own = self.folder / METRICS, {self.key(record) for record in self.records}
-        found = json.loads(path.read_text()) if path.exists() and self.records else []
+        found = json.loads(path.read_text()) if path.exists() and not self.starting_over else []
         return self.records + [record for record in found if self.key(record) not in own]
 
     def values(self, record: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -199,6 +199,7 @@ def test_evaluates_colour(
         (("--data-dir", "/nowhere"), "/nowhere: no such folder"),
         (("--checkpoint", assets.ORACLE), "holds a model of kind 'oracle'; 'image' is needed"),
         (("--oracle", "/nowhere.pt"), "/nowhere.pt: no such checkpoint"),
+        (("--guidance-interval", 5, 1), "--guidance-interval 5 1: the first must not be above the second"),
         (("--device", "abacus"), "--device abacus: not available here"),
     ],
 )

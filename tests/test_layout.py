@@ -53,7 +53,8 @@ def test_the_package_never_imports_a_script_nor_data_the_image() -> None:
 
 
 def test_top_level_is_what_the_user_fixed() -> None:
-    shown = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    entries = [path for path in ROOT.iterdir() if not path.name.startswith(".")]
+    shown = {path.name for path in entries if not (path / "pyvenv.cfg").exists()}  # a virtual environment is the user's
     generated = {"build", "runs", "out", "data-cache", "__pycache__", "dscm.egg-info"}
     expected = {"setup.py", "README.md", "dscm", "train.py", "counterfactual.py", "evaluate.py", "tests"}
     assert shown - generated == expected
