@@ -92,7 +92,7 @@ def align(
 
 
 def _tune(start: Tensor, move: Callable[[Tensor], Tensor], target: Tensor, alignment: Alignment) -> Tensor:
-    """Take the gradient steps of one timestep from tokens ``start``, (B, D), which bring ``move(token)`` to a target."""
+    """Take the gradient steps of one timestep, from tokens ``start`` (B, D), to bring ``move(token)`` to a target."""
     token = start.clone().requires_grad_()
     optimiser = OPTIMISERS[alignment.optimiser]([token], lr=alignment.rate)
     for _ in range(alignment.steps):
