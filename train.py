@@ -67,6 +67,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--prior", choices=["standard", "conditional"], help="p(z), the paper's, or p(z | parents)")
     parser.add_argument("--batch", type=cli.number(int, 1), help="images in a step, over all processes")
     parser.add_argument("--learning-rate", type=cli.number(float, 0, open_low=True))
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="of the networks while training (default: bfloat16 on a GPU)",
+    )
     parser.add_argument("--save-every", type=cli.number(int, 1), default=500, help="steps between checkpoints")
     parser.add_argument("--sample-every", type=cli.number(int, 1), default=2000, help="steps between sample grids")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -141,6 +146,7 @@ class Run:
         self.path = args.out / "checkpoint.pt"
         self.settings = {k: v for k, v in vars(args).items() if k not in RESUMABLE} | {"world": world}
         self.rate = args.learning_rate or preset.learning_rate
+        self.bfloat16 = (args.precision or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
         self.step, self.seconds = 0, 0.0
         self.state = checkpoint.read(self.path, args.part) if args.resume else None
         if self.state:
@@ -177,10 +183,11 @@ class Run:
         started = time.monotonic()
         step = self.step + 1
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * min(1.0, step / max(self.preset.warmup, 1))
+            group["lr"] = self.rate * schedule_rate(step, self.preset)
         index = draw_batch(len(data["image"]), batch, step, self.args.seed)[self.rank :: self.world]
         seed = step_seed(self.args.seed, step, self.rank)
-        terms = backward(self.replica, data, index, seed, objective_arguments(self.args, self.preset, step))
+        arguments = objective_arguments(self.args, self.preset, step)
+        terms = backward(self.replica, data, index, seed, arguments, self.bfloat16)
         if not torch.isfinite(terms["loss"]):
             kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
             raise InputError(f"step {step}: the loss is {terms['loss'].item()}; stopped, {kept}; lower --learning-rate")
@@ -229,17 +236,29 @@ def model_config(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
 
 
 def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> dict[str, float]:
-    """Return the further arguments of the objective at a step: p_∅ and the warmed-up β."""
+    """Return the further arguments of the objective at a step: p_∅, the warmed-up β and the focus."""
     if args.part == "oracle":
         return {}
     beta = preset.beta if args.beta is None else args.beta
-    return {"p_null": args.p_null, "beta": beta * min(1.0, step / max(preset.beta_warmup, 1))}
+    beta *= min(1.0, step / max(preset.beta_warmup, 1))
+    return {"p_null": args.p_null, "beta": beta, "focus": preset.focus}
+
+
+def schedule_rate(step: int, preset: Preset) -> float:
+    """Return the learning rate at a step relative to its peak: a linear rise, then 1/√step once it cools."""
+    rise = min(1.0, step / max(preset.warmup, 1))
+    return rise * min(1.0, (preset.cooling / step) ** 0.5) if preset.cooling else rise
 
 
 def backward(
-    replica: nn.Module, data: dict[str, Tensor], index: Tensor, seed: int, arguments: dict[str, float]
+    replica: nn.Module,
+    data: dict[str, Tensor],
+    index: Tensor,
+    seed: int,
+    arguments: dict[str, float],
+    bfloat16: bool,
 ) -> dict[str, Tensor]:
-    """Compute the objective on one batch and its gradients; bfloat16 on a GPU."""
+    """Compute the objective on one batch and its gradients; weights and gradients stay float32."""
     device = data["image"].device
     torch.manual_seed(seed)  # dropout knows no other source
     generator = torch.Generator(device).manual_seed(seed)
@@ -248,7 +267,7 @@ def backward(
     parents = {name: tensor[index] for name, tensor in data.items() if name not in ("image", "base")}
     if arguments:
         arguments = arguments | {"generator": generator}
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
         terms = replica(value, parents, **arguments)
     # Losses summed over pixels are brought to the size that the gradient's clipping assumes.
     (terms["loss"] / (value[0].numel() if arguments else 1)).backward()

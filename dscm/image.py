@@ -173,7 +173,13 @@ class DiffusionMechanism(Mechanism):
         return kl_divergence(q, self.prior(pa, q.mean)).sum(dim=1)
 
     def forward(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, p_null: float, beta: float
+        self,
+        value: Tensor,
+        parents: Mapping[str, Tensor],
+        generator: torch.Generator,
+        p_null: float,
+        beta: float,
+        focus: float = 0.0,
     ) -> dict[str, Tensor]:
         """Compute the training loss ``β·KL(q(z|x) ‖ p(z|pa)) + ‖ε − ε_θ(x_t, t, c)‖²`` (paper, eq. 13).
 
@@ -186,6 +192,7 @@ class DiffusionMechanism(Mechanism):
             generator: of timesteps, noise, codes and dropped conditions.
             p_null: p_∅ in [0, 1).
             beta: weight of the KL term.
+            focus: share of the timesteps drawn where detail is decided, as `sample_timesteps`; the paper's is 0.
 
         Returns:
             Scalars: ``loss``; ``kl`` in nats; ``conditional`` and ``null``, the denoising loss of the images
@@ -205,7 +212,7 @@ class DiffusionMechanism(Mechanism):
         dropped = torch.rand(b, generator=generator, device=device) < p_null
         condition = torch.where(dropped[:, None], self.null, torch.cat([z, pa], dim=1))
 
-        t = sample_timesteps(b, self.schedule.steps, generator)
+        t = sample_timesteps(b, self.schedule, generator, focus)
         a = self.schedule.alpha_bar(t)
         eps = torch.randn(value.shape, generator=generator, device=device)
         target = eps if self.prediction == "eps" else velocity(value, eps, a)

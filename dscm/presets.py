@@ -16,9 +16,11 @@ class Preset:
         steps: how long to train unless told otherwise.
         learning_rate: of Adam, reached after ``warmup`` steps.
         warmup: steps over which the learning rate rises from zero.
+        cooling: steps after which it falls as 1/√step (Karras et al. 2024); 0 keeps it.
         ema: decay of the averaged weights.
         beta: weight of the KL term, reached after ``beta_warmup`` steps.
         beta_warmup: steps over which β rises from zero.
+        focus: share of the timesteps drawn where detail is decided, as `sample_timesteps`.
     """
 
     model: Mapping[str, Any]
@@ -28,8 +30,10 @@ class Preset:
     ema: float
     semantic: Mapping[str, Any] = field(default_factory=dict)
     warmup: int = 0
+    cooling: int = 0
     beta: float = 0.0
     beta_warmup: int = 0
+    focus: float = 0.0
 
 
 IMAGE_PRESETS: Mapping[str, Preset] = {
@@ -47,11 +51,13 @@ IMAGE_PRESETS: Mapping[str, Preset] = {
         },
         batch=96,
         steps=30_000,
-        learning_rate=5e-4,
+        learning_rate=2e-3,
         warmup=200,
+        cooling=1500,
         ema=0.999,
-        beta=0.5,
+        beta=0.3,
         beta_warmup=1000,
+        focus=0.5,
     ),
     # The published sizes and training (paper, Table 4): 1,000 epochs of 60,000 digits.
     "paper": Preset(
