@@ -124,8 +124,9 @@ def sample_timesteps(n: int, schedule: Schedule, generator: torch.Generator, foc
         Real timesteps, float64, shape (n,).
     """
     focused = round(focus * n)
-    t = torch.cat([_stratify(n - focused, generator) * schedule.steps,
-                   schedule.timestep((1.4 * torch.special.ndtri(_stratify(focused, generator)) - 0.4).exp())])  # fmt: skip
+    uniform = _stratify(n - focused, generator) * schedule.steps
+    sigma = (1.4 * torch.special.ndtri(_stratify(focused, generator)) - 0.4).exp()
+    t = torch.cat([uniform, schedule.timestep(sigma)])
     return t[torch.randperm(n, generator=generator, device=generator.device)]
 
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dscm.morphometry import SCALE, binarise, downscale, intensity, measure, medial_axis, squared_distance, upscale
+from dscm.morphometry import (
+    SCALE,
+    binarise,
+    downscale,
+    measure,
+    medial_axis,
+    median_of_stroke,
+    squared_distance,
+    upscale,
+)
 
 TOLERANCE = {"thickness": 0.04, "slant": 0.003, "intensity": 0.6}  # px, rad, grey levels: where to stop
 SLOPE = SCALE / 2 * 1.1  # fine pixels of radius for one pixel of measured thickness, on average
@@ -21,7 +30,7 @@ DITHER = 0.15  # fine pixels around the estimated radius that are searched
 DIRECT = 3  # corrections that are taken whole, before the search
 PEN = 0.6  # part of the mean half-width that a stroke keeps where plain erosion would break it
 FINEST_PEN = 1.5  # fine pixels of half-width that every stroke keeps, lest a thin digit fall to dots
-REACH = 48  # fine pixels around the outline, and the axis, in which the level set is exact
+REACH = 32  # fine pixels around the outline, and the axis, in which the level set is exact
 BLOCK = 64  # digits traced and drawn in one go: what fits the cache of a CPU
 CHUNK = 512  # digits solved for together
 
@@ -48,10 +57,9 @@ def render(
     Returns:
         uint8, shape (B, 1, H, W).
     """
-    targets = measure(base, ("thickness", "slant", "intensity"))
-    for name, target in (("thickness", thickness), ("slant", slant), ("intensity", intensity)):
-        if target is not None:
-            targets[name] = target.to(base.device, torch.float32)
+    wanted = {"thickness": thickness, "slant": slant, "intensity": intensity}
+    targets = measure(base, tuple(name for name, target in wanted.items() if target is None))
+    targets |= {name: target.to(base.device, torch.float32) for name, target in wanted.items() if target is not None}
     result = torch.empty_like(base)
     for start in range(0, len(base), CHUNK):
         part = slice(start, start + CHUNK)
@@ -137,9 +145,9 @@ def _render_chunk(base: Tensor, targets: dict[str, Tensor], iterations: int) -> 
 
 def _expose(coverage: Tensor, target: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     """Scale coverage (B, H, W) to grey levels in [0, 255] whose median over the stroke is ``target`` (B,)."""
+    pixels = coverage.flatten(1).sort(dim=1).values
     for _ in range(3):
-        image = (coverage * gain[:, None, None]).clamp(max=255)
-        gain = gain * target / intensity(image).clamp_min(1e-3)
+        gain = gain * target / median_of_stroke((pixels * gain[:, None]).clamp(max=255)).clamp_min(1e-3)
     return (coverage * gain[:, None, None]).clamp(max=255), gain
 
 

@@ -73,15 +73,16 @@ def intensity(grey: Tensor) -> Tensor:
     Returns:
         Grey levels, shape (B,); 0 for an empty image.
     """
-    grey = grey.float()
-    flat = grey.flatten(1)
-    values = flat.sort(dim=1).values
-    count = binarise(grey).flatten(1).sum(dim=1)
-    last = flat.shape[1] - 1
-    upper = (last - (count - 1).div(2, rounding_mode="floor")).clamp(max=last)
-    lower = (last - count.div(2, rounding_mode="floor")).clamp(max=last)
-    pair = values.gather(1, torch.stack([lower, upper], dim=1))
-    return pair.mean(dim=1)
+    return median_of_stroke(grey.float().flatten(1).sort(dim=1).values)
+
+
+def median_of_stroke(values: Tensor) -> Tensor:
+    """Take `intensity` of images whose pixels are sorted already, ascending, shape (B, H·W); returns (B,)."""
+    low, high = values[:, :1], values[:, -1:]
+    dark = torch.searchsorted(values, low + (high - low) * 0.5)  # (B, 1): pixels below half of the range
+    last = values.shape[1] - 1
+    ends = torch.where(high > low, dark, last) + last  # the stroke's first position plus its last
+    return values.gather(1, torch.cat([ends // 2, (ends + 1) // 2], dim=1)).mean(dim=1)
 
 
 def binarise(grey: Tensor) -> Tensor:
