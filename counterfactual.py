@@ -159,7 +159,7 @@ def read_given_attributes(folder: Path, paths: list[Path], graph: Graph) -> dict
     if not path.exists():
         return None
     names = [variable.name for variable in graph.attributes]
-    whole = [variable.name for variable in graph.attributes if variable.kind == "categorical"]
+    whole = [variable.name for variable in graph.attributes if variable.discrete]
     given = read_attributes(path, [p.as_posix() for p in paths], names, whole)
     for variable in graph.attributes:
         for image, value in zip(paths, given[variable.name].tolist()):

@@ -1,4 +1,4 @@
-"""Measure the soundness of counterfactuals on test digits.
+"""Measure the soundness of counterfactuals on test images.
 
     python evaluate.py --checkpoint CKPT [CKPT …] --out OUT --guidance 1 1.5 3
     python evaluate.py --out OUT --abduction semantic dynamic residual --cta-lr 0.01 0.1 --figures
@@ -11,7 +11,6 @@ interrupted evaluation goes on, and a new checkpoint or setting adds its rows. t
 
 import argparse
 import hashlib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from dscm import assets, checkpoint, cli, report
 from dscm.curves import draw_curves
-from dscm.data import morphomnist
+from dscm.data import sets
 from dscm.errors import InputError, exit_on_input_error
 from dscm.evaluation import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.figures import Row, draw_sheet
@@ -32,7 +31,7 @@ from dscm.image import DiffusionMechanism
 from dscm.metrics import l1
 from dscm.panels import draw_panels
 from dscm.perceptual import load_lpips
-from dscm.presets import IMAGE_PRESETS
+from dscm.presets import get_preset
 from dscm.processes import gather, leave, main_process_first, set_up_processes
 from dscm.results import Results
 from dscm.scm import SCM
@@ -48,15 +47,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--oracle", type=Path, default=assets.ORACLE, help="predicts the digit (default: the bundled one)"
     )
+    cli.add_attributes_argument(parser)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write, or to add to")
-    parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test digits (default: 512)")
+    parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test images (default: 512)")
     parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), nargs="+", default=[1.0, 1.5, 3.0],
                         metavar="ω", help="guidance weights (default: 1 1.5 3)")  # fmt: skip
     parser.add_argument(
         "--cycles", type=cli.number(int, 1), default=1, help="rounds of composition and reversal (default: 1)"
     )
     parser.add_argument("--sampler", choices=["marginal", "different"], default="marginal",
-                        help="interventions: values permuted within the digits, the paper's, or values forced to "
+                        help="interventions: values permuted within the images, the paper's, or values forced to "
                         "differ (default: marginal)")  # fmt: skip
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
     parser.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
@@ -75,17 +75,19 @@ def main() -> None:
     device, rank, world = set_up_processes(args.device, args.threads)
     models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
     oracle, _ = checkpoint.restore(args.oracle, "oracle", device)
-    graphs = {content["graph"] for _, content in models}
-    if len(graphs) > 1:
-        raise InputError(f"--checkpoint: made for different data ({', '.join(sorted(graphs))}); evaluate them apart")
+    made_for = {f"{content['graph']}, {mechanism.shape[-1]} px" for mechanism, content in models}
+    if len(made_for) > 1:
+        raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
     cli.read_sampling(args, args.guidance[0], args.abduction[0], args.cta_lr[0])  # refuses what makes no sense
-    graph = get_graph(graphs.pop())
+    graph = get_graph(models[0][1]["graph"])
+    learned = cli.restore_attributes(graph, args.attributes, device)
+    source = cli.read_source(args)
     with main_process_first(rank, world):
-        data = morphomnist.load(graph, args.data_dir, "t10k", args.cache_dir, os.cpu_count() or 1)
+        data = sets.load(graph, source, "test", models[0][0].shape[-1])
     if args.n > len(data["image"]):
-        raise InputError(f"--n {args.n}: the test split has {len(data['image'])} digits")
+        raise InputError(f"--n {args.n}: the test split has {len(data['image'])} images")
     data = {name: tensor[: args.n].to(device) for name, tensor in data.items()}
     results = Results(args.out, describe_common(args, data), args.overwrite)
 
@@ -95,13 +97,14 @@ def main() -> None:
         distances["lpips"] = lpips
     elif rank == 0:
         print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
-    judge, task = Judge(graph, oracle, distances), set_task(graph, data, args.sampler, args.seed)
+    judge = Judge(graph, oracle, distances)
+    task = set_task(graph, data, args.sampler, args.seed, sets.find_truth(graph, source), learned)
     asked, done = {}, results.keys(with_lpips=lpips is not None)
     for path, label, (mechanism, content) in zip(args.checkpoint, tell_apart(args.checkpoint), models):
         for about in settings(args, path, mechanism, content):
             asked[results.key(about)] = (about, report.name_file(label, about), mechanism)
     for about, name, mechanism in (row for key, row in asked.items() if key not in done):
-        scm = graph.scm(mechanism).to(device)
+        scm = graph.scm(mechanism, learned).to(device)
         values, images = evaluate_mechanism(args, scm, judge, task, about, name, rank, world)
         if rank == 0:
             results.add(about, name, values, images)
@@ -118,7 +121,7 @@ def settings(
     training = content.get("settings", {})
     beta = training.get("beta")
     if beta is None and "preset" in training:
-        beta = IMAGE_PRESETS[training["preset"]].beta
+        beta = get_preset("image", content["graph"], training["preset"]).beta
     fixed = {
         "checkpoint": str(path),
         "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -179,7 +182,9 @@ def evaluate_mechanism(
         cli.alignment_bar(mechanism, rank > 0),
     ):
         for start in starts:
-            values, images = evaluate_batch(scm, judge, task.batch(slice(start, start + args.batch)), args.cycles)
+            batch = task.batch(slice(start, start + args.batch))
+            generator = cli.seed_batch(args.seed, start, batch.obs["image"].device)
+            values, images = evaluate_batch(scm, judge, batch, args.cycles, generator)
             parts[start] = (to_cpu(values), to_cpu(images) if start < SHOWN else {})
             bar.update()
     merged = gather(parts, world)

@@ -1,6 +1,7 @@
-"""Train the mechanism of an image, or the oracle that judges counterfactuals.
+"""Train the mechanism of an image, those of attributes, or the oracle that judges counterfactuals.
 
     python train.py --data morphomnist --mechanism semantic --preset tiny --out runs/semantic
+    python train.py --data celebahq --data-dir CELEBAMASK-HQ --part attributes --out runs/attributes
     python train.py --data morphomnist --part oracle --out runs/oracle
     torchrun --nproc-per-node 2 train.py ...
 
@@ -9,7 +10,6 @@ samples/. With --resume a run that was stopped or killed goes on from its last c
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,19 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from dscm import checkpoint, cli
-from dscm.data import morphomnist
+from dscm.data import sets
 from dscm.data.scaling import to_signed, to_unit
 from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
-from dscm.graphs import Graph, get_graph
+from dscm.graphs import GRAPHS, Graph, get_graph
 from dscm.image import Sampling
 from dscm.log import Log
-from dscm.presets import IMAGE_PRESETS, ORACLE_PRESETS, Preset
-from dscm.probe import probe_code
+from dscm.presets import Preset, get_preset
+from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
 
 LOG_EVERY = 50  # steps
+SHOWN = 64  # samples in a grid
 RESUMABLE = (
     "sample_every",
     "steps",
@@ -43,6 +44,7 @@ RESUMABLE = (
     "overwrite",
     "out",
     "data_dir",
+    "csv",
     "cache_dir",
     "save_every",
 )
@@ -51,10 +53,11 @@ RESUMABLE = (
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="morphomnist", help="the causal graph: morphomnist, colour-morphomnist, …")
-    parser.add_argument("--part", choices=["image", "oracle"], default="image", help="what to train")
+    parser.add_argument("--data", default="morphomnist", help=f"the causal graph: {', '.join(GRAPHS)}")
+    parser.add_argument("--part", choices=checkpoint.KINDS, default="image", help="what to train")
     parser.add_argument("--mechanism", choices=["spatial", "semantic"], default="semantic")
-    parser.add_argument("--preset", choices=list(IMAGE_PRESETS), default="tiny")
+    parser.add_argument("--preset", choices=["tiny", "paper"], default="tiny")
+    parser.add_argument("--size", type=cli.number(int, 8), help="pixels a side (default: the preset's)")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--steps", type=cli.number(int, 1), help="train until this step (default: the preset's)")
     parser.add_argument(
@@ -86,14 +89,18 @@ def main() -> None:
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
     graph = get_graph(args.data)
-    preset = {"image": IMAGE_PRESETS, "oracle": ORACLE_PRESETS}[args.part][args.preset]
+    if args.part == "attributes" and not graph.learned:
+        print(f"{graph.name}: every attribute is a root or has a known equation; there is nothing to fit")
+        return leave(world)
+    preset = get_preset(args.part, graph.name, args.preset)
     run = Run(args, preset, graph, device, rank, world)
-    data, held_out = load_data(args, graph, device, rank, world)
+    data, held_out = load_data(args, graph, image_size(args), device, rank, world)
     run.start(data)
 
     batch = args.batch or preset.batch
     if batch < world:
         raise InputError(f"--batch {batch}: must be at least the number of processes, {world}")
+    parents = {name: held_out[name] for name in graph.image_parents}
     last = args.steps or (preset.steps if args.minutes is None else None)
     log = Log(args.out / "log.jsonl", run.step) if rank == 0 else None
     with tqdm(total=last, initial=run.step, desc=f"{args.part} {graph.name}", unit="step", disable=rank > 0) as bar:
@@ -102,17 +109,17 @@ def main() -> None:
             if rank == 0:
                 bar.update()
                 log.add(terms)
-                keep_record(run, log, bar, batch)
+                keep_record(run, log, bar, batch, parents)
     if rank == 0:
         run.save()
-        report = evaluate(run.ema.average, args.part, graph, held_out)
+        report = judge(run.ema.average, args.part, graph, held_out)
         log.finish(run.step, run.seconds, report)
         print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
     leave(world)
 
 
-def keep_record(run: "Run", log: Log, bar: tqdm, batch: int) -> None:
-    """Write the log, the checkpoint and a grid of samples at the steps that ask for them."""
+def keep_record(run: "Run", log: Log, bar: tqdm, batch: int, parents: dict[str, Tensor]) -> None:
+    """Write the log, the checkpoint and a grid of samples, drawn for ``parents``, at the steps that ask for them."""
     args = run.args
     saving = run.step % args.save_every == 0
     if run.step % LOG_EVERY == 0 or saving:
@@ -121,7 +128,7 @@ def keep_record(run: "Run", log: Log, bar: tqdm, batch: int) -> None:
     if saving:
         run.save()
     if args.part == "image" and run.step % args.sample_every == 0:
-        draw_samples(run.ema.average, run.graph, args.out / "samples" / f"{run.step:06d}.png", run.device)
+        draw_samples(run.ema.average, parents, args.out / "samples" / f"{run.step:06d}.png", run.device)
 
 
 class Run:
@@ -163,8 +170,8 @@ class Run:
         torch.manual_seed(self.args.seed)
         self.config = model_config(self.args, self.preset)
         self.model = checkpoint.build(self.args.part, self.graph.name, self.config).to(self.device)
-        if self.args.part == "image":
-            self.model.scaling.fit(data)
+        if self.args.part != "oracle":
+            self.model.fit_scaling(data)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.rate)
         self.ema = checkpoint.EMA(self.model, self.preset.ema)
         if self.state:
@@ -187,7 +194,7 @@ class Run:
         index = draw_batch(len(data["image"]), batch, step, self.args.seed)[self.rank :: self.world]
         seed = step_seed(self.args.seed, step, self.rank)
         arguments = objective_arguments(self.args, self.preset, step)
-        terms = backward(self.replica, data, index, seed, arguments, self.bfloat16)
+        terms = backward(self.replica, data, index, seed, arguments, self.preset.flip, self.bfloat16)
         if not torch.isfinite(terms["loss"]):
             kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
             raise InputError(f"step {step}: the loss is {terms['loss'].item()}; stopped, {kept}; lower --learning-rate")
@@ -214,22 +221,31 @@ class Run:
 
 
 def load_data(
-    args: argparse.Namespace, graph: Graph, device: torch.device, rank: int, world: int
+    args: argparse.Namespace, graph: Graph, size: int, device: torch.device, rank: int, world: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Load the training and the test split whole onto the device, as bytes; rank 0 fills the cache first."""
-    workers = os.cpu_count() or 1
+    source = cli.read_source(args)
     with main_process_first(rank, world):
-        splits = [morphomnist.load(graph, args.data_dir, split, args.cache_dir, workers) for split in ("train", "t10k")]
+        splits = [sets.load(graph, source, split, size) for split in ("train", "test")]
     train, test = ({name: tensor.to(device) for name, tensor in split.items()} for split in splits)
-    if args.part == "oracle":  # it must also read digits as they were written
+    if args.part == "attributes":  # no pixels
+        train["image"], test["image"] = train["image"][:, :0], test["image"][:, :0]
+    if args.part == "oracle" and "base" in train:  # it must also read digits as they were written
         both = torch.cat([train["image"].amax(dim=1, keepdim=True), train["base"]])
-        train = {"image": both, "digit": train["digit"].repeat(2)}
+        train = {"image": both, "digit": train["digit"].repeat(2)}  # both are told by their strokes
     return train, test
+
+
+def image_size(args: argparse.Namespace) -> int:
+    """Return the side of the images in pixels: what the command line says, or the preset of the graph's image."""
+    return args.size or get_preset("image", args.data, args.preset).model["size"]
 
 
 def model_config(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
     """Collect the arguments of the model's constructor from the preset and the command line."""
     config = dict(preset.model)
+    if args.part == "image":
+        config["size"] = image_size(args)
     if args.part == "image" and args.mechanism == "semantic":
         config |= preset.semantic | ({"prior": args.prior} if args.prior else {})
     return config
@@ -237,7 +253,7 @@ def model_config(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
 
 def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> dict[str, float]:
     """Return the further arguments of the objective at a step: p_∅, the warmed-up β and the focus."""
-    if args.part == "oracle":
+    if args.part != "image":
         return {}
     beta = preset.beta if args.beta is None else args.beta
     beta *= min(1.0, step / max(preset.beta_warmup, 1))
@@ -256,6 +272,7 @@ def backward(
     index: Tensor,
     seed: int,
     arguments: dict[str, float],
+    flip: bool,
     bfloat16: bool,
 ) -> dict[str, Tensor]:
     """Compute the objective on one batch and its gradients; weights and gradients stay float32."""
@@ -264,6 +281,9 @@ def backward(
     generator = torch.Generator(device).manual_seed(seed)
     index = index.to(device)
     value = to_signed(data["image"][index])
+    if flip:
+        mirrored = torch.rand(len(value), generator=generator, device=device) < 0.5
+        value = torch.where(mirrored[:, None, None, None], value.flip(-1), value)
     parents = {name: tensor[index] for name, tensor in data.items() if name not in ("image", "base")}
     if arguments:
         arguments = arguments | {"generator": generator}
@@ -305,29 +325,14 @@ def check_same_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) ->
 
 
 @torch.no_grad()
-def draw_samples(mechanism: nn.Module, graph: Graph, path: Path, device: torch.device) -> None:
-    """Sample 64 images from the whole model, always with the same noise, and draw them as a grid."""
+def draw_samples(mechanism: nn.Module, parents: dict[str, Tensor], path: Path, device: torch.device) -> None:
+    """Generate an image for each of the first test images' parents, always with the same noise, as a grid."""
     mechanism.sampling = Sampling(steps=25)
-    scm = graph.scm(mechanism).to(device)
-    images = scm.sample(64, torch.Generator(device).manual_seed(0))["image"]
+    shown = {name: value[:SHOWN] for name, value in parents.items()}
+    noise = mechanism.sample_noise(len(next(iter(shown.values()))), torch.Generator(device).manual_seed(0))
+    images = mechanism.predict(noise, shown)
     with atomic_path(path) as temporary:
         save_image(to_unit(images), temporary, nrow=8)
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor]) -> dict[str, float]:
-    """Judge the trained model on the test split: the oracle's accuracy, or the code's KL and linear probe."""
-    value = to_signed(data["image"])
-    if part == "oracle":
-        guess = torch.cat([model.predict(x) for x in value.split(500)])
-        return {"test accuracy": (guess == data["digit"]).float().mean().item()}
-    if not model.code_dim:
-        return {}
-    parents = {name: data[name] for name in graph.image_parents}
-    pa = model.scaling(parents)
-    kl = torch.cat([model.kl(x, p) for x, p in zip(value.split(500), pa.split(500))]).mean().item()
-    names = {v.name: f"probe {v.name} {'accuracy' if v.classes else 'R²'}" for v in graph.attributes}
-    return {"KL (nats)": kl} | {names[name]: score for name, score in probe_code(model, value, parents).items()}
 
 
 if __name__ == "__main__":

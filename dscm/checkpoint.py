@@ -15,10 +15,11 @@ from dscm.errors import InputError
 from dscm.files import atomic_path
 from dscm.graphs import get_graph
 from dscm.image import DiffusionMechanism
-from dscm.oracles import DigitOracle
+from dscm.learned import LearnedAttributes
+from dscm.oracles import Oracle
 
 FORMAT = 1  # of the file; raised when an older program could not read a newer file or the reverse
-KINDS = ("image", "oracle")
+KINDS = ("image", "attributes", "oracle")
 
 
 class EMA:
@@ -48,13 +49,15 @@ def build(kind: str, graph_name: str, config: dict[str, Any]) -> nn.Module:
     """Build the untrained model of a checkpoint.
 
     Args:
-        kind: ``image`` or ``oracle``.
+        kind: one of `KINDS`.
         graph_name: a built-in graph.
         config: arguments of the model's constructor.
     """
     graph = get_graph(graph_name)
     if kind == "oracle":
-        return DigitOracle(**config)
+        return Oracle(graph.predicted, graph.image_channels, **config)
+    if kind == "attributes":
+        return LearnedAttributes(graph.attributes, **config)
     parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
     return DiffusionMechanism(parents, graph.image_channels, **config)
 
@@ -72,7 +75,7 @@ def save(
 
     Args:
         path: the file.
-        kind: ``image`` or ``oracle``.
+        kind: one of `KINDS`.
         model: whose state is stored, usually the average.
         graph_name: the graph it was trained on.
         config: arguments of the model's constructor; tensors, numbers, strings, lists, dicts.
@@ -98,7 +101,7 @@ def read(path: Path, kind: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        kind: ``image`` or ``oracle``, which it must hold.
+        kind: one of `KINDS`, which it must hold.
 
     Raises:
         InputError: the file is missing, damaged, not a checkpoint of this program, of another format or kind,
@@ -138,7 +141,7 @@ def restore(path: Path, kind: str, device: torch.device) -> tuple[nn.Module, dic
 
     Args:
         path: the file.
-        kind: ``image`` or ``oracle``.
+        kind: one of `KINDS`.
         device: where the model goes.
 
     Returns:

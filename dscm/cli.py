@@ -1,6 +1,7 @@
 """What the three scripts' command lines have in common."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,9 +9,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from dscm import checkpoint
+from dscm.data.sets import Source
 from dscm.dynamic import Alignment
 from dscm.errors import InputError
+from dscm.graphs import Graph
 from dscm.image import DiffusionMechanism, Sampling
+from dscm.learned import LearnedAttributes
 
 CACHE_DIR = Path.home() / ".cache" / "dscm"
 
@@ -49,13 +54,68 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data-dir`` and ``--cache-dir``."""
+    """Add where the data set lies and how it is read; `read_source` gathers it."""
     parser.add_argument(
-        "--data-dir", type=Path, help="raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded)"
+        "--data-dir",
+        type=Path,
+        help="the data set: raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded), the folder of "
+        "CelebAMask-HQ, or that of EMBED's images",
     )
+    parser.add_argument("--csv", type=Path, nargs="+", default=[], metavar="CSV", help="EMBED's one or two CSV files")
+    parser.add_argument("--keep-aspect", action="store_true", help="EMBED: pad to a square rather than stretch")
+    parser.add_argument("--clean-background", action="store_true", help="EMBED: black out what is not the breast")
+    parser.add_argument("--skip-missing", action="store_true", help="leave out rows whose images are absent")
     parser.add_argument(
-        "--cache-dir", type=Path, default=CACHE_DIR, help="where generated sets are kept (default: %(default)s)"
+        "--cache-dir",
+        type=Path,
+        default=CACHE_DIR,
+        help="where generated and decoded images are kept (default: %(default)s)",
     )
+
+
+def read_source(args: argparse.Namespace) -> Source:
+    """Gather where the data set lies."""
+    return Source(
+        args.data_dir,
+        args.cache_dir,
+        tuple(args.csv),
+        args.keep_aspect,
+        args.clean_background,
+        args.skip_missing,
+        workers=os.cpu_count() or 1,
+    )
+
+
+def add_attributes_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--attributes``, which `restore_attributes` reads."""
+    parser.add_argument(
+        "--attributes",
+        type=Path,
+        metavar="CKPT",
+        help="the mechanisms of attributes that train.py --part attributes fitted, where the graph has any",
+    )
+
+
+def restore_attributes(graph: Graph, path: Path | None, device: torch.device) -> LearnedAttributes | None:
+    """Restore the learned mechanisms of a graph's attributes; None where it has none.
+
+    Raises:
+        InputError: there are some and no checkpoint was given, or it is of another graph.
+    """
+    if not graph.learned:
+        return None
+    if path is None:
+        names = ", ".join(variable.name for variable in graph.learned)
+        raise InputError(f"the mechanism of {names} is learned: give its checkpoint with --attributes")
+    learned, content = checkpoint.restore(path, "attributes", device)
+    if content["graph"] != graph.name:
+        raise InputError(f"--attributes {path}: fitted for {content['graph']}, not {graph.name}")
+    return learned
+
+
+def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:
+    """Make the generator of the batch that begins at image ``start``, whichever process it falls to."""
+    return torch.Generator(device).manual_seed((seed + 1_000_003 * start) % 2**63)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dscm.files import atomic_path
 from dscm.graphs import Graph
-from dscm.report import name_row, own_metric
+from dscm.report import METRIC_NAMES, name_row, own_metric
 from dscm.results import lookup
 
 Record = Mapping[str, Any]
@@ -43,7 +43,7 @@ def draw_curves(folder: Path, records: Sequence[Record], graph: Graph) -> str:
 def quantities(records: Sequence[Record], graph: Graph) -> dict[str, Callable[[Record], float]]:
     """Return what is drawn: composition, mean identity over interventions, and each intervention's own error."""
     kind = "lpips" if all(r["composition"]["lpips"] is not None for r in records) else "l1"
-    doings = graph.image_parents
+    doings = list(graph.interventions)
 
     def first(path: tuple[str, ...]) -> Callable[[Record], float]:
         return lambda record: lookup(record, path)[0]
@@ -56,8 +56,9 @@ def quantities(records: Sequence[Record], graph: Graph) -> dict[str, Callable[[R
         if variable.name in doings:
             own = own_metric(variable)
             path = ("effectiveness", variable.name, variable.name, own)
-            shown = {"mae": "MAE", "mape": "MAPE"}.get(own, own)
-            result[f"{variable.name} {shown} under do({variable.name})"] = lambda r, path=path: lookup(r, path)
+            result[f"{variable.name} {METRIC_NAMES[own]} under do({variable.name})"] = lambda r, path=path: lookup(
+                r, path
+            )
     return result
 
 

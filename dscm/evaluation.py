@@ -10,9 +10,11 @@ from torch import Tensor
 
 from dscm import metrics
 from dscm.data.scaling import to_levels, to_signed
+from dscm.data.sets import Truth
 from dscm.errors import InputError
 from dscm.graphs import Graph
-from dscm.oracles import DigitOracle
+from dscm.learned import LearnedAttributes
+from dscm.oracles import Oracle
 from dscm.scm import SCM
 
 PerImage = dict[tuple[str, ...], Tensor]  # the path of a metric in a record → one number, or one a cycle, per image
@@ -26,17 +28,19 @@ class Task:
 
     Args:
         obs: attributes (N,) and the image in [-1, 1], (N, C, H, W).
-        interventions: for each parent of the image the value that each image is given, (N,).
+        interventions: by name, the values (N,) that each variable of the intervention is given.
         truths: for each intervention whose true image is known, that image, uint8 (N, C, H, W).
     """
 
     obs: dict[str, Tensor]
-    interventions: dict[str, Tensor]
+    interventions: dict[str, dict[str, Tensor]]
     truths: dict[str, Tensor]
 
     def batch(self, part: slice) -> "Task":
         """Take some of the images."""
-        return Task(*({k: v[part] for k, v in x.items()} for x in (self.obs, self.interventions, self.truths)))
+        obs, truths = ({name: value[part] for name, value in x.items()} for x in (self.obs, self.truths))
+        asked = {name: {k: v[part] for k, v in do.items()} for name, do in self.interventions.items()}
+        return Task(obs, asked, truths)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Judge:
     """What counterfactuals are measured with: the graph, the oracle, and distances between images by name."""
 
     graph: Graph
-    oracle: DigitOracle
+    oracle: Oracle
     distances: Mapping[str, Distance]
 
     def compare(self, path: tuple[str, ...], x: Tensor, y: Tensor, prefix: str = "") -> PerImage:
@@ -57,26 +61,39 @@ class Judge:
         return {key: torch.stack([cycle[key] for cycle in cycles], dim=1) for key in cycles[0]}
 
 
-def set_task(graph: Graph, data: Mapping[str, Tensor], sampler: Literal["marginal", "different"], seed: int) -> Task:
-    """Draw the interventions on test digits and render the true counterfactuals that the generator knows.
+def set_task(
+    graph: Graph,
+    data: Mapping[str, Tensor],
+    sampler: Literal["marginal", "different"],
+    seed: int,
+    truth: Truth | None = None,
+    learned: LearnedAttributes | None = None,
+) -> Task:
+    """Draw the interventions on test images and render the true counterfactuals that a generator knows.
 
     Args:
         graph: the causal graph.
-        data: test digits as `morphomnist.load` returns them.
+        data: test images and attributes as `sets.load` returns them.
         sampler: ``marginal`` permutes each attribute's values within the digits (the paper's); ``different`` gives
-            each digit the value of another one, drawn at random, whose value differs.
+            each digit the value of another one, drawn at random, whose value differs. Binary attributes flip.
         seed: of the draws.
+        truth: draws true counterfactuals; None where nobody can.
+        learned: the fitted mechanisms of the attributes, where the graph has any.
 
     Raises:
         InputError: an attribute has one value only, and ``different`` cannot be drawn.
     """
     generator = torch.Generator().manual_seed(seed)
-    obs = {name: value for name, value in data.items() if name != "base"} | {"image": to_signed(data["image"])}
-    interventions = {name: _donate(name, data[name], sampler, generator) for name in graph.image_parents}
-    scm, truths = graph.scm(), {}
-    for name, value in interventions.items():
-        if metrics.has_truth(graph, name):
-            truths[name] = metrics.true_counterfactual(data["base"], scm.counterfactual(obs, {name: value}))
+    kinds = {variable.name: variable.kind for variable in graph.attributes}
+    obs = {name: data[name] for name in kinds} | {"image": to_signed(data["image"])}
+    interventions, truths = {}, {}
+    for name, together in graph.interventions.items():
+        value = 1 - data[name] if kinds[name] == "binary" else _donate(name, data[name], sampler, generator)
+        interventions[name] = dict.fromkeys(together, value)
+    scm = graph.scm(learned=learned)
+    for name, do in interventions.items():
+        if truth is not None and name in truth.known:
+            truths[name] = truth.draw(data, scm.counterfactual(obs, do))
     return Task(obs, interventions, truths)
 
 
@@ -101,7 +118,9 @@ def read_clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def evaluate_batch(scm: SCM, judge: Judge, task: Task, cycles: int) -> tuple[PerImage, dict[str, Tensor]]:
+def evaluate_batch(
+    scm: SCM, judge: Judge, task: Task, cycles: int, generator: torch.Generator | None = None
+) -> tuple[PerImage, dict[str, Tensor]]:
     """Compute every metric of one batch with the current settings of the image's mechanism.
 
     Args:
@@ -109,6 +128,7 @@ def evaluate_batch(scm: SCM, judge: Judge, task: Task, cycles: int) -> tuple[Per
         judge: what it is measured with.
         task: the batch.
         cycles: rounds of composition and of reversal.
+        generator: of the noise that an observation leaves open.
 
     Returns:
         The metrics, ``("seconds",)`` among them: abduction and one prediction; and the images, uint8, by label:
@@ -116,16 +136,15 @@ def evaluate_batch(scm: SCM, judge: Judge, task: Task, cycles: int) -> tuple[Per
     """
     obs, x = task.obs, task.obs["image"]
     began = read_clock(x.device)
-    noise = scm.abduct(obs)
+    noise = scm.abduct(obs, generator)
     composed = scm.predict(noise)["image"]
     seconds = (read_clock(x.device) - began) / len(x)
     result: PerImage = {("seconds",): torch.full((len(x),), seconds)}
-    result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles), x)
+    result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles, generator), x)
     images = {"observation": x, "composition": composed}
-    for name, value in task.interventions.items():
-        do = {name: value}
+    for name, do in task.interventions.items():
         answer = scm.predict(noise, do)
-        back = list(metrics.reversals(scm, obs, answer, do, cycles))
+        back = list(metrics.reversals(scm, obs, answer, do, cycles, generator))
         result |= judge.compare_cycles(("reversibility", name), back, x)
         for attribute, errors in metrics.effectiveness(judge.graph, judge.oracle, answer).items():
             result |= {("effectiveness", name, attribute, metric): error for metric, error in errors.items()}

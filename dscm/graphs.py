@@ -1,57 +1,32 @@
 """The causal graphs of the built-in data sets, as data."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from dscm.errors import InputError
+from dscm.learned import LearnedAttributes
 from dscm.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
 from dscm.scm import SCM
-
-
-@dataclass(frozen=True)
-class Variable:
-    """Describe one node of a graph.
-
-    Arguments: `name`; `kind`; `parents` by name; the domain from `low` to `high` in `unit`, in which an intervention
-    must lie (a class is a whole number from 0 to `high`; a circular variable has period 1); `mechanism` makes the
-    mechanism (None for an image).
-    """
-
-    name: str
-    kind: Literal["continuous", "circular", "categorical", "image"]
-    parents: tuple[str, ...]
-    low: float
-    high: float
-    unit: str = ""
-    mechanism: Callable[[], Mechanism] | None = None
-
-    @property
-    def classes(self) -> int:
-        """Count the classes of a categorical variable; zero for the others."""
-        return int(self.high) + 1 if self.kind == "categorical" else 0
-
-    @property
-    def domain(self) -> str:
-        """Write the domain for a reader, as in `0.5 to 10 px`."""
-        return f"{self.low:g} to {self.high:g} {self.unit}".rstrip()
-
-    def check(self, value: float) -> None:
-        """Raise `InputError` if `value` is outside the domain or is no class."""
-        whole = "a whole number, " if self.kind == "categorical" else ""
-        if not self.low <= value <= self.high or (whole and value != int(value)):
-            raise InputError(f"--do {self.name}={value:g}: {self.name} must be {whole}{self.domain}")
+from dscm.variables import Variable
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Name a set of variables, one of which is the image, with its number of channels (1 is grey, 3 is colour)."""
+    """Name a set of variables, one of which is the image.
+
+    Arguments: `name`; `variables`; `image_channels` (1 is grey, 3 is colour); `asked`, what is
+    intervened on when the model is measured, by default every parent of the image by itself; variables named together
+    are set together, to the value that the first is given; `measured`, the attributes that morphometry reads off the
+    image of a digit (an oracle predicts the others).
+    """
 
     name: str
     variables: tuple[Variable, ...]
     image_channels: int = 1
+    asked: tuple[tuple[str, ...], ...] = ()
+    measured: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> tuple[Variable, ...]:
@@ -63,9 +38,38 @@ class Graph:
         """List the names of the parents of the image."""
         return next(variable.parents for variable in self.variables if variable.kind == "image")
 
-    def scm(self, image: Mechanism | None = None) -> SCM:
-        """Build the causal model, with `image` as the mechanism of the image; without it, the attributes alone."""
-        mechanisms = {variable.name: variable.mechanism() for variable in self.attributes}
+    @property
+    def interventions(self) -> dict[str, tuple[str, ...]]:
+        """List what is intervened on when the model is measured: the variables set together, by the first one."""
+        return {names[0]: names for names in self.asked or [(name,) for name in self.image_parents]}
+
+    @property
+    def predicted(self) -> tuple[Variable, ...]:
+        """List the attributes that an oracle predicts from the image."""
+        return tuple(variable for variable in self.attributes if variable.name not in self.measured)
+
+    @property
+    def learned(self) -> tuple[Variable, ...]:
+        """List the attributes whose mechanisms are fitted to data."""
+        return tuple(variable for variable in self.attributes if variable.learned)
+
+    def scm(self, image: Mechanism | None = None, learned: LearnedAttributes | None = None) -> SCM:
+        """Build the causal model.
+
+        Arguments: `image`, the mechanism of the image (without it, the attributes alone); `learned`, the fitted
+        mechanisms of the attributes, where there are any.
+
+        Raises `InputError` if an attribute's mechanism is to be learned and is not given.
+        """
+        if self.learned and learned is None:
+            names = ", ".join(variable.name for variable in self.learned)
+            raise InputError(
+                f"graph '{self.name}': the mechanism of {names} is learned; fit it and give its checkpoint"
+            )
+        mechanisms = {
+            variable.name: learned.mechanisms[variable.name] if variable.learned else variable.mechanism()
+            for variable in self.attributes
+        }
         if image is not None:
             mechanisms["image"] = image
         return SCM(mechanisms, {variable.name: variable.parents for variable in self.variables})
@@ -100,6 +104,17 @@ _intensity = Variable("intensity", "continuous", ("thickness",), 0, 255, "grey l
 _digit = Variable("digit", "categorical", (), 0, 9, mechanism=partial(CategoricalRoot, 10))
 _slant = Variable("slant", "continuous", ("digit",), -1.2, 1.2, "rad", _lean)
 
+# CelebA-HQ (paper, section 4.2): smiling opens the mouth, as often as the data say; the others are roots.
+_coin = partial(CategoricalRoot, 2)
+_mouth = Variable("Mouth_Slightly_Open", "binary", ("Smiling",), 0, 1)
+_FACE = ("Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Male", "Wearing_Lipstick", "Bald", "Wearing_Hat")
+_face = [_mouth if name == _mouth.name else Variable(name, "binary", (), 0, 1, mechanism=_coin) for name in _FACE]
+
+# EMBED mammograms: every attribute is a root.
+_MARKS = ("circle marker", "triangle marker")
+_breast = [Variable(name, "binary", (), 0, 1, mechanism=_coin) for name in (*_MARKS, "cancer")]
+_density = Variable("density", "categorical", (), 0, 3, mechanism=partial(CategoricalRoot, 4))
+
 # Hue is a fraction of the colour circle. Its equation is linear, so it may leave [0, 1]: there it is meant modulo 1.
 _colour = partial(LinearGaussian, {"digit": 0.1}, bias=0.05, scale=0.05)
 _hue = Variable("hue", "circular", ("digit",), 0, 1, "of the colour circle", _colour)
@@ -110,13 +125,28 @@ GRAPHS: Mapping[str, Graph] = {
         Graph(
             "morphomnist",
             (_thickness, _intensity, _digit, _slant, _image("thickness", "intensity", "digit", "slant")),
+            measured=("thickness", "intensity", "slant"),
         ),
         Graph(
             "colour-morphomnist",
             (_thickness, _digit, _slant, _hue, _image("thickness", "digit", "slant", "hue")),
             image_channels=3,
+            measured=("thickness", "slant", "hue"),
         ),
         Graph("morphomnist-digit", (_digit, _image("digit"))),
-        Graph("morphomnist-intensity", (_thickness, _intensity, _image("thickness", "intensity"))),
+        Graph(
+            "morphomnist-intensity",
+            (_thickness, _intensity, _image("thickness", "intensity")),
+            measured=("thickness", "intensity"),
+        ),
+        Graph(
+            "celebahq",
+            (*_face, _image(*_FACE)),
+            image_channels=3,
+            asked=(("Eyeglasses",), ("Smiling", "Mouth_Slightly_Open")),
+        ),
+        Graph(
+            "embed", (*_breast, _density, _image(*_MARKS, "cancer", "density")), asked=tuple((name,) for name in _MARKS)
+        ),
     )
 }

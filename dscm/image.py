@@ -23,10 +23,10 @@ from dscm.diffusion import (
 )
 from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
-from dscm.graphs import Variable
 from dscm.guidance import guided, shifted
 from dscm.mechanisms import Mechanism
 from dscm.unet import UNet
+from dscm.variables import Variable
 
 
 class ImageNoise(NamedTuple):
@@ -123,7 +123,9 @@ class DiffusionMechanism(Mechanism):
         output = self.unet(x, t, c)
         return output if self.prediction == "eps" else eps_from_velocity(output, x, self.schedule.alpha_bar(t))
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor]) -> ImageNoise:
+    def abduct(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
+    ) -> ImageNoise:
         """Infer the noise of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,)."""
         how, grid = self.sampling, self._grid()
         pa = self.scaling(parents)
@@ -158,6 +160,10 @@ class DiffusionMechanism(Mechanism):
         device = generator.device
         u = torch.randn(n, *self.shape, generator=generator, device=device)
         return ImageNoise(u, torch.randn(n, self.code_dim, generator=generator, device=device))
+
+    def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
+        """Take the scaling of the parents from tensors of shape (N,)."""
+        self.scaling.fit(data)
 
     def encode(self, value: Tensor, pa: Tensor) -> Tensor:
         """Return the standardised mean code, (B, code_dim), of images given encoded parents (B, D)."""

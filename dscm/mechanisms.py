@@ -19,14 +19,19 @@ class Mechanism(nn.Module):
 
     `value = predict(noise, parents)` and `noise = abduct(value, parents)`; so `predict(abduct(v, pa), pa) = v`.
 
-    A subclass sets `event_dims`, the number of dimensions of one value: 0 for an attribute, 3 for an image.
+    A subclass sets `event_dims`, the number of dimensions of one value: 0 for an attribute, 3 for an image; and
+    `dtype`, where that of the value is not that of its noise.
+
+    Where the value leaves its noise open, as a class does, `abduct` draws it from its posterior with the `generator`;
+    without one it takes the posterior's median.
 
     Source: Pawlowski, Castro & Glocker, "Deep Structural Causal Models for Tractable Counterfactual Inference", 2020.
     """
 
     event_dims: int = 0
+    dtype: torch.dtype | None = None
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor]) -> Noise:
+    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Noise:
         """Infer the noise that made `value`, shape (B, ...), under `parents`, each of shape (B,)."""
         raise NotImplementedError
 
@@ -42,7 +47,7 @@ class Mechanism(nn.Module):
 class Root(Mechanism):
     """Serve as the base of variables without parents: the noise is the value itself. Subclasses give the prior."""
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """Return `value`."""
         return value
 
@@ -108,7 +113,7 @@ class LinearGaussian(Mechanism):
         super().__init__()
         self.weights, self.bias, self.scale = dict(weights), bias, scale
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """Compute `eps = (value - bias - Σ_k weights[k] · pa_k) / scale`, shape (B,)."""
         return (value - _linear(self.weights, self.bias, parents, like=value)) / self.scale
 
@@ -147,7 +152,9 @@ class ScaledSigmoid(Mechanism):
         self.low, self.high, self.margin = low, high, margin
         self.weights, self.bias, self.scale = dict(weights), bias, scale
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor]) -> SigmoidNoise:
+    def abduct(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
+    ) -> SigmoidNoise:
         """Compute `eps = (logit((v - low) / (high - low)) - bias - Σ_k weights[k] · pa_k) / scale` and the offset."""
         ordinary = (self.low < value) & (value < self.high)
         inside = torch.where(ordinary, value, value.clamp(self.low + self.margin, self.high - self.margin))

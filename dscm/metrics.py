@@ -5,13 +5,16 @@ Every function returns one number per image, so that means, intervals and paired
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor
 
-from dscm.data.morphomnist import MORPHED, measure_attributes, redraw
+from dscm.data.morphomnist import measure_attributes
 from dscm.data.scaling import to_levels, to_signed, to_unit
-from dscm.graphs import Graph, Variable
-from dscm.oracles import DigitOracle
+from dscm.graphs import Graph
+from dscm.oracles import Oracle
 from dscm.scm import SCM, Intervention
+from dscm.statistics import confusion
+from dscm.variables import Variable
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
@@ -19,21 +22,21 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
     return (to_unit(x) - to_unit(y)).abs().mean(dim=(1, 2, 3))
 
 
-def observe(x: Tensor, graph: Graph, oracle: DigitOracle) -> dict[str, Tensor]:
-    """Read the attributes of a graph off images: measure what can be measured, ask the oracle for the digit.
+def observe(x: Tensor, graph: Graph, oracle: Oracle) -> dict[str, Tensor]:
+    """Read the attributes of a graph off images: measure what can be measured, ask the oracle for the rest.
 
     Args:
         x: images in [-1, 1], shape (B, C, H, W); they are rounded to 8 bits first, as a file would be.
         graph: whose attributes are wanted.
-        oracle: the digit classifier.
+        oracle: predicts what cannot be measured.
 
     Returns:
         A tensor (B,) for each attribute, in raw units.
     """
     levels = to_levels(x)
-    result = measure_attributes(levels, [v.name for v in graph.attributes if v.kind != "categorical"])
-    if any(v.name == "digit" for v in graph.attributes):
-        result["digit"] = oracle.predict(to_signed(levels))
+    result = measure_attributes(levels, list(graph.measured))
+    if graph.predicted:
+        result |= oracle.predict(to_signed(levels))
     return {v.name: result[v.name] for v in graph.attributes}
 
 
@@ -46,17 +49,21 @@ def attribute_errors(variable: Variable, got: Tensor, wanted: Tensor) -> dict[st
 
     Returns:
         ``mae`` in raw units and ``mape`` (a fraction; of slant it divides by almost zero) for a continuous
-        variable, ``mae`` around the circle for a circular one, ``accuracy`` for a categorical one; each (B,).
+        variable, ``mae`` around the circle for a circular one, ``accuracy`` for a categorical or binary one; each (B,). A binary one also has ``f1``: the image's
+        `confusion`, (B, 3), from which F1 over images is made.
     """
-    if variable.kind == "categorical":
-        return {"accuracy": (got == wanted).float()}
+    if variable.discrete:
+        accuracy = {"accuracy": (got == wanted).float()}
+        return accuracy | ({"f1": confusion(got, wanted)} if variable.kind == "binary" else {})
     if variable.kind == "circular":
         return {"mae": ((got - wanted + 0.5) % 1 - 0.5).abs()}
     error = (got - wanted).abs()
     return {"mae": error, "mape": error / wanted.abs().clamp_min(1e-6)}
 
 
-def compositions(scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int) -> Iterator[Tensor]:
+def compositions(
+    scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int, generator: torch.Generator | None = None
+) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` null interventions in a row: composition(k) for every k.
 
     Args:
@@ -64,16 +71,22 @@ def compositions(scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int
         obs: the observation, image in [-1, 1].
         first: the images after the first null intervention, which the caller has already made.
         cycles: k.
+        generator: of the noise that an observation leaves open.
     """
     x = first
     yield x
     for _ in range(cycles - 1):
-        x = scm.counterfactual({**obs, "image": x}, {})["image"]
+        x = scm.counterfactual({**obs, "image": x}, {}, generator)["image"]
         yield x
 
 
 def reversals(
-    scm: SCM, obs: Mapping[str, Tensor], first: Mapping[str, Tensor], do: Intervention, cycles: int
+    scm: SCM,
+    obs: Mapping[str, Tensor],
+    first: Mapping[str, Tensor],
+    do: Intervention,
+    cycles: int,
+    generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` rounds of x → do → x* → do(back) → x': reversibility(k) for every k.
 
@@ -83,24 +96,23 @@ def reversals(
         first: the first counterfactual, which the caller has already made.
         do: the intervention.
         cycles: k.
+        generator: of the noise that an observation leaves open.
     """
     back = {name: obs[name] for name in do}
     changed = dict(first)
     for k in range(cycles):
-        restored = scm.counterfactual(changed, back)
+        restored = scm.counterfactual(changed, back, generator)
         yield restored["image"]
         if k < cycles - 1:
-            changed = scm.counterfactual({**obs, "image": restored["image"]}, do)
+            changed = scm.counterfactual({**obs, "image": restored["image"]}, do, generator)
 
 
-def effectiveness(
-    graph: Graph, oracle: DigitOracle, counterfactual: Mapping[str, Tensor]
-) -> dict[str, dict[str, Tensor]]:
+def effectiveness(graph: Graph, oracle: Oracle, counterfactual: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Compare the attributes read off counterfactual images with the counterfactual parents.
 
     Args:
         graph: the causal graph.
-        oracle: the digit classifier.
+        oracle: predicts what cannot be measured.
         counterfactual: a counterfactual with its image.
 
     Returns:
@@ -108,22 +120,3 @@ def effectiveness(
     """
     got = observe(counterfactual["image"], graph, oracle)
     return {v.name: attribute_errors(v, got[v.name], counterfactual[v.name]) for v in graph.attributes}
-
-
-def true_counterfactual(base: Tensor, counterfactual: Mapping[str, Tensor]) -> Tensor:
-    """Draw the image, uint8, that the generator makes of the same drawing with the counterfactual attributes.
-
-    Args:
-        base: the drawings, uint8 (B, 1, H, W).
-        counterfactual: attributes (B,).
-    """
-    drawn = {name: value for name, value in counterfactual.items() if name in (*MORPHED, "hue")}
-    return redraw(base, drawn)
-
-
-def has_truth(graph: Graph, name: str) -> bool:
-    """Tell whether the generator knows the true image under an intervention on the variable ``name``.
-
-    It redraws one hand's drawing; another digit, and all that follows from it, it cannot draw.
-    """
-    return name in (*MORPHED, "hue") and name in graph.image_parents

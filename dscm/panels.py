@@ -29,13 +29,13 @@ def draw_panels(folder: Path, results: Results, graph: Graph) -> None:
     images = [shown(results, record) for record in records]
     for record, own in zip(records, images):
         rows = [Row("observation", own["observation"]), Row("composition", own["composition"])]
-        for name in graph.image_parents:
+        for name in graph.interventions:
             rows.append(Row(f"do({name})", own[f"do({name})"]))
             rows.append(Row("effect", effect_of(own, name), attached=True))
             rows.append(Row("reversed", own[f"do({name}) reversed"], attached=True))
         title = f"{name_row(record, records)}. Effects: red is brighter than the composition, blue darker."
         draw_sheet(folder / f"panel_{Path(record['values']).stem}.png", rows, title)
-    for name in graph.image_parents:
+    for name in graph.interventions:
         rows = [Row("observation", images[0]["observation"])]
         for record, own in zip(records, images):
             rows.append(Row(name_row(record, records), own[f"do({name})"]))

@@ -21,6 +21,7 @@ class Preset:
         beta: weight of the KL term, reached after ``beta_warmup`` steps.
         beta_warmup: steps over which β rises from zero.
         focus: share of the timesteps drawn where detail is decided, as `sample_timesteps`.
+        flip: mirror half of the images while training.
     """
 
     model: Mapping[str, Any]
@@ -34,9 +35,10 @@ class Preset:
     beta: float = 0.0
     beta_warmup: int = 0
     focus: float = 0.0
+    flip: bool = False
 
 
-IMAGE_PRESETS: Mapping[str, Preset] = {
+_DIGITS = {
     # Trains on two CPU cores in an hour or two: a fourth of the pixels (patch 2), v-prediction.
     "tiny": Preset(
         model={
@@ -79,7 +81,121 @@ IMAGE_PRESETS: Mapping[str, Preset] = {
     ),
 }
 
-ORACLE_PRESETS: Mapping[str, Preset] = {
-    "tiny": Preset(model={"channels": 32}, batch=128, steps=4000, learning_rate=1e-3, warmup=100, ema=0.998),
-    "paper": Preset(model={"channels": 64}, batch=128, steps=20_000, learning_rate=1e-3, warmup=100, ema=0.999),
+_FACES = {
+    "tiny": Preset(
+        model={
+            "size": 64,
+            "prediction": "v",
+            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 4},
+        },
+        semantic={
+            "code_dim": 32,
+            "prior": "conditional",
+            "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 4},
+        },
+        batch=64,
+        steps=30_000,
+        learning_rate=2e-3,
+        warmup=200,
+        cooling=1500,
+        ema=0.999,
+        beta=0.3,
+        beta_warmup=1000,
+        focus=0.5,
+        flip=True,
+    ),
+    # 6,000 epochs of 24,000 faces.
+    "paper": Preset(
+        model={
+            "size": 64,
+            "prediction": "eps",
+            "unet": {"channels": 64, "multipliers": [1, 2, 4, 8], "blocks": 2, "attention": [2], "dropout": 0.1},
+        },
+        semantic={
+            "code_dim": 32,
+            "prior": "standard",
+            "encoder": {"channels": 32, "multipliers": [1, 2, 4, 8, 8], "dropout": 0.1},
+        },
+        batch=128,
+        steps=1_125_000,
+        learning_rate=1e-4,
+        ema=0.9999,
+        beta=0.002,
+        flip=True,
+    ),
 }
+
+_MAMMOGRAMS = {
+    "tiny": Preset(
+        model={
+            "size": 192,
+            "prediction": "v",
+            "schedule": "cosine",
+            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 8},
+        },
+        semantic={
+            "code_dim": 64,
+            "prior": "conditional",
+            "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 8},
+        },
+        batch=32,
+        steps=30_000,
+        learning_rate=2e-3,
+        warmup=200,
+        cooling=1500,
+        ema=0.999,
+        beta=0.3,
+        beta_warmup=1000,
+        focus=0.5,
+    ),
+    # 1,000 epochs of 13,207 images.
+    "paper": Preset(
+        model={
+            "size": 192,
+            "prediction": "eps",
+            "schedule": "cosine",
+            "unet": {"channels": 96, "multipliers": [1, 1, 2, 2, 4, 4], "blocks": 2, "dropout": 0.1},
+        },
+        semantic={
+            "code_dim": 512,
+            "prior": "standard",
+            "encoder": {"channels": 96, "multipliers": [1, 1, 2, 2, 4, 4, 4], "dropout": 0.1},
+        },
+        batch=32,
+        steps=412_000,
+        learning_rate=1e-4,
+        ema=0.9999,
+        beta=0.002,
+    ),
+}
+
+_ATTRIBUTES = Preset(model={"hidden": 32}, batch=1024, steps=2000, learning_rate=1e-2, warmup=50, cooling=200, ema=0.99)
+
+_DIGIT_ORACLE = {"channels": 32, "strokes": True}
+_FACE_ORACLE = {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.3}
+_MARKER_ORACLE = {"channels": 16, "multipliers": [1, 2, 4, 8], "dropout": 0.3}
+
+
+def _oracle(model: Mapping[str, Any], steps: int, batch: int = 128) -> Mapping[str, Preset]:
+    """Make the presets of an oracle; ``paper`` is twice as wide and trained five times as long."""
+    tiny = Preset(model, batch, steps, learning_rate=1e-3, warmup=100, ema=0.998)
+    wide = Preset({**model, "channels": 2 * model["channels"]}, batch, 5 * steps, 1e-3, warmup=100, ema=0.999)
+    return {"tiny": tiny, "paper": wide}
+
+
+# By what is trained, the graph it is trained for (digits serve every graph that is not named), and the size.
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Preset]]] = {
+    "image": {"digits": _DIGITS, "celebahq": _FACES, "embed": _MAMMOGRAMS},
+    "attributes": {"digits": {"tiny": _ATTRIBUTES, "paper": _ATTRIBUTES}},
+    "oracle": {
+        "digits": _oracle(_DIGIT_ORACLE, 4000),
+        "celebahq": _oracle(_FACE_ORACLE, 4000),
+        "embed": _oracle(_MARKER_ORACLE, 4000, batch=64),
+    },
+}
+
+
+def get_preset(part: str, graph: str, name: str) -> Preset:
+    """Return the preset ``tiny`` or ``paper`` for a part (image, attributes or oracle) of the model of a graph."""
+    presets = PRESETS[part]
+    return presets.get(graph, presets["digits"])[name]

@@ -1,39 +1,102 @@
-"""What a semantic code gives away about the parents."""
+"""How a trained part does on held-out images: what a code gives away about the parents, how often an oracle is right."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dscm.data.scaling import to_signed
+from dscm.graphs import Graph
 from dscm.image import DiffusionMechanism
+from dscm.oracles import Oracle
+from dscm.statistics import confusion, f1_score
+from dscm.variables import Variable
+
+CHUNK = 500  # images at a time
 
 
 @torch.no_grad()
-def probe_code(mechanism: DiffusionMechanism, value: Tensor, parents: Mapping[str, Tensor]) -> dict[str, float]:
+def judge(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor]) -> dict[str, float]:
+    """Judge the trained model on the test split, a few hundred images at a time.
+
+    Args:
+        model: the average.
+        part: which part of the causal model it is.
+        graph: the causal graph.
+        data: the test split, images uint8.
+
+    Returns:
+        Of an oracle accuracy and F1, of attributes their negative log-likelihoods, of a semantic mechanism the
+        code's KL and linear probe.
+    """
+    if part == "attributes":
+        return {name: term.item() for name, term in model(data["image"], data).items()}
+    if part == "oracle":
+        return score_oracle(model, data)
+    if not model.code_dim:
+        return {}
+    parents = {name: data[name] for name in graph.image_parents}
+    code, kl = encode_all(model, data["image"], model.scaling(parents))
+    names = {v.name: f"probe {v.name} {'accuracy' if v.discrete else 'R²'}" for v in graph.attributes}
+    scores = probe_code(code, model.scaling.variables, parents)
+    return {"KL (nats)": kl.mean().item()} | {names[name]: score for name, score in scores.items()}
+
+
+@torch.no_grad()
+def encode_all(mechanism: DiffusionMechanism, images: Tensor, pa: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the codes, (N, code_dim), and KL terms, (N,), of uint8 images (N, C, H, W) with encoded parents (N, D)."""
+    parts = [
+        (mechanism.encode(x, p), mechanism.kl(x, p))
+        for x, p in zip(map(to_signed, images.split(CHUNK)), pa.split(CHUNK))
+    ]
+    codes, terms = zip(*parts)
+    return torch.cat(codes), torch.cat(terms)
+
+
+@torch.no_grad()
+def probe_code(code: Tensor, variables: Sequence[Variable], parents: Mapping[str, Tensor]) -> dict[str, float]:
     """Fit a linear regression from the code to each parent on half of the images and score it on the other half.
 
     Args:
-        mechanism: a semantic mechanism.
-        value: images in [-1, 1], shape (N, C, H, W).
+        code: shape (N, code_dim).
+        variables: the parents.
         parents: each (N,).
 
     Returns:
-        For each parent R² (continuous), or the accuracy of the highest of the one-hot regressions (categorical).
-        Chance is 0, respectively the share of the most frequent class.
+        For each parent R² (continuous), or the accuracy of the highest of the one-hot regressions (categorical or
+        binary). Chance is 0, respectively the share of the most frequent class.
     """
-    pa = mechanism.scaling(parents)
-    code = torch.cat([mechanism.encode(x, p) for x, p in zip(value.split(500), pa.split(500))]).double()
-    code = torch.cat([code, torch.ones_like(code[:, :1])], dim=1)
+    code = torch.cat([code.double(), torch.ones(len(code), 1, dtype=torch.double, device=code.device)], dim=1)
     fit, score = slice(None, None, 2), slice(1, None, 2)
     result = {}
-    for variable in mechanism.scaling.variables:
+    for variable in variables:
         target = parents[variable.name]
-        wide = F.one_hot(target, variable.classes).double() if variable.classes else target.double()[:, None]
+        classes = 2 if variable.kind == "binary" else variable.classes
+        wide = F.one_hot(target, classes).double() if classes else target.double()[:, None]
         weights = torch.linalg.lstsq(code[fit], wide[fit]).solution
         guess, truth = code[score] @ weights, wide[score]
-        if variable.classes:
+        if classes:
             result[variable.name] = (guess.argmax(dim=1) == target[score]).double().mean().item()
         else:
             result[variable.name] = 1 - ((guess - truth) ** 2).sum().item() / ((truth - truth.mean()) ** 2).sum().item()
+    return result
+
+
+@torch.no_grad()
+def score_oracle(oracle: Oracle, data: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return an oracle's test accuracy for each attribute, and the F1 of those that are binary.
+
+    Args:
+        oracle: the trained predictor.
+        data: ``image`` uint8 (N, C, H, W), and the attributes (N,).
+    """
+    parts = [oracle.predict(to_signed(x)) for x in data["image"].split(CHUNK)]
+    result = {}
+    for name, size in oracle.sizes.items():
+        guess, wanted = torch.cat([part[name] for part in parts]), data[name]
+        label = "test accuracy" if len(oracle.sizes) == 1 else f"test accuracy {name}"
+        result[label] = (guess == wanted).float().mean().item()
+        if size == 1:
+            result[f"test F1 {name}"] = f1_score(confusion(guess, wanted).mean(dim=0)).item()
     return result

@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from dscm.graphs import Graph, Variable
+from dscm.graphs import Graph
 from dscm.results import Results, lookup
-from dscm.statistics import bootstrap_interval
+from dscm.statistics import bootstrap_interval, summarise
+from dscm.variables import Variable
 
+METRIC_NAMES = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "mape": "MAPE"}
 Record = Mapping[str, Any]
 Metric = tuple[str, float, int]  # path of a metric, the factor it is shown with, decimals
 
@@ -31,10 +33,10 @@ def markdown(results: Results, graph: Graph) -> str:
     records = results.records
     first = records[0]
     about = (
-        f"{first['n']} test digits, seed {first['seed']}, {first['sampler']} interventions, {first['steps']} steps, "
+        f"{first['n']} test images, seed {first['seed']}, {first['sampler']} interventions, {first['steps']} steps, "
         f"grid {first['grid']}, fixed point {first['fixed_point']}, guided at σ from "
         f"{first['guidance_interval'][0]:g} to {first['guidance_interval'][1]:g}, {first['cycles']} cycle(s). "
-        "L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the digits."
+        "L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the images."
     )
     parts = [about, _soundness(records, graph), _identity(records, graph), _effectiveness(records, graph)]
     if first["cycles"] > 1:
@@ -85,7 +87,7 @@ def differences(results: Results) -> str:
     for i, j in itertools.combinations(range(len(records)), 2):
         for metric in sorted(values[i].keys() & values[j].keys()):
             if not metric.startswith("image/") and metric != "seconds":
-                mean, low, high = (f"{x:.6g}" for x in _paired(values[j][metric], values[i][metric]))
+                mean, low, high = (f"{x:.6g}" for x in _paired(metric, values[j][metric], values[i][metric]))
                 table.writerow([metric, name_row(records[j], records), name_row(records[i], records), mean, low, high])
     return file.getvalue()
 
@@ -98,14 +100,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def own_metric(variable: Variable) -> str:
     """Name the error that counts under an intervention on a variable; MAPE of slant divides by almost zero."""
-    if variable.kind == "categorical":
-        return "accuracy"
+    if variable.discrete:
+        return "f1" if variable.kind == "binary" else "accuracy"
     return "mape" if variable.kind == "continuous" and variable.name != "slant" else "mae"
 
 
 def _soundness(records: Sequence[Record], graph: Graph) -> str:
     """Tabulate composition, reversibility, truth and time."""
-    doings = graph.image_parents
+    doings = list(graph.interventions)
     true = [name for name in doings if name in records[0].get("truth", {})]
     header = ["mechanism", "composition", *(f"reversibility do({name})" for name in doings)]
     header += [f"truth do({name}) (factual)" for name in true] + ["s/image"]
@@ -123,11 +125,11 @@ def _soundness(records: Sequence[Record], graph: Graph) -> str:
 def _identity(records: Sequence[Record], graph: Graph) -> str:
     """Tabulate LPIPS of the composition, and LPIPS and L1 between the composition and each counterfactual."""
     header = ["mechanism", "composition LPIPS"]
-    header += [f"identity do({name}) LPIPS, L1" for name in graph.image_parents]
+    header += [f"identity do({name}) LPIPS, L1" for name in graph.interventions]
     rows = []
     for record in records:
         row = [name_row(record, records), _cell(record, ("composition", "lpips"), 100, 3)]
-        for name in graph.image_parents:
+        for name in graph.interventions:
             row.append(", ".join(_cell(record, ("identity", name, kind), 100, 2) for kind in ("lpips", "l1")))
         rows.append(row)
     return table(header, rows)
@@ -137,8 +139,10 @@ def _effectiveness(records: Sequence[Record], graph: Graph) -> str:
     """Tabulate the errors of every attribute under every intervention."""
     columns: list[tuple[str, str, str, float, int]] = []  # header, attribute, metric, factor, decimals
     for variable in graph.attributes:
-        if variable.kind == "categorical":
+        if variable.discrete:
             columns.append((f"{variable.name} accuracy %", variable.name, "accuracy", 100, 1))
+            if variable.kind == "binary":
+                columns.append((f"{variable.name} F1 %", variable.name, "f1", 100, 1))
             continue
         columns.append((f"{variable.name} MAE {variable.unit}", variable.name, "mae", 1, 3))
         if own_metric(variable) == "mape":
@@ -160,7 +164,7 @@ def _cycles(records: Sequence[Record], graph: Graph) -> str:
         for kind in ("l1", "lpips"):
             paths[f"composition {kind.upper()}"] = ("composition", kind)
             paths |= {
-                f"reversibility do({do}) {kind.upper()}": ("reversibility", do, kind) for do in graph.image_parents
+                f"reversibility do({do}) {kind.upper()}": ("reversibility", do, kind) for do in graph.interventions
             }
         paths = {label: path for label, path in paths.items() if lookup(record, path) is not None}
         for label, path in paths.items():
@@ -173,11 +177,11 @@ def _differences(results: Results, graph: Graph) -> str:
     records = results.records
     variables = {variable.name: variable for variable in graph.attributes}
     metrics = {"composition L1": ("composition/l1", 100)}
-    for do in graph.image_parents:
+    for do in graph.interventions:
         own = own_metric(variables[do])
         metrics[f"reversibility do({do})"] = (f"reversibility/{do}/l1", 100)
         unit = variables[do].unit if own == "mae" else "%"
-        label = f"{do} {own if own == 'accuracy' else own.upper()} {unit} under do({do})"
+        label = f"{do} {METRIC_NAMES[own]} {unit} under do({do})"
         metrics[label] = (f"effectiveness/{do}/{do}/{own}", 1 if own == "mae" else 100)
         metrics[f"identity LPIPS do({do})"] = (f"identity/{do}/lpips", 100)
     base = results.values(records[0])
@@ -186,7 +190,7 @@ def _differences(results: Results, graph: Graph) -> str:
         values, row = results.values(record), [name_row(record, records)]
         for metric, factor in metrics.values():
             if metric in values and metric in base:
-                mean, low, high = (factor * x for x in _paired(values[metric], base[metric]))
+                mean, low, high = (factor * x for x in _paired(metric, values[metric], base[metric]))
                 row.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]")
             else:
                 row.append("–")
@@ -194,12 +198,13 @@ def _differences(results: Results, graph: Graph) -> str:
     return table(["mechanism", *metrics], rows)
 
 
-def _paired(a: Tensor, b: Tensor) -> tuple[float, float, float]:
-    """Return the mean of ``a − b`` over images and its interval; of the first cycle, where there are several."""
-    change = (a - b).double()
-    change = change[:, 0] if change.dim() > 1 else change
-    low, high = bootstrap_interval(change).tolist()
-    return change.mean().item(), low, high
+def _paired(path: str, a: Tensor, b: Tensor) -> tuple[float, float, float]:
+    """Return how much ``a`` is above ``b`` on the same images, and its interval; of the first cycle of several."""
+    metric = path.rpartition("/")[2]
+    if a.dim() > 1 and metric != "f1":
+        a, b = a[:, 0], b[:, 0]
+    low, high = bootstrap_interval(metric, a, b).tolist()
+    return (summarise(metric, a) - summarise(metric, b)).item(), low, high
 
 
 def _cell(record: Record, path: tuple[str, ...], factor: float, decimals: int) -> str:

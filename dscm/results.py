@@ -13,7 +13,7 @@ from dscm.cli import check_output
 from dscm.errors import InputError
 from dscm.evaluation import PerImage
 from dscm.files import atomic_path
-from dscm.statistics import bootstrap_interval
+from dscm.statistics import bootstrap_interval, summarise
 
 METRICS = "metrics.json"
 VALUES = "values"  # folder of the numbers of every image
@@ -85,8 +85,8 @@ class Results:
         arrays |= {f"image/{label}": image.cpu().numpy() for label, image in images.items()}
         with atomic_path(path) as temporary:
             np.savez(temporary, **arrays)
-        means = {key: value.double().mean(dim=0).tolist() for key, value in values.items()}
-        intervals = {key: bootstrap_interval(value.double()).movedim(0, -1).tolist() for key, value in values.items()}
+        means = {key: summarise(key[-1], value).tolist() for key, value in values.items()}
+        intervals = {key: bootstrap_interval(key[-1], value).movedim(0, -1).tolist() for key, value in values.items()}
         seconds = means.pop(("seconds",))
         del intervals[("seconds",)]
         record = {**about, **self.common, "values": str(path.relative_to(self.folder)), "seconds_per_image": seconds}

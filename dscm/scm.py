@@ -40,8 +40,11 @@ class SCM(nn.Module):
         noise = {name: self.mechanisms[name].sample_noise(n, generator) for name in self.order}
         return self.predict(noise, do)
 
-    def abduct(self, obs: Mapping[str, Tensor]) -> dict[str, Noise]:
+    def abduct(self, obs: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Noise]:
         """Infer the noise of every variable from `obs`, which must hold them all; other entries are ignored.
+
+        Noise that the observation leaves open is drawn from its posterior with the `generator`; without one it is
+        the posterior's median.
 
         Raises `InputError` if a variable is missing.
         """
@@ -51,7 +54,7 @@ class SCM(nn.Module):
         noise = {}
         for name in self.order:  # Abduction
             parents = {parent: obs[parent] for parent in self.parents[name]}
-            noise[name] = self.mechanisms[name].abduct(obs[name], parents)
+            noise[name] = self.mechanisms[name].abduct(obs[name], parents, generator)
         return noise
 
     def predict(self, noise: Mapping[str, Noise], do: Intervention = {}) -> dict[str, Tensor]:
@@ -65,18 +68,20 @@ class SCM(nn.Module):
         values: dict[str, Tensor] = {}
         for name in self.order:
             if name in do:  # Action
-                values[name] = _set(name, do[name], noise[name], self.mechanisms[name].event_dims)
+                values[name] = _set(name, do[name], noise[name], self.mechanisms[name])
             else:  # Prediction
                 parents = {parent: values[parent] for parent in self.parents[name]}
                 values[name] = self.mechanisms[name].predict(noise[name], parents)
         return values
 
-    def counterfactual(self, obs: Mapping[str, Tensor], do: Intervention) -> dict[str, Tensor]:
-        """Compute what `obs` would have been under `do`: `predict(abduct(obs), do)`.
+    def counterfactual(
+        self, obs: Mapping[str, Tensor], do: Intervention, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Compute what `obs` would have been under `do`: `predict(abduct(obs, generator), do)`.
 
         Raises what `abduct` and `predict` raise.
         """
-        return self.predict(self.abduct(obs), do)
+        return self.predict(self.abduct(obs, generator), do)
 
 
 def topological_order(parents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -111,15 +116,16 @@ def _cycle(waiting: Sequence[str], parents: Mapping[str, Sequence[str]]) -> list
     return path[path.index(path[-1]) :][::-1]
 
 
-def _set(name: str, value: float | Tensor, noise: Noise, event_dims: int) -> Tensor:
-    """Broadcast the `value` of an intervention to the batch of `noise`, in its dtype and on its device."""
+def _set(name: str, value: float | Tensor, noise: Noise, mechanism: Mechanism) -> Tensor:
+    """Broadcast the `value` of an intervention to the batch of `noise`, in the variable's dtype and on its device."""
+    event_dims = mechanism.event_dims
     like = noise if isinstance(noise, Tensor) else noise[0]
     value = torch.as_tensor(value, device=like.device)
     batch, event = value.shape[: value.dim() - event_dims], value.shape[value.dim() - event_dims :]
     if value.dim() < event_dims or batch not in ((), (len(like),)):
         wanted = f"it takes {event_dims} dimensions, after a batch of {len(like)} or none"
         raise InputError(f"do({name}) has shape {tuple(value.shape)}; {wanted}")
-    cast = value.to(like.dtype)
+    cast = value.to(mechanism.dtype or like.dtype)
     if (cast != value).any() and not cast.is_floating_point():
         raise InputError(f"do({name}) takes whole numbers only")
     return cast.expand(len(like), *event).clone()

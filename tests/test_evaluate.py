@@ -117,7 +117,7 @@ def test_tables_and_sheet(evaluation: Path) -> None:
     files = {"metrics.json", "metrics.md", "differences.csv", "soundness.png", "values"}
     assert {path.name for path in evaluation.iterdir()} == files
     lines = (evaluation / "metrics.md").read_text().splitlines()
-    assert "8 test digits, seed 0" in lines[0]
+    assert "8 test images, seed 0" in lines[0]
     first = next(line for line in lines if line.startswith("| spatial ω=1 |"))
     low, high = read(evaluation)[0]["intervals"]["composition"]["l1"][1]
     shown = f"| {100 * read(evaluation)[0]['composition']['l1'][1]:.3f} [{100 * low:.3f}, {100 * high:.3f}] |"
@@ -169,7 +169,7 @@ def test_refuses_checkpoints_of_different_graphs(
 ) -> None:
     checkpoints = ("--checkpoint", spatial_run.checkpoint, colour_run.checkpoint)
     error = refuse("evaluate.py", *checkpoints, "--out", tmp_path / "out", *SETTINGS, *data_arguments, *MACHINE)
-    assert "colour-morphomnist, morphomnist" in error
+    assert "colour-morphomnist, 28 px; morphomnist, 28 px" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,7 @@ import torch
 
 from dscm.errors import InputError
 from dscm.graphs import GRAPHS, Graph, get_graph
+from dscm.learned import LearnedAttributes
 from dscm.mechanisms import LinearGaussian
 
 each_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
@@ -23,6 +24,13 @@ def seeded() -> torch.Generator:
         ("colour-morphomnist", {"thickness": "", "digit": "", "slant": "digit", "hue": "digit"}, 3),
         ("morphomnist-digit", {"digit": ""}, 1),
         ("morphomnist-intensity", {"thickness": "", "intensity": "thickness"}, 1),
+        (
+            "celebahq",
+            {"Smiling": "", "Mouth_Slightly_Open": "Smiling"}
+            | dict.fromkeys(("Eyeglasses", "Male", "Wearing_Lipstick", "Bald", "Wearing_Hat"), ""),
+            3,
+        ),
+        ("embed", dict.fromkeys(("circle marker", "triangle marker", "cancer", "density"), ""), 1),
     ],
 )
 def test_edges(name: str, edges: dict[str, str], channels: int) -> None:
@@ -34,13 +42,13 @@ def test_edges(name: str, edges: dict[str, str], channels: int) -> None:
 
 @each_graph
 def test_mechanisms_read_the_declared_parents(graph: Graph) -> None:
-    for variable in graph.attributes:
+    for variable in set(graph.attributes) - set(graph.learned):
         assert set(variable.parents) == set(getattr(variable.mechanism(), "weights", {}))
 
 
 @each_graph
 def test_samples_compose_and_lie_in_the_domain(graph: Graph) -> None:
-    scm = graph.scm()
+    scm = graph.scm(learned=LearnedAttributes(graph.attributes))
     sample = scm.sample(2_000, seeded())
     assert set(sample) == {variable.name for variable in graph.attributes}
     again = scm.counterfactual(sample, {})
@@ -51,8 +59,22 @@ def test_samples_compose_and_lie_in_the_domain(graph: Graph) -> None:
 
 
 @each_graph
-def test_only_the_digit_has_classes(graph: Graph) -> None:
-    assert all(variable.classes == (10 if variable.name == "digit" else 0) for variable in graph.variables)
+def test_digit_and_density_have_classes(graph: Graph) -> None:
+    classes = {"digit": 10, "density": 4}
+    assert all(variable.classes == classes.get(variable.name, 0) for variable in graph.variables)
+
+
+@each_graph
+def test_measured_attributes_are_known_and_the_others_are_classes(graph: Graph) -> None:
+    """An oracle predicts classes only, so whatever is continuous has to be measured."""
+    assert set(graph.measured) <= {variable.name for variable in graph.attributes}
+    assert all(variable.discrete for variable in graph.predicted)
+    assert set(graph.interventions) <= set(graph.image_parents)
+
+
+def test_a_learned_mechanism_has_to_be_given() -> None:
+    with pytest.raises(InputError, match="the mechanism of Mouth_Slightly_Open is learned"):
+        get_graph("celebahq").scm()
 
 
 def test_equations_of_morphomnist_by_hand() -> None:
@@ -102,6 +124,7 @@ def test_good_interventions_pass(do: dict[str, float]) -> None:
         ({"slant": 1.3}, "--do slant=1.3: slant must be -1.2 to 1.2 rad"),
         ({"digit": 3.5}, "--do digit=3.5: digit must be a whole number, 0 to 9"),
         ({"digit": 10}, "--do digit=10: digit must be a whole number, 0 to 9"),
+        ({"digit": math.nan}, "--do digit=nan: digit must be a whole number, 0 to 9"),
         ({"digit": math.inf}, "--do digit=inf: digit must be a whole number, 0 to 9"),
         (
             {"thicknes": 3},
@@ -121,8 +144,15 @@ def test_wrong_interventions_are_named(do: dict[str, float], message: str) -> No
     assert str(error.value) == message
 
 
+def test_a_binary_variable_is_0_or_1() -> None:
+    get_graph("celebahq").check_do({"Smiling": 1})
+    for value in (0.5, 2, -1):
+        with pytest.raises(InputError, match="Smiling must be 0 or 1"):
+            get_graph("celebahq").check_do({"Smiling": value})
+
+
 def test_an_unknown_graph_is_named() -> None:
-    known = "morphomnist, colour-morphomnist, morphomnist-digit, morphomnist-intensity"
+    known = "morphomnist, colour-morphomnist, morphomnist-digit, morphomnist-intensity, celebahq, embed"
     with pytest.raises(InputError) as error:
         get_graph("mnist")
     assert str(error.value) == f"unknown graph 'mnist'; known: {known}"

@@ -14,7 +14,7 @@ class Painter(Mechanism):
 
     event_dims = 3
 
-    def abduct(self, value: Tensor, parents: dict[str, Tensor]) -> Tensor:
+    def abduct(self, value: Tensor, parents: dict[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         return value - parents["brightness"][:, None, None, None].to(value)
 
     def predict(self, noise: Tensor, parents: dict[str, Tensor]) -> Tensor:

@@ -149,8 +149,8 @@ def test_different_interventions_differ() -> None:
     digit = torch.randint(10, (200,), generator=torch.Generator().manual_seed(0))
     image = torch.zeros(200, 1, 4, 4, dtype=torch.uint8)
     data = {"image": image, "digit": digit, "base": image}
-    assert (set_task(graph, data, "different", 0).interventions["digit"] != digit).all()
-    marginal = set_task(graph, data, "marginal", 0).interventions["digit"]
+    assert (set_task(graph, data, "different", 0).interventions["digit"]["digit"] != digit).all()
+    marginal = set_task(graph, data, "marginal", 0).interventions["digit"]["digit"]
     assert torch.equal(marginal.sort().values, digit.sort().values) and (marginal == digit).any()
     with pytest.raises(InputError, match="too few values of digit"):
         set_task(graph, data | {"digit": torch.zeros_like(digit)}, "different", 0)

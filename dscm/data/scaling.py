@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dscm.graphs import Variable
+from dscm.variables import Variable
 
 
 def to_signed(image: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def to_unit(x: Tensor) -> Tensor:
 
 
 class ParentScaling(nn.Module):
-    """Encode the parents of an image as one vector: standardised, one-hot, or as a point on the circle.
+    """Encode parents as one vector: standardised, one-hot, −1 or 1, or as a point on the circle.
 
     The means and standard deviations are buffers, so a checkpoint carries them.
 
@@ -54,6 +54,8 @@ class ParentScaling(nn.Module):
             value = parents[variable.name]
             if variable.kind == "categorical":
                 columns.append(F.one_hot(value.long(), variable.classes).to(self.mean.dtype))
+            elif variable.kind == "binary":
+                columns.append(2 * value.to(self.mean.dtype)[:, None] - 1)
             elif variable.kind == "circular":
                 angle = 2 * math.pi * value.to(self.mean.dtype)
                 columns.append(torch.stack([angle.cos(), angle.sin()], dim=1))

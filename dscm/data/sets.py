@@ -1,0 +1,92 @@
+"""Every data set behind one call: what a graph's images and attributes are read or made from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from dscm.data import morphomnist
+from dscm.errors import InputError
+from dscm.graphs import Graph
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Draw the image that really follows when attributes are other than they were.
+
+    Args:
+        known: the interventions whose true image is known.
+        draw: takes the data and the counterfactual attributes (N,), and returns images, uint8 (N, C, H, W).
+    """
+
+    known: frozenset[str]
+    draw: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Say where a data set lies and how it is read.
+
+    Args:
+        data_dir: its folder; None downloads MNIST, the only set that can be.
+        cache_dir: where decoded and generated images are kept.
+        csv: EMBED's one or two CSV files.
+        keep_aspect: pad a mammogram to a square rather than stretch it.
+        clean_background: black out what is not the breast.
+        skip_missing: leave out rows that name absent images, however many.
+        workers: processes that decode or generate.
+    """
+
+    data_dir: Path | None
+    cache_dir: Path
+    csv: tuple[Path, ...] = ()
+    keep_aspect: bool = False
+    clean_background: bool = False
+    skip_missing: bool = False
+    workers: int = 1
+
+    def folder(self, graph: Graph) -> Path:
+        """Return the folder, which every set but MNIST needs.
+
+        Raises:
+            InputError: none was given.
+        """
+        if self.data_dir is None:
+            raise InputError(f"--data {graph.name}: give the folder of the data set with --data-dir")
+        return self.data_dir
+
+
+def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Tensor]:
+    """Load a split of the data set that belongs to a graph.
+
+    Args:
+        graph: the causal graph.
+        source: where the data lie.
+        split: ``train`` or ``test``.
+        size: height and width of the images in pixels; digits are always 28.
+
+    Returns:
+        ``image`` uint8 (N, C, size, size) and one tensor (N,) for each attribute; for digits also ``base``, their
+        drawings.
+
+    Raises:
+        InputError: what the data set's own loader raises.
+    """
+    part: morphomnist.Split = "train" if split == "train" else "t10k"
+    return morphomnist.load(graph, source.data_dir, part, source.cache_dir, source.workers)
+
+
+def find_truth(graph: Graph, source: Source) -> Truth | None:
+    """Return what draws true counterfactuals of a data set; None where nobody knows them."""
+    if graph.measured:  # one hand's drawing is redrawn; how that hand writes another digit, no drawing says
+        return Truth(frozenset(graph.measured), _redraw_digits)
+    return None
+
+
+def _redraw_digits(data: Mapping[str, Tensor], attributes: Mapping[str, Tensor]) -> Tensor:
+    """Redraw digits; a digit's class, which no drawing has, is ignored."""
+    return morphomnist.redraw(data["base"], attributes)
