@@ -199,29 +199,54 @@ def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_poi
 def inversion_path(
     eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_point: int = 0
 ) -> Iterator[Tensor]:
-    """Yield the images at each timestep of the grid on their way to noise, K + 1 states, themselves first.
+    """Walk through the images at each timestep of the grid on their way to noise, K + 1 states, the clean ones first.
 
     The explicit step takes ε at the level it leaves, as the paper does. The step down from x' took ε at x', so
     the exact inverse solves ``x' = step(x; ε(x', t'))``: each fixed-point iteration evaluates ε at the last
     guess of x', and the round trip gets exact as they converge.
+
+    The last step down is a denoiser: no x' at all leads exactly to an image with a trace of what it removes. With
+    iterations, therefore, the first state is not ``x`` but what the step down makes of the second state.
 
     Args:
         eps_fn: as in `sample`.
         x: clean images, shape (B, C, H, W).
         schedule: the noise schedule.
         grid: descending timesteps, shape (K + 1,).
-        fixed_point: evaluations of ε for each step, and one more for the first; 0 is the explicit step, with one.
+        fixed_point: evaluations of ε for each step, and two more for the first; 0 is the explicit step, with one.
+
+    Returns:
+        An iterator over states of the shape of ``x``.
     """
+    if not fixed_point:
+        return _explicit_path(eps_fn, x, schedule, grid)
+    return _implicit_path(eps_fn, x, schedule, grid, fixed_point)
+
+
+def _explicit_path(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor) -> Iterator[Tensor]:
+    """Walk up the grid with ε at the level that each step leaves."""
     a = schedule.alpha_bar(grid)
     yield x
-    eps = None  # the last ε of a step is the first guess for the next
     for k in range(len(grid) - 2, -1, -1):
-        if not fixed_point or eps is None:
-            eps = eps_fn(x, _fill(grid[k + 1], x))
-        guess = ddim_step(x, eps, a[k + 1], a[k])
-        for _ in range(fixed_point):
-            eps = eps_fn(guess, _fill(grid[k], x))
+        x = ddim_step(x, eps_fn(x, _fill(grid[k + 1], x)), a[k + 1], a[k])
+        yield x
+
+
+def _implicit_path(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, iterations: int) -> Iterator[Tensor]:
+    """Walk up the grid with ε at the level that each step arrives at."""
+    a = schedule.alpha_bar(grid)
+    before = eps = eps_fn(x, _fill(grid[-1], x))
+    for k in range(len(grid) - 2, -1, -1):
+        t = _fill(grid[k], x)
+        # ε changes smoothly along the path. Half of its last change, rather than all, does not amplify its errors.
+        guess = ddim_step(x, torch.lerp(before, eps, 1.5), a[k + 1], a[k])
+        before = eps
+        for _ in range(iterations):
+            eps = eps_fn(guess, t)
             guess = ddim_step(x, eps, a[k + 1], a[k])
+        if k == len(grid) - 2:
+            before = eps = eps_fn(guess, t)
+            yield ddim_step(guess, eps, a[k], a[k + 1])
         x = guess
         yield x
 

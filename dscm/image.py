@@ -33,13 +33,16 @@ class ImageNoise(NamedTuple):
     """The exogenous noise of an image.
 
     Spatial ``u`` (B, C, H, W); semantic ``z`` (B, code_dim), empty if the mechanism is spatial; the null ``tokens``
-    (B, K, D) of dynamic abduction and the ``residuals`` (B, K, C, H, W) of residual abduction, empty otherwise.
+    (B, K, D) of dynamic abduction and the ``residuals`` (B, K, C, H, W) of residual abduction, empty otherwise;
+    ``remainder`` (B, C, H, W), what of the image the last denoising step cannot generate (a fraction of a grey level),
+    empty where the noise was drawn.
     """
 
     u: Tensor
     z: Tensor
     tokens: Tensor = torch.empty(0)
     residuals: Tensor = torch.empty(0)
+    remainder: Tensor = torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class DiffusionMechanism(Mechanism):
     """Generate an image from its parents, spatial noise u and, if ``code_dim`` > 0, a semantic code z.
 
     Abduction (paper, eq. 9 and 12): z is the mean of the encoder, then u is the DDIM inversion of x given
-    ``c = (z, pa)``. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``. What is kept as z is the
+    ``c = (z, pa)``; what little the last step cannot generate of x is kept as well. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``. What is kept as z is the
     code standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is z itself.
 
     Args:
@@ -133,17 +136,20 @@ class DiffusionMechanism(Mechanism):
         condition = torch.cat([z, pa], dim=1)
         unguided = guided(self.eps, condition, self.null)
         states = inversion_path(unguided, value, self.schedule, grid, how.fixed_point)
+        first = next(states)
+        remainder = value - first
         if how.abduction == "semantic" or how.guidance == 1:
             (u,) = deque(states, maxlen=1)
-            return ImageNoise(u, z)
-        path = list(states)[::-1]
+            return ImageNoise(u, z, remainder=remainder)
+        path = [first, *states][::-1]
         if how.abduction == "residual":
             eps_fn = guided(self.eps, condition, self.null, self._weight)
-            return ImageNoise(path[0], z, residuals=residuals(eps_fn, path, self.schedule, grid))
+            missing = residuals(eps_fn, path, self.schedule, grid)
+            return ImageNoise(path[0], z, residuals=missing, remainder=remainder)
         tokens = align(
             self.eps, condition, self.null, self._weight, path, self.schedule, grid, how.alignment, self.watch
         )
-        return ImageNoise(path[0], z, tokens)
+        return ImageNoise(path[0], z, tokens, remainder=remainder)
 
     def predict(self, noise: ImageNoise, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
@@ -153,7 +159,8 @@ class DiffusionMechanism(Mechanism):
         eps_fn = guided(self.eps, condition, null, self._weight)
         if noise.residuals.numel():
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
-        return sample(eps_fn, noise.u, self.schedule, grid, how.clip)
+        x = sample(eps_fn, noise.u, self.schedule, grid, how.clip)
+        return x + noise.remainder if noise.remainder.numel() else x
 
     def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:
         """Draw u and z from N(0, I)."""

@@ -23,7 +23,7 @@ from dscm.files import atomic_path
 from dscm.image import ImageNoise, Sampling
 from dscm.mechanisms import Noise, SigmoidNoise
 
-FORMAT = 1
+FORMAT = 2
 ABOUT = "about.json"
 KINDS = {kind.__name__: kind for kind in (ImageNoise, SigmoidNoise)}  # of noise that is more than one tensor
 

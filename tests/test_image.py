@@ -63,6 +63,20 @@ def test_composition_is_exact_only_when_inversion_is_solved(
     assert (model.predict(model.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
 
 
+@torch.no_grad()
+def test_the_remainder_is_what_the_last_step_cannot_generate() -> None:
+    """It is small beside the image, none where inversion is explicit, and drawn noise has none."""
+    model = make(4)
+    model.sampling = Sampling(guidance=1.0, steps=8, fixed_point=3)
+    noise = model.abduct(X, PARENTS)
+    assert 0 < noise.remainder.abs().max() < 0.1
+    without = model.predict(noise._replace(remainder=torch.empty(0)), PARENTS)
+    torch.testing.assert_close(without + noise.remainder, model.predict(noise, PARENTS))
+    model.sampling = Sampling(guidance=1.0, steps=8, fixed_point=0)
+    assert not model.abduct(X, PARENTS).remainder.any()
+    assert not model.sample_noise(3, torch.Generator().manual_seed(0)).remainder.numel()
+
+
 def test_settings_of_sampling_are_obeyed() -> None:
     """Guidance and clipping change the prediction alone; steps, grid and fixed point change the abducted u."""
     model = make()
