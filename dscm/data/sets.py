@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from dscm.data import morphomnist
+from dscm.data import celebahq, embed, morphomnist
 from dscm.errors import InputError
 from dscm.graphs import Graph
 
@@ -76,6 +76,23 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
     Raises:
         InputError: what the data set's own loader raises.
     """
+    names = [variable.name for variable in graph.attributes]
+    if graph.name == "celebahq":
+        folder = source.folder(graph)
+        return celebahq.load(folder, split, names, size, source.cache_dir, source.workers, source.skip_missing)
+    if graph.name == "embed":
+        return embed.load(
+            source.folder(graph),
+            source.csv,
+            split,
+            names,
+            size,
+            source.cache_dir,
+            source.workers,
+            keep_aspect=source.keep_aspect,
+            clean_background=source.clean_background,
+            skip_missing=source.skip_missing,
+        )
     part: morphomnist.Split = "train" if split == "train" else "t10k"
     return morphomnist.load(graph, source.data_dir, part, source.cache_dir, source.workers)
 
