@@ -140,10 +140,11 @@ def add_abduction_arguments(parser: argparse.ArgumentParser, several: bool = Fal
     """
     default = Alignment()
     many = {"nargs": "+"} if several else {}
-    parser.add_argument("--abduction", choices=["semantic", "dynamic", "residual"], **many,
+    parser.add_argument("--abduction", choices=["semantic", "guided", "dynamic", "residual"], **many,
                         default=["semantic"] if several else "semantic",
-                        help="semantic: z and u (u alone, if the checkpoint is spatial); dynamic: and one null token "
-                        "a step, aligned; residual: and what each guided step lacks (default: semantic)")  # fmt: skip
+                        help="semantic: z and u (u alone, if the checkpoint is spatial); guided: u by inverting the "
+                        "guided field; dynamic: and one null token a step, aligned; residual: and what each guided "
+                        "step lacks (default: semantic)")  # fmt: skip
     parser.add_argument("--cta-lr", type=number(float, 0, open_low=True), metavar="η", **many,
                         default=[default.rate] if several else default.rate,
                         help=f"step size of the alignment (default: {default.rate:g})")  # fmt: skip

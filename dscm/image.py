@@ -57,8 +57,9 @@ class Sampling:
         grid: ``log-sigma`` or ``uniform`` (the paper's).
         fixed_point: evaluations that solve each step of the inversion; 0 is the paper's explicit step.
         clip: clamp x̂_0 while generating.
-        abduction: ``semantic`` keeps z and u (a spatial mechanism, u); ``dynamic`` also tunes null tokens to the
-            guidance; ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
+        abduction: ``semantic`` keeps z and u (a spatial mechanism, u), by the unguided inversion; ``guided`` inverts
+            the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
+            ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
         alignment: how the tokens of dynamic abduction are tuned.
     """
 
@@ -68,7 +69,7 @@ class Sampling:
     grid: Literal["log-sigma", "uniform"] = "log-sigma"
     fixed_point: int = 2
     clip: bool = False
-    abduction: Literal["semantic", "dynamic", "residual"] = "semantic"
+    abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
     alignment: Alignment = Alignment()
 
 
@@ -134,11 +135,11 @@ class DiffusionMechanism(Mechanism):
         pa = self.scaling(parents)
         z = self.encode(value, pa)
         condition = torch.cat([z, pa], dim=1)
-        unguided = guided(self.eps, condition, self.null)
-        states = inversion_path(unguided, value, self.schedule, grid, how.fixed_point)
+        field = guided(self.eps, condition, self.null, self._weight if how.abduction == "guided" else 1.0)
+        states = inversion_path(field, value, self.schedule, grid, how.fixed_point)
         first = next(states)
         remainder = value - first
-        if how.abduction == "semantic" or how.guidance == 1:
+        if how.abduction in ("semantic", "guided") or how.guidance == 1:
             (u,) = deque(states, maxlen=1)
             return ImageNoise(u, z, remainder=remainder)
         path = [first, *states][::-1]

@@ -64,6 +64,16 @@ def test_composition_is_exact_only_when_inversion_is_solved(
 
 
 @torch.no_grad()
+def test_guided_abduction_composes_exactly_at_its_guidance() -> None:
+    """It inverts the field that generates; the unguided inversion of the same image does not lead back."""
+    model = make()
+    model.sampling = Sampling(guidance=1.5, interval=(0.0, 1000.0), steps=8, fixed_point=40, abduction="guided")
+    torch.testing.assert_close(model.predict(model.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
+    model.sampling = Sampling(guidance=1.5, interval=(0.0, 1000.0), steps=8, fixed_point=40)
+    assert (model.predict(model.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
+
+
+@torch.no_grad()
 def test_the_remainder_is_what_the_last_step_cannot_generate() -> None:
     """It is small beside the image, none where inversion is explicit, and drawn noise has none."""
     model = make(4)
