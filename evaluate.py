@@ -22,6 +22,7 @@ from tqdm import tqdm
 from dscm import assets, checkpoint, cli, report
 from dscm.curves import draw_curves
 from dscm.data import sets
+from dscm.data.truth import find_truth
 from dscm.errors import InputError, exit_on_input_error
 from dscm.evaluation import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.figures import Row, draw_sheet
@@ -98,7 +99,7 @@ def main() -> None:
     elif rank == 0:
         print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
     judge = Judge(graph, oracle, distances)
-    task = set_task(graph, data, args.sampler, args.seed, sets.find_truth(graph, source), learned)
+    task = set_task(graph, data, args.sampler, args.seed, find_truth(graph, source), learned)
     asked, done = {}, results.keys(with_lpips=lpips is not None)
     for path, label, (mechanism, content) in zip(args.checkpoint, tell_apart(args.checkpoint), models):
         for about in settings(args, path, mechanism, content):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dscm import metrics
 from dscm.data.scaling import to_levels, to_signed
-from dscm.data.sets import Truth
+from dscm.data.truth import Truth
 from dscm.errors import InputError
 from dscm.graphs import Graph
 from dscm.learned import LearnedAttributes

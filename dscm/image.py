@@ -77,8 +77,9 @@ class DiffusionMechanism(Mechanism):
     """Generate an image from its parents, spatial noise u and, if ``code_dim`` > 0, a semantic code z.
 
     Abduction (paper, eq. 9 and 12): z is the mean of the encoder, then u is the DDIM inversion of x given
-    ``c = (z, pa)``; what little the last step cannot generate of x is kept as well. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``. What is kept as z is the
-    code standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is z itself.
+    ``c = (z, pa)``; what little the last step cannot generate of x is kept as well. Prediction (eq. 11 and 16):
+    guided DDIM from u given ``(z, pa*)``. What is kept as z is the code standardised by its prior,
+    ``(z − μ(pa))/σ(pa)``; with the standard prior that is z itself.
 
     Args:
         parents: the variables that cause the image, in order.

@@ -49,8 +49,8 @@ def attribute_errors(variable: Variable, got: Tensor, wanted: Tensor) -> dict[st
 
     Returns:
         ``mae`` in raw units and ``mape`` (a fraction; of slant it divides by almost zero) for a continuous
-        variable, ``mae`` around the circle for a circular one, ``accuracy`` for a categorical or binary one; each (B,). A binary one also has ``f1``: the image's
-        `confusion`, (B, 3), from which F1 over images is made.
+        variable, ``mae`` around the circle for a circular one, ``accuracy`` for a categorical or binary one; each
+        (B,). A binary one also has ``f1``: the image's `confusion`, (B, 3), from which F1 over images is made.
     """
     if variable.discrete:
         accuracy = {"accuracy": (got == wanted).float()}

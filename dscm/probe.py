@@ -1,4 +1,4 @@
-"""How a trained part does on held-out images: what a code gives away about the parents, how often an oracle is right."""
+"""How a trained part does on held-out images: what a code says of the parents, how often an oracle is right."""
 
 from collections.abc import Mapping, Sequence
 

@@ -57,7 +57,8 @@ def test_each_split_has_its_images_and_attributes(tmp_path: Path, split: str, pa
     """By way of the mapping: an image's own number says nothing of its part."""
     data = load_some(make_set(tmp_path), split)
     own = torch.tensor([index for index, other in enumerate(PARTS) if other == part])
-    assert list(data) == ["image", "Male", "Smiling"]
+    assert list(data) == ["image", "index", "Male", "Smiling"]
+    assert torch.equal(data["index"], own)
     assert data["image"].dtype == torch.uint8 and data["image"].shape == (len(own), 3, 8, 8)
     assert (data["image"].int() - 20 * own[:, None, None, None]).abs().max() <= 2
     assert data["Smiling"].tolist() == [smiles(index) for index in own.tolist()]
@@ -66,8 +67,8 @@ def test_each_split_has_its_images_and_attributes(tmp_path: Path, split: str, pa
 
 def test_default_names_and_none(tmp_path: Path) -> None:
     make_set(tmp_path)
-    assert list(load_some(tmp_path, names=DEFAULT)) == ["image", *DEFAULT]
-    assert list(load_some(tmp_path, names=())) == ["image"]
+    assert list(load_some(tmp_path, names=DEFAULT)) == ["image", "index", *DEFAULT]
+    assert list(load_some(tmp_path, names=())) == ["image", "index"]
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -174,7 +175,7 @@ def test_absent_images(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         load_some(tmp_path)
     capsys.readouterr()
     data = load_some(tmp_path, skip_missing=True)
-    assert [len(values) for values in data.values()] == [6, 6, 6]
+    assert [len(values) for values in data.values()] == [6, 6, 6, 6]
     assert data["image"][:, 0, 0, 0].div(20).round().tolist() == [0, 4, 5, 7, 9, 10]
     assert data["Smiling"].tolist() == [smiles(index) for index in (0, 4, 5, 7, 9, 10)]
 

@@ -195,7 +195,7 @@ def test_explicit_inversion_sees_the_level_it_leaves(kind: str) -> None:
 
 
 def test_implicit_inversion_sees_the_level_it_arrives_at() -> None:
-    """After a first guess at the clean image all evaluations are at the level that a step goes to, one more at first."""
+    """After a first guess at the clean image all are at the level that a step goes to, with one more at first."""
     grid, eps_fn = make_grid(LINEAR, 4), Recorder()
     invert(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, fixed_point=3)
     arrivals = grid[:-1].flip(0).repeat_interleave(torch.tensor([4, 3, 3, 3]))

@@ -73,7 +73,8 @@ def edit(path: Path, old: str, new: str) -> None:
 def test_images_and_attributes_of_a_split(tmp_path: Path, split: Split) -> None:
     data = load_some(tmp_path, make_set(tmp_path), split)
     own, columns = OWN[split], make_columns()
-    assert list(data) == ["image", "circle marker", "triangle marker", "density", "cancer"]
+    assert list(data) == ["image", "index", "circle marker", "triangle marker", "density", "cancer"]
+    assert data["index"].tolist() == own
     assert data["image"][:, 0, 0, 0].tolist() == [20 * index for index in own]
     assert (data["image"][..., 6:] == 0).all()
     assert data["density"].tolist() == [columns["tissueden"][index] - 1 for index in own]
@@ -94,7 +95,7 @@ def test_the_order_of_files_and_rows_is_nothing(tmp_path: Path) -> None:
 def test_one_file_is_enough_for_its_own_columns(tmp_path: Path) -> None:
     csvs = make_set(tmp_path)
     data = load_some(tmp_path, csvs[:1], names=["triangle marker"])
-    assert list(data) == ["image", "triangle marker"] and len(data["image"]) == 6
+    assert list(data) == ["image", "index", "triangle marker"] and len(data["image"]) == 6
     with pytest.raises(InputError, match="no column 'tissueden': .*marks.csv has image_path, empi_anon, split, circle"):
         load_some(tmp_path, csvs[:1])
 

@@ -53,8 +53,8 @@ def load(
         skip_missing: leave out any number of absent images, not only 1% of them.
 
     Returns:
-        ``image`` uint8 (N, 3, size, size), memory-mapped, and each attribute int64 (N,), 0 or 1; ordered as
-        the mapping is.
+        ``image`` uint8 (N, 3, size, size), memory-mapped; ``index`` int64 (N,), the number in the image's name;
+        and each attribute int64 (N,), 0 or 1; ordered as the mapping is.
 
     Raises:
         InputError: a file is missing or damaged, the files disagree, an attribute is unknown, images are absent or
@@ -77,7 +77,8 @@ def load(
         workers,
     )
     columns = zip(*(values[index] for index in present))
-    return {"image": image, **{name: torch.tensor(column) for name, column in zip(names, columns)}}
+    index = torch.tensor([int(Path(images[i]).stem) for i in present])
+    return {"image": image, "index": index, **{name: torch.tensor(column) for name, column in zip(names, columns)}}
 
 
 def _read_split(folder: Path, split: Split, names: Sequence[str]) -> tuple[list[str], list[list[int]]]:

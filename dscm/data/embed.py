@@ -68,8 +68,8 @@ def load(
         skip_missing: leave out any number of absent images, not only 1% of them.
 
     Returns:
-        ``image`` uint8 (N, 1, size, size), memory-mapped, and each attribute int64 (N,): density 0 to 3, the others 0
-        or 1; in the order of ``image_path``.
+        ``image`` uint8 (N, 1, size, size), memory-mapped; ``index`` int64 (N,), the place of each image among all by
+        ``image_path``, which is their order; and each attribute int64 (N,): density 0 to 3, the others 0 or 1.
 
     Raises:
         InputError: a CSV file is missing or damaged, a column is absent or holds another value, the files disagree, a
@@ -93,7 +93,7 @@ def load(
         f"embed-{split}-{size}-{'padded' if keep_aspect else 'stretched'}-{'clean' if clean_background else 'whole'}",
         workers,
     )
-    return {"image": image, **{name: column[own] for name, column in values.items()}}
+    return {"image": image, "index": torch.tensor(own), **{name: column[own] for name, column in values.items()}}
 
 
 def assign_split(patient: str, seed: int) -> Split:

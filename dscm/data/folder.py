@@ -62,10 +62,14 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
         UnreadableImage: the file is empty, truncated, not an image, or of another mode such as CMYK.
     """
     image = _to_eight_bits(_open(Path(path)))
-    image = image.convert({1: "L", 3: "RGB"}[channels])
+    return resize_image(image.convert({1: "L", 3: "RGB"}[channels]), size)
+
+
+def resize_image(image: Image.Image, size: int) -> Tensor:
+    """Bring a picture of mode L or RGB to a square (bicubic, antialiased), as uint8 (C, size, size)."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(image)).reshape(size, size, channels)
+    pixels = torch.from_numpy(np.array(image)).reshape(size, size, -1)
     return pixels.permute(2, 0, 1).contiguous()
 
 

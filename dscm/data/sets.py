@@ -1,6 +1,5 @@
 """Every data set behind one call: what a graph's images and attributes are read or made from."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,26 +14,13 @@ Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Draw the image that really follows when attributes are other than they were.
-
-    Args:
-        known: the interventions whose true image is known.
-        draw: takes the data and the counterfactual attributes (N,), and returns images, uint8 (N, C, H, W).
-    """
-
-    known: frozenset[str]
-    draw: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
-
-
-@dataclass(frozen=True)
 class Source:
     """Say where a data set lies and how it is read.
 
     Args:
         data_dir: its folder; None downloads MNIST, the only set that can be.
         cache_dir: where decoded and generated images are kept.
-        csv: EMBED's one or two CSV files.
+        csv: EMBED's one or two CSV files; by default those at the top of the folder.
         keep_aspect: pad a mammogram to a square rather than stretch it.
         clean_background: black out what is not the breast.
         skip_missing: leave out rows that name absent images, however many.
@@ -71,7 +57,7 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
 
     Returns:
         ``image`` uint8 (N, C, size, size) and one tensor (N,) for each attribute; for digits also ``base``, their
-        drawings.
+        drawings, for the other sets ``index``, the number of each image in its set.
 
     Raises:
         InputError: what the data set's own loader raises.
@@ -81,9 +67,10 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
         folder = source.folder(graph)
         return celebahq.load(folder, split, names, size, source.cache_dir, source.workers, source.skip_missing)
     if graph.name == "embed":
+        folder = source.folder(graph)
         return embed.load(
-            source.folder(graph),
-            source.csv,
+            folder,
+            source.csv or sorted(folder.glob("*.csv")),
             split,
             names,
             size,
@@ -95,15 +82,3 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
         )
     part: morphomnist.Split = "train" if split == "train" else "t10k"
     return morphomnist.load(graph, source.data_dir, part, source.cache_dir, source.workers)
-
-
-def find_truth(graph: Graph, source: Source) -> Truth | None:
-    """Return what draws true counterfactuals of a data set; None where nobody knows them."""
-    if graph.measured:  # one hand's drawing is redrawn; how that hand writes another digit, no drawing says
-        return Truth(frozenset(graph.measured), _redraw_digits)
-    return None
-
-
-def _redraw_digits(data: Mapping[str, Tensor], attributes: Mapping[str, Tensor]) -> Tensor:
-    """Redraw digits; a digit's class, which no drawing has, is ignored."""
-    return morphomnist.redraw(data["base"], attributes)
