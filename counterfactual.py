@@ -22,8 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dscm import assets, checkpoint, cli
-from dscm.data.folder import UnreadableImage, find_images, read_attributes, read_image
+from dscm.data.folder import UnreadableImage, find_images, read_attributes
 from dscm.data.scaling import to_levels, to_signed
+from dscm.data.sets import read_file
 from dscm.errors import InputError, exit_on_input_error
 from dscm.figures import Row, draw_sheet, effect_map, to_picture
 from dscm.files import atomic_path
@@ -63,8 +64,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, default=assets.CHECKPOINTS["semantic"],
                         help="of the image's mechanism (default: the bundled semantic one)")  # fmt: skip
     parser.add_argument(
-        "--oracle", type=Path, default=assets.ORACLE, help="predicts the digit (default: the bundled one)"
+        "--oracle", type=Path, default=assets.ORACLE, help="predicts what is not measured (default: of digits)"
     )
+    cli.add_attributes_argument(parser)
     parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), default=1.5, help="ω (default: 1.5)")
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
@@ -84,12 +86,13 @@ def main() -> int:
     args = parse_arguments()
     device = cli.set_up_machine(args.device, args.threads)
     mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
-    oracle, _ = checkpoint.restore(args.oracle, "oracle", device)
     graph = get_graph(content["graph"])
+    oracle = cli.restore_oracle(graph, args.oracle, device)
+    learned = cli.restore_attributes(graph, args.attributes, device)
     queries = [parse_query(text, graph) for text in args.do]
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
     mechanism.sampling = cli.read_sampling(args, args.guidance, args.abduction, args.cta_lr)
-    scm = graph.scm(mechanism).to(device)
+    scm = graph.scm(mechanism, learned).to(device)
 
     paths = find_images(args.images)
     given = read_given_attributes(args.images, paths, graph)
@@ -114,7 +117,8 @@ def main() -> int:
         bar = files.enter_context(tqdm(total=len(paths), unit="image", desc="counterfactuals"))
         files.enter_context(cli.alignment_bar(mechanism))
         for index, batch in enumerate(batches()):
-            noise = saved.read(index, device) if saved else scm.abduct(batch.obs)
+            generator = cli.seed_batch(args.seed, index * args.batch, device)
+            noise = saved.read(index, device) if saved else scm.abduct(batch.obs, generator)
             if keep:
                 keep(batch.obs, noise)
             answers = []
@@ -128,7 +132,7 @@ def main() -> int:
     if sheet:
         title = f"{args.checkpoint.stem}, guidance {args.guidance:g}. Under each counterfactual what it changed in the"
         draw_sheet(args.out / "grid.png", sheet, f"{title} composition: red is brighter, blue darker.")
-    return report(args, len(paths), unreadable, given is not None)
+    return report(args, graph, len(paths), unreadable, given is not None)
 
 
 def parse_query(text: str, graph: Graph) -> Query:
@@ -183,7 +187,7 @@ def read_batches(
         kept, images = [], []
         for i in range(start, min(start + args.batch, len(paths))):
             try:
-                images.append(read_image(args.images / paths[i], shape[1], shape[0]))
+                images.append(read_file(graph, args.images / paths[i], shape))
                 kept.append(i)
             except UnreadableImage as error:
                 unreadable[paths[i]] = str(error)
@@ -253,10 +257,12 @@ def sheet_rows(batch: Batch, composed: Tensor, queries: list[Query], answers: li
     return rows
 
 
-def report(args: argparse.Namespace, total: int, unreadable: dict[Path, str], given: bool) -> int:
+def report(args: argparse.Namespace, graph: Graph, total: int, unreadable: dict[Path, str], given: bool) -> int:
     """Say what was done and what was skipped; returns the exit code: 1 if an image could not be read."""
-    source = "from attributes.csv" if given else "measured on the images, the digit predicted by the oracle"
-    print(f"factual attributes: {source}")
+    guessed = ", ".join(variable.name for variable in graph.predicted)
+    parts = [f"measured on the images: {', '.join(graph.measured)}"] * bool(graph.measured)
+    parts += [f"predicted by the oracle: {guessed}"] * bool(guessed)
+    print(f"factual attributes: {'from attributes.csv' if given else '; '.join(parts)}")
     read = total - len(unreadable)
     print(f"{read} images, {len(args.do)} queries → {args.out}/{'grid.png, ' if read else ''}counterfactuals.csv")
     for path, reason in unreadable.items():

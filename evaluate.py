@@ -75,7 +75,6 @@ def main() -> None:
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
     models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
-    oracle, _ = checkpoint.restore(args.oracle, "oracle", device)
     made_for = {f"{content['graph']}, {mechanism.shape[-1]} px" for mechanism, content in models}
     if len(made_for) > 1:
         raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
@@ -83,6 +82,7 @@ def main() -> None:
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
     cli.read_sampling(args, args.guidance[0], args.abduction[0], args.cta_lr[0])  # refuses what makes no sense
     graph = get_graph(models[0][1]["graph"])
+    oracle = cli.restore_oracle(graph, args.oracle, device)
     learned = cli.restore_attributes(graph, args.attributes, device)
     source = cli.read_source(args)
     with main_process_first(rank, world):

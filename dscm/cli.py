@@ -16,6 +16,7 @@ from dscm.errors import InputError
 from dscm.graphs import Graph
 from dscm.image import DiffusionMechanism, Sampling
 from dscm.learned import LearnedAttributes
+from dscm.oracles import Oracle
 
 CACHE_DIR = Path.home() / ".cache" / "dscm"
 
@@ -111,6 +112,20 @@ def restore_attributes(graph: Graph, path: Path | None, device: torch.device) ->
     if content["graph"] != graph.name:
         raise InputError(f"--attributes {path}: fitted for {content['graph']}, not {graph.name}")
     return learned
+
+
+def restore_oracle(graph: Graph, path: Path, device: torch.device) -> Oracle:
+    """Restore an oracle for the attributes of a graph that are not measured.
+
+    Raises:
+        InputError: it does not predict all of them.
+    """
+    oracle, _ = checkpoint.restore(path, "oracle", device)
+    missing = [variable.name for variable in graph.predicted if variable.name not in oracle.sizes]
+    if missing:
+        known = ", ".join(oracle.sizes) or "nothing"
+        raise InputError(f"--oracle {path}: predicts {known}; {graph.name} needs {', '.join(missing)}")
+    return oracle
 
 
 def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:

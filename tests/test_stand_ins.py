@@ -1,6 +1,7 @@
 """Every part of the method on drawn faces and mammograms, by the same scripts as digits, a few steps of each."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MACHINE
+from PIL import Image
 
 from dscm import checkpoint
 from dscm.data.phantoms.layouts import Recipe, write_set
@@ -53,6 +55,18 @@ def test_train_and_evaluate(data: tuple[str, Path], tmp_path: Path, call_script:
     assert 0 <= scores["f1"] <= 1 and 0 <= scores["accuracy"] <= 1
     assert record["truth"][ASKED[name]]["factual_l1"] > 0
 
+    images = folder / ("images" if name == "embed" else "CelebAMask-HQ/CelebA-HQ-img")
+    (tmp_path / "some" / "sub").mkdir(parents=True)
+    shutil.copy(sorted(images.iterdir())[0], tmp_path / "some" / "sub")
+    asked = ("--do", f"{ASKED[name]}=0", "--steps", 2, "--guidance", 1, "--out", tmp_path / "answers")
+    done = call_script("counterfactual.py", tmp_path / "some", *options[:-8], *asked, *MACHINE)
+    assert done.returncode == 0, done.stderr
+    assert "factual attributes: predicted by the oracle: " in done.stdout
+    (answer,) = (tmp_path / "answers" / "sub").iterdir()
+    assert answer.name.endswith(f"__{ASKED[name]}=0.png")
+    with Image.open(answer) as image:
+        assert image.size == (SIZE[name], SIZE[name])
+
 
 def test_evaluate_needs_the_learned_mechanisms(tmp_path: Path, call_script: Call, refuse: Callable[..., str]) -> None:
     folder = tmp_path / "set"
@@ -62,7 +76,10 @@ def test_evaluate_needs_the_learned_mechanisms(tmp_path: Path, call_script: Call
     for part in ("image", "oracle"):
         brief = ("--steps", 1, "--batch", 2, "--size", 16, "--out", tmp_path / part)
         call_script("train.py", "--data", "celebahq", "--mechanism", "spatial", "--part", part, *brief, *where)
-    models = ("--checkpoint", tmp_path / "image" / "checkpoint.pt", "--oracle", tmp_path / "oracle" / "checkpoint.pt")
+    image = ("--checkpoint", tmp_path / "image" / "checkpoint.pt")
+    error = refuse("evaluate.py", *image, "--n", 2, "--steps", 2, "--out", tmp_path / "out", *where)
+    assert "morphomnist-oracle.pt: predicts digit; celebahq needs Smiling, Mouth_Slightly_Open, Eyeglasses" in error
+    models = (*image, "--oracle", tmp_path / "oracle" / "checkpoint.pt")
     error = refuse("evaluate.py", *models, "--n", 2, "--steps", 2, "--out", tmp_path / "out", *where)
     assert "the mechanism of Mouth_Slightly_Open is learned: give its checkpoint with --attributes" in error
     wrong = ("--attributes", tmp_path / "oracle" / "checkpoint.pt")

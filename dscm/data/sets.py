@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from dscm.data import celebahq, embed, morphomnist
+from dscm.data.folder import read_image
 from dscm.errors import InputError
 from dscm.graphs import Graph
 
@@ -44,6 +45,24 @@ class Source:
         if self.data_dir is None:
             raise InputError(f"--data {graph.name}: give the folder of the data set with --data-dir")
         return self.data_dir
+
+
+def read_file(graph: Graph, path: Path, shape: tuple[int, int, int]) -> Tensor:
+    """Read one image of a user as the loader of the graph's data set would.
+
+    Args:
+        graph: the causal graph.
+        path: the file.
+        shape: what the model takes, (C, H, W).
+
+    Returns:
+        uint8 of ``shape``.
+
+    Raises:
+        UnreadableImage: the file cannot be used.
+    """
+    channels, size, _ = shape
+    return embed.read(path, size) if graph.name == "embed" else read_image(path, size, channels)
 
 
 def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Tensor]:
