@@ -192,7 +192,7 @@ def test_evaluates_colour(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--n", 25), "--n 25: the test split has 24 digits"),
+        (("--n", 25), "--n 25: the test split has 24 images"),
         (("--n", 1), "argument --n: '1' must be an integer, at least 2"),
         (("--cycles", 0), "argument --cycles"),
         (("--guidance", 1, 0), "argument --guidance: '0' must be a number, more than 0"),
