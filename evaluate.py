@@ -155,6 +155,7 @@ def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> 
     return {name: getattr(args, name) for name in names} | {
         "data_sha256": digits.hexdigest(),
         "oracle_sha256": hashlib.sha256(args.oracle.read_bytes()).hexdigest(),
+        "attributes_sha256": args.attributes and hashlib.sha256(args.attributes.read_bytes()).hexdigest(),
     }
 
 

@@ -237,8 +237,17 @@ def load_data(
 
 
 def image_size(args: argparse.Namespace) -> int:
-    """Return the side of the images in pixels: what the command line says, or the preset of the graph's image."""
-    return args.size or get_preset("image", args.data, args.preset).model["size"]
+    """Return the side of the images in pixels: what the command line says, or the preset of the graph's image.
+
+    Raises:
+        InputError: it does not divide into the preset's patches.
+    """
+    preset = get_preset("image", args.data, args.preset)
+    size = args.size or preset.model["size"]
+    patch = max(network.get("patch", 1) for network in (preset.model["unet"], preset.semantic["encoder"]))
+    if size % patch:
+        raise InputError(f"--size {size}: must be a multiple of {patch}, the side of the model's patches")
+    return size
 
 
 def model_config(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:

@@ -101,9 +101,11 @@ def restore_attributes(graph: Graph, path: Path | None, device: torch.device) ->
     """Restore the learned mechanisms of a graph's attributes; None where it has none.
 
     Raises:
-        InputError: there are some and no checkpoint was given, or it is of another graph.
+        InputError: there are some and no checkpoint was given, it is of another graph, or one was given for none.
     """
     if not graph.learned:
+        if path is not None:
+            raise InputError(f"--attributes {path}: no mechanism of {graph.name} is learned")
         return None
     if path is None:
         names = ", ".join(variable.name for variable in graph.learned)

@@ -18,7 +18,11 @@ from dscm.statistics import bootstrap_interval, summarise
 METRICS = "metrics.json"
 VALUES = "values"  # folder of the numbers of every image
 IDENTITY = ("checkpoint_sha256", "guidance", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
-OTHER = {"data_sha256": "on other test digits (--data-dir)", "oracle_sha256": "with another --oracle"}
+OTHER = {
+    "data_sha256": "on other test digits (--data-dir)",
+    "oracle_sha256": "with another --oracle",
+    "attributes_sha256": "with other --attributes",
+}
 PERCEPTUAL = ("composition", "reversibility", "identity")  # metrics that LPIPS belongs to
 
 

@@ -16,7 +16,6 @@ from dscm.diffusion import (
     linear_schedule,
     make_grid,
     sample,
-    sample_timesteps,
     velocity,
 )
 
@@ -85,51 +84,6 @@ def test_velocity_has_known_values() -> None:
     x, eps = randn(3, 1, 2, 2), randn(3, 1, 2, 2, seed=1)
     v = velocity(x, eps, torch.tensor([1.0, 0.0, 0.64], dtype=torch.float64))
     torch.testing.assert_close(v, torch.stack([eps[0], -x[1], 0.8 * eps[2] - 0.6 * x[2]]), rtol=0, atol=1e-12)
-
-
-# Timesteps for training
-
-
-@pytest.mark.parametrize("n", [1, 7, 96])
-def test_timesteps_are_stratified(n: int) -> None:
-    """Every n-th of [0, T] holds exactly one timestep."""
-    t = sample_timesteps(n, LINEAR, torch.Generator().manual_seed(0))
-    assert t.shape == (n,)
-    assert (t.sort().values * n / 1000).floor().tolist() == list(range(n))
-
-
-def test_timesteps_are_shuffled_real_and_seeded() -> None:
-    """Their order is random, they are no whole numbers, and a seed repeats them."""
-    t = sample_timesteps(96, LINEAR, torch.Generator().manual_seed(0))
-    assert (t.diff() < 0).any() and (t != t.round()).any()
-    assert torch.equal(t, sample_timesteps(96, LINEAR, torch.Generator().manual_seed(0)))
-    assert not torch.equal(t, sample_timesteps(96, LINEAR, torch.Generator().manual_seed(1)))
-
-
-def test_timesteps_are_uniform_within_their_strata() -> None:
-    """Over many draws of 4, each quarter's mean is its middle."""
-    generator = torch.Generator().manual_seed(0)
-    t = torch.stack([sample_timesteps(4, LINEAR, generator).sort().values for _ in range(2000)])
-    middles = torch.tensor([125.0, 375.0, 625.0, 875.0], dtype=torch.double)
-    torch.testing.assert_close(t.mean(0), middles, rtol=0, atol=8)  # 5 standard errors
-    torch.testing.assert_close(t.std(0), torch.full((4,), 250 / math.sqrt(12)).double(), rtol=0.05, atol=0)
-
-
-def test_focused_timesteps_are_log_normal_in_sigma() -> None:
-    """With focus 1 the quantiles of ln σ are those of N(−0.4, 1.4²), within the schedule's range."""
-    t = sample_timesteps(4000, LINEAR, torch.Generator().manual_seed(0), focus=1.0)
-    log_sigma = (1 / LINEAR.alpha_bar(t) - 1).sqrt().log()
-    wanted = torch.distributions.Normal(-0.4, 1.4).icdf(torch.tensor([0.1, 0.5, 0.9]))
-    torch.testing.assert_close(
-        log_sigma.quantile(torch.tensor([0.1, 0.5, 0.9]).double()), wanted.double(), rtol=0, atol=5e-3
-    )
-
-
-def test_focus_is_a_share() -> None:
-    """Half the timesteps stay uniform: the highest noise levels, which the log-normal hardly reaches, get half."""
-    plain, mixed = (sample_timesteps(4000, LINEAR, torch.Generator().manual_seed(0), focus=f) for f in (0.0, 0.5))
-    assert (plain > 700).double().mean() == pytest.approx(0.3, abs=0.001)
-    assert (mixed > 700).double().mean() == pytest.approx(0.15, abs=0.02)
 
 
 # One step

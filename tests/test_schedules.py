@@ -1,4 +1,4 @@
-"""Noise schedules, and the grids of timesteps on them."""
+"""Noise schedules, the grids of timesteps on them, and the timesteps of training."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.diffusion import SCHEDULES, Schedule, cosine_schedule, linear_schedule, make_grid
+from dscm.diffusion import SCHEDULES, Schedule, cosine_schedule, linear_schedule, make_grid, sample_timesteps
 
 LINEAR = linear_schedule()
 
@@ -116,3 +116,48 @@ def test_schedule_is_immutable() -> None:
     """A schedule is a value."""
     with pytest.raises(AttributeError):
         Schedule(LINEAR.log_alpha_bar).log_alpha_bar = torch.zeros(2)
+
+
+# Timesteps for training
+
+
+@pytest.mark.parametrize("n", [1, 7, 96])
+def test_timesteps_are_stratified(n: int) -> None:
+    """Every n-th of [0, T] holds exactly one timestep."""
+    t = sample_timesteps(n, LINEAR, torch.Generator().manual_seed(0))
+    assert t.shape == (n,)
+    assert (t.sort().values * n / 1000).floor().tolist() == list(range(n))
+
+
+def test_timesteps_are_shuffled_real_and_seeded() -> None:
+    """Their order is random, they are no whole numbers, and a seed repeats them."""
+    t = sample_timesteps(96, LINEAR, torch.Generator().manual_seed(0))
+    assert (t.diff() < 0).any() and (t != t.round()).any()
+    assert torch.equal(t, sample_timesteps(96, LINEAR, torch.Generator().manual_seed(0)))
+    assert not torch.equal(t, sample_timesteps(96, LINEAR, torch.Generator().manual_seed(1)))
+
+
+def test_timesteps_are_uniform_within_their_strata() -> None:
+    """Over many draws of 4, each quarter's mean is its middle."""
+    generator = torch.Generator().manual_seed(0)
+    t = torch.stack([sample_timesteps(4, LINEAR, generator).sort().values for _ in range(2000)])
+    middles = torch.tensor([125.0, 375.0, 625.0, 875.0], dtype=torch.double)
+    torch.testing.assert_close(t.mean(0), middles, rtol=0, atol=8)  # 5 standard errors
+    torch.testing.assert_close(t.std(0), torch.full((4,), 250 / math.sqrt(12)).double(), rtol=0.05, atol=0)
+
+
+def test_focused_timesteps_are_log_normal_in_sigma() -> None:
+    """With focus 1 the quantiles of ln σ are those of N(−0.4, 1.4²), within the schedule's range."""
+    t = sample_timesteps(4000, LINEAR, torch.Generator().manual_seed(0), focus=1.0)
+    log_sigma = (1 / LINEAR.alpha_bar(t) - 1).sqrt().log()
+    wanted = torch.distributions.Normal(-0.4, 1.4).icdf(torch.tensor([0.1, 0.5, 0.9]))
+    torch.testing.assert_close(
+        log_sigma.quantile(torch.tensor([0.1, 0.5, 0.9]).double()), wanted.double(), rtol=0, atol=5e-3
+    )
+
+
+def test_focus_is_a_share() -> None:
+    """Half the timesteps stay uniform: the highest noise levels, which the log-normal hardly reaches, get half."""
+    plain, mixed = (sample_timesteps(4000, LINEAR, torch.Generator().manual_seed(0), focus=f) for f in (0.0, 0.5))
+    assert (plain > 700).double().mean() == pytest.approx(0.3, abs=0.001)
+    assert (mixed > 700).double().mean() == pytest.approx(0.15, abs=0.02)

@@ -117,6 +117,17 @@ def test_oracle_prints_its_accuracy(oracle_run: TrainingRun) -> None:
     assert re.fullmatch(r"test accuracy: (0|1|0\.\d+)\n", oracle_run.stdout)
 
 
+@pytest.mark.parametrize(
+    ("data", "size", "message"),
+    [("morphomnist", 32, "--size 32: digits are 28"), ("celebahq", 30, "--size 30: must be a multiple of 4")],
+)
+def test_refused_sizes(data: str, size: int, message: str, tmp_path: Path, refuse: Callable[..., str]) -> None:
+    """Digits have one size; other images must divide into the model's patches. No image is looked at before."""
+    where = ("--data-dir", tmp_path / "set", "--cache-dir", tmp_path / "cache", *MACHINE)
+    assert message in refuse("train.py", "--data", data, "--size", size, "--out", tmp_path / "run", *where)
+    assert not (tmp_path / "run").exists()
+
+
 def test_samples_are_a_grid_for_the_first_test_images(colour_run: TrainingRun) -> None:
     """Eight a row, two pixels apart; the tiny test split has 24."""
     (path,) = (colour_run.folder / "samples").iterdir()

@@ -12,6 +12,7 @@ from dscm.errors import InputError
 from dscm.graphs import Graph
 
 Split = Literal["train", "test"]
+DIGIT_SIZE = 28
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
         drawings, for the other sets ``index``, the number of each image in its set.
 
     Raises:
-        InputError: what the data set's own loader raises.
+        InputError: what the data set's own loader raises, or another size of digits is asked for.
     """
     names = [variable.name for variable in graph.attributes]
     if graph.name == "celebahq":
@@ -99,5 +100,7 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
             clean_background=source.clean_background,
             skip_missing=source.skip_missing,
         )
+    if size != DIGIT_SIZE:
+        raise InputError(f"--size {size}: digits are {DIGIT_SIZE} pixels a side")
     part: morphomnist.Split = "train" if split == "train" else "t10k"
     return morphomnist.load(graph, source.data_dir, part, source.cache_dir, source.workers)
