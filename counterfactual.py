@@ -4,7 +4,9 @@
     python counterfactual.py IMAGES --do digit=3,slant=0.2 --out out --guidance 3 --abduction dynamic
 
 Each --do is one query; commas join variables into one intervention. OUT gets a PNG for each image and query,
-counterfactuals.csv with every attribute before, after and as measured on the result, and grid.png.
+counterfactuals.csv with every attribute before, after and as measured on the result, and grid.png. With --paste,
+OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth and changed only where the query
+changes it.
 """
 
 import argparse
@@ -18,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from dscm import assets, checkpoint, cli
-from dscm.data.folder import UnreadableImage, find_images, read_attributes
-from dscm.data.scaling import to_levels, to_signed
-from dscm.data.sets import read_file
+from dscm.data.folder import UnreadableImage, find_images, read_attributes, read_pixels
+from dscm.data.mammogram import Framing
+from dscm.data.scaling import to_levels, to_signed, to_unit
+from dscm.data.sets import place_back, read_file
 from dscm.errors import InputError, exit_on_input_error
 from dscm.figures import Row, draw_sheet, effect_map, to_picture
 from dscm.files import atomic_path
@@ -32,6 +36,7 @@ from dscm.graphs import Graph, get_graph
 from dscm.metrics import l1, observe
 from dscm.noise import SavedNoise, write_noise
 from dscm.noise import describe as describe_noise
+from dscm.paste import change_mask, paste
 
 SHOWN = 12  # images on the contact sheet
 
@@ -55,20 +60,20 @@ class Batch:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", nargs="?", type=Path, default=assets.DIGITS, metavar="IMAGES",
-                        help="a folder of PNG, JPEG or BMP images (default: the bundled test digits)")  # fmt: skip
+    parser.add_argument("images", nargs="?", type=Path, metavar="IMAGES",
+                        help="a folder of PNG, JPEG or BMP images (default: bundled ones)")  # fmt: skip
     parser.add_argument(
         "--do", action="append", required=True, metavar="NAME=VALUE[,…]", help="a query; may be repeated"
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--checkpoint", type=Path, default=assets.CHECKPOINTS["semantic"],
-                        help="of the image's mechanism (default: the bundled semantic one)")  # fmt: skip
     parser.add_argument(
-        "--oracle", type=Path, default=assets.ORACLE, help="predicts what is not measured (default: of digits)"
+        "--checkpoint", type=Path, metavar="CKPT", help="of the image's mechanism (default: the bundled semantic one)"
     )
-    cli.add_attributes_argument(parser)
+    cli.add_parts_arguments(parser)
     parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), default=1.5, help="ω (default: 1.5)")
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
+    parser.add_argument("--paste", action="store_true",
+                        help="also blend what changed into the images themselves, in OUT/pasted")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     parser.add_argument("--save-noise", type=Path, metavar="FILE", help="keep what was abducted, for later queries")
     parser.add_argument(
@@ -85,8 +90,11 @@ def main() -> int:
     """Answer every query for every image; returns the exit code."""
     args = parse_arguments()
     device = cli.set_up_machine(args.device, args.threads)
+    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args.data, ["semantic"])[0]
     mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
-    graph = get_graph(content["graph"])
+    graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
+    cli.choose_parts(args, graph)
+    args.images = args.images or assets.SAMPLES[graph.data_set]
     oracle = cli.restore_oracle(graph, args.oracle, device)
     learned = cli.restore_attributes(graph, args.attributes, device)
     queries = [parse_query(text, graph) for text in args.do]
@@ -106,7 +114,7 @@ def main() -> int:
     unreadable: dict[Path, str] = {}
 
     def batches() -> Iterator[Batch]:
-        return read_batches(args, paths, given, graph, mechanism.shape, oracle, device, unreadable)
+        return read_batches(args, paths, given, graph, mechanism.shape, framing, oracle, device, unreadable)
 
     if saved:
         saved.check(batch.obs for batch in batches())
@@ -121,13 +129,16 @@ def main() -> int:
             noise = saved.read(index, device) if saved else scm.abduct(batch.obs, generator)
             if keep:
                 keep(batch.obs, noise)
+            composed = scm.predict(noise)["image"] if args.paste or not sheet else None
             answers = []
             for query in queries:
                 answer = scm.predict(noise, query.do)
                 write_images(args.out, batch, query, answer["image"], names)
+                if args.paste:
+                    paste_images(args, batch, query, answer["image"], composed, names, graph, framing)
                 table.writerows(describe(batch, query, answer, graph, oracle))
                 answers.append(answer["image"])
-            sheet = sheet or sheet_rows(batch, scm.predict(noise)["image"], queries, answers)
+            sheet = sheet or sheet_rows(batch, composed, queries, answers)
             bar.update(len(batch.paths))
     if sheet:
         title = f"{args.checkpoint.stem}, guidance {args.guidance:g}. Under each counterfactual what it changed in the"
@@ -178,6 +189,7 @@ def read_batches(
     given: dict[str, Tensor] | None,
     graph: Graph,
     shape: tuple[int, int, int],
+    framing: Framing,
     oracle: Any,
     device: torch.device,
     unreadable: dict[Path, str],
@@ -187,7 +199,7 @@ def read_batches(
         kept, images = [], []
         for i in range(start, min(start + args.batch, len(paths))):
             try:
-                images.append(read_file(graph, args.images / paths[i], shape))
+                images.append(read_file(graph, args.images / paths[i], shape, framing))
                 kept.append(i)
             except UnreadableImage as error:
                 unreadable[paths[i]] = str(error)
@@ -210,6 +222,27 @@ def write_images(out: Path, batch: Batch, query: Query, images: Tensor, names: d
         name = names[path]
         with atomic_path(out / name.with_name(f"{name.name}__{query.text}.png")) as temporary:
             to_picture(image).save(temporary, format="PNG")
+
+
+def paste_images(
+    args: argparse.Namespace,
+    batch: Batch,
+    query: Query,
+    images: Tensor,
+    composed: Tensor,
+    names: dict[Path, Path],
+    graph: Graph,
+    framing: Framing,
+) -> None:
+    """Write, at the size and depth of each image, the image with what the query changed blended into it."""
+    layers = torch.cat([to_unit(images), change_mask(images, composed)], dim=1).cpu()  # (B, C + 1, H, W)
+    for path, square in zip(batch.paths, layers):
+        pixels = read_pixels(args.images / path)
+        layer = place_back(graph, square, pixels, framing)
+        name = names[path]
+        target = args.out / "pasted" / query.text / name.with_name(f"{name.name}.png")
+        with atomic_path(target) as temporary:
+            Image.fromarray(paste(pixels, layer[:-1], layer[-1:])).save(temporary, format="PNG")
 
 
 @contextmanager

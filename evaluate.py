@@ -19,20 +19,23 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dscm import assets, checkpoint, cli, report
+from dscm import checkpoint, cli, report
 from dscm.curves import draw_curves
 from dscm.data import sets
+from dscm.data.mammogram import Framing
 from dscm.data.truth import find_truth
 from dscm.errors import InputError, exit_on_input_error
 from dscm.evaluation import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.figures import Row, draw_sheet
 from dscm.files import atomic_path
-from dscm.graphs import get_graph
+from dscm.graphs import Graph, get_graph
 from dscm.image import DiffusionMechanism
 from dscm.metrics import l1
+from dscm.oracles import Oracle
 from dscm.panels import draw_panels
 from dscm.perceptual import load_lpips
 from dscm.presets import get_preset
+from dscm.probe import score_oracle
 from dscm.processes import gather, leave, main_process_first, set_up_processes
 from dscm.results import Results
 from dscm.scm import SCM
@@ -43,12 +46,16 @@ SHOWN = 12  # digits in the pictures
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, nargs="+", default=list(assets.CHECKPOINTS.values()), metavar="CKPT",
-                        help="of image mechanisms (default: the two bundled ones)")  # fmt: skip
     parser.add_argument(
-        "--oracle", type=Path, default=assets.ORACLE, help="predicts the digit (default: the bundled one)"
+        "--checkpoint", type=Path, nargs="+", metavar="CKPT", help="of image mechanisms (default: the bundled ones)"
     )
-    cli.add_attributes_argument(parser)
+    cli.add_parts_arguments(parser)
+    parser.add_argument(
+        "--oracle-accuracy",
+        type=cli.number(float, 0, 1),
+        default=0.9,
+        help="refuse an oracle that is right about fewer of the test images (default: 0.9)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the folder to write, or to add to")
     parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test images (default: 512)")
     parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), nargs="+", default=[1.0, 1.5, 3.0],
@@ -74,22 +81,25 @@ def main() -> None:
     """Evaluate whatever is asked for and not there yet, then write the tables and pictures of all there is."""
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
+    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args.data, ["semantic", "spatial"])
     models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
-    made_for = {f"{content['graph']}, {mechanism.shape[-1]} px" for mechanism, content in models}
+    made_for = {describe_images(mechanism, content) for mechanism, content in models}
     if len(made_for) > 1:
         raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
     cli.read_sampling(args, args.guidance[0], args.abduction[0], args.cta_lr[0])  # refuses what makes no sense
     graph = get_graph(models[0][1]["graph"])
+    cli.choose_parts(args, graph)
     oracle = cli.restore_oracle(graph, args.oracle, device)
     learned = cli.restore_attributes(graph, args.attributes, device)
-    source = cli.read_source(args)
+    source = cli.read_source(args, models[0][1].get("settings", {}))
     with main_process_first(rank, world):
         data = sets.load(graph, source, "test", models[0][0].shape[-1])
     if args.n > len(data["image"]):
         raise InputError(f"--n {args.n}: the test split has {len(data['image'])} images")
     data = {name: tensor[: args.n].to(device) for name, tensor in data.items()}
+    check_oracle(args, oracle, graph, data)
     results = Results(args.out, describe_common(args, data), args.overwrite)
 
     distances = {"l1": l1}
@@ -114,6 +124,25 @@ def main() -> None:
     leave(world)
 
 
+def describe_images(mechanism: DiffusionMechanism, content: dict[str, Any]) -> str:
+    """Say which images a checkpoint was made for: those of its graph, their size and, if not the usual, framing."""
+    framing = Framing.of(content.get("settings", {}))
+    about = f"{content['graph']}, {mechanism.shape[-1]} px"
+    return about if framing == Framing() else f"{about}, {framing.name}"
+
+
+def check_oracle(args: argparse.Namespace, oracle: Oracle, graph: Graph, data: dict[str, torch.Tensor]) -> None:
+    """Refuse an oracle that is often wrong about the test images themselves."""
+    scores = score_oracle(oracle, data) if graph.predicted else {}
+    for variable in graph.predicted:
+        share = scores[f"test accuracy {variable.name}"]
+        if share < args.oracle_accuracy:
+            raise InputError(
+                f"--oracle {args.oracle}: right about {variable.name} in {share:.1%} of these {args.n} images; "
+                f"{args.oracle_accuracy:.0%} is asked for (--oracle-accuracy)"
+            )
+
+
 def settings(
     args: argparse.Namespace, path: Path, mechanism: DiffusionMechanism, content: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
@@ -122,7 +151,7 @@ def settings(
     training = content.get("settings", {})
     beta = training.get("beta")
     if beta is None and "preset" in training:
-        beta = get_preset("image", content["graph"], training["preset"]).beta
+        beta = get_preset("image", get_graph(content["graph"]).data_set, training["preset"]).beta
     fixed = {
         "checkpoint": str(path),
         "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -34,20 +34,8 @@ from dscm.processes import leave, main_process_first, set_up_processes
 
 LOG_EVERY = 50  # steps
 SHOWN = 64  # samples in a grid
-RESUMABLE = (
-    "sample_every",
-    "steps",
-    "minutes",
-    "device",
-    "threads",
-    "resume",
-    "overwrite",
-    "out",
-    "data_dir",
-    "csv",
-    "cache_dir",
-    "save_every",
-)
+RESUMABLE = """sample_every steps minutes device threads resume overwrite out data_dir
+csv cache_dir save_every""".split()  # may differ when a run goes on
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -80,6 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     cli.add_data_arguments(parser)
+    cli.add_framing_arguments(parser)
     cli.add_machine_arguments(parser)
     return parser.parse_args()
 
@@ -92,7 +81,7 @@ def main() -> None:
     if args.part == "attributes" and not graph.learned:
         print(f"{graph.name}: every attribute is a root or has a known equation; there is nothing to fit")
         return leave(world)
-    preset = get_preset(args.part, graph.name, args.preset)
+    preset = get_preset(args.part, graph.data_set, args.preset)
     run = Run(args, preset, graph, device, rank, world)
     data, held_out = load_data(args, graph, image_size(args), device, rank, world)
     run.start(data)
@@ -113,6 +102,7 @@ def main() -> None:
     if rank == 0:
         run.save()
         report = judge(run.ema.average, args.part, graph, held_out)
+        run.save(report)
         log.finish(run.step, run.seconds, report)
         print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
     leave(world)
@@ -208,9 +198,13 @@ class Run:
             self.seconds = agree(self.seconds, self.device)
         return terms
 
-    def save(self) -> None:
-        """Write the checkpoint of the current step; the last one stays until this one is whole."""
+    def save(self, report: dict[str, float] | None = None) -> None:
+        """Write the checkpoint of the current step, at the end with how the model does on the test split.
+
+        The last one stays until this one is whole.
+        """
         rest = {
+            "test": report,
             "step": self.step,
             "seconds": self.seconds,
             "raw": self.model.state_dict(),
@@ -224,7 +218,7 @@ def load_data(
     args: argparse.Namespace, graph: Graph, size: int, device: torch.device, rank: int, world: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Load the training and the test split whole onto the device, as bytes; rank 0 fills the cache first."""
-    source = cli.read_source(args)
+    source = cli.read_source(args, vars(args))
     with main_process_first(rank, world):
         splits = [sets.load(graph, source, split, size) for split in ("train", "test")]
     train, test = ({name: tensor.to(device) for name, tensor in split.items()} for split in splits)
@@ -242,7 +236,7 @@ def image_size(args: argparse.Namespace) -> int:
     Raises:
         InputError: it does not divide into the preset's patches.
     """
-    preset = get_preset("image", args.data, args.preset)
+    preset = get_preset("image", get_graph(args.data).data_set, args.preset)
     size = args.size or preset.model["size"]
     patch = max(network.get("patch", 1) for network in (preset.model["unet"], preset.semantic["encoder"]))
     if size % patch:

@@ -168,7 +168,9 @@ def export(source: Path, kind: str, target: Path) -> None:
     content = read(source, kind)
     half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
     kept = {
-        k: v for k, v in content.items() if k in ("format", "program", "kind", "graph", "config", "settings", "step")
+        k: content[k]
+        for k in ("format", "program", "kind", "graph", "config", "settings", "step", "test")
+        if k in content
     }
     with atomic_path(target) as temporary:
         torch.save(kept | {"model": half}, temporary)

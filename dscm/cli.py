@@ -2,14 +2,16 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dscm import checkpoint
+from dscm import assets, checkpoint
+from dscm.data.mammogram import Framing
 from dscm.data.sets import Source
 from dscm.dynamic import Alignment
 from dscm.errors import InputError
@@ -63,8 +65,6 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "CelebAMask-HQ, or that of EMBED's images",
     )
     parser.add_argument("--csv", type=Path, nargs="+", default=[], metavar="CSV", help="EMBED's one or two CSV files")
-    parser.add_argument("--keep-aspect", action="store_true", help="EMBED: pad to a square rather than stretch")
-    parser.add_argument("--clean-background", action="store_true", help="EMBED: black out what is not the breast")
     parser.add_argument("--skip-missing", action="store_true", help="leave out rows whose images are absent")
     parser.add_argument(
         "--cache-dir",
@@ -74,27 +74,72 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_source(args: argparse.Namespace) -> Source:
-    """Gather where the data set lies."""
+def add_framing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--keep-aspect`` and ``--clean-background``, which travel in the checkpoint's settings."""
+    parser.add_argument("--keep-aspect", action="store_true", help="EMBED: pad to a square rather than stretch")
+    parser.add_argument("--clean-background", action="store_true", help="EMBED: black out what is not the breast")
+
+
+def read_source(args: argparse.Namespace, settings: Mapping[str, Any]) -> Source:
+    """Gather where the data set lies, and how a model of these settings reads it."""
     return Source(
         args.data_dir,
         args.cache_dir,
         tuple(args.csv),
-        args.keep_aspect,
-        args.clean_background,
+        Framing.of(settings),
         args.skip_missing,
         workers=os.cpu_count() or 1,
     )
 
 
-def add_attributes_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--attributes``, which `restore_attributes` reads."""
+def add_parts_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data``, ``--oracle`` and ``--attributes``, which `choose_parts` completes."""
+    parser.add_argument(
+        "--data",
+        help=f"which bundled model: {', '.join(assets.SAMPLES)} (default: that of --checkpoint, or morphomnist)",
+    )
+    parser.add_argument("--oracle", type=Path, metavar="CKPT", help="predicts what is not measured (default: bundled)")
     parser.add_argument(
         "--attributes",
         type=Path,
         metavar="CKPT",
-        help="the mechanisms of attributes that train.py --part attributes fitted, where the graph has any",
+        help="the mechanisms of attributes that train.py --part attributes fitted, where the graph has any "
+        "(default: bundled)",
     )
+
+
+def choose_checkpoints(name: str | None, parts: Sequence[assets.Part]) -> list[Path]:
+    """Return the bundled mechanisms of an image.
+
+    Args:
+        name: of the causal graph; None is Morpho-MNIST.
+        parts: ``semantic``, ``spatial`` or both, of which at least one is bundled.
+
+    Raises:
+        InputError: there is no such graph, or none of its models is bundled.
+    """
+    name = name or "morphomnist"
+    found = [path for path in (assets.find(part, name) for part in parts) if path]
+    if not found:
+        raise InputError(f"--data {name}: no such model is bundled; train one, and give it with --checkpoint")
+    return found
+
+
+def choose_parts(args: argparse.Namespace, graph: Graph) -> None:
+    """Complete the command line with the bundled oracle and attributes of the graph of the image's mechanism.
+
+    Raises:
+        InputError: ``--data`` names another graph, or there is no oracle where one is needed.
+    """
+    if args.data not in (None, graph.name):
+        raise InputError(f"--data {args.data}: the checkpoint is of {graph.name}")
+    args.oracle = args.oracle or assets.find("oracle", graph.name)
+    args.attributes = args.attributes or assets.find("attributes", graph.name)
+    if args.oracle is None:
+        names = ", ".join(variable.name for variable in graph.predicted)
+        raise InputError(
+            f"{names}: predicted by an oracle, and none of {graph.name} is bundled; give one with --oracle"
+        )
 
 
 def restore_attributes(graph: Graph, path: Path | None, device: torch.device) -> LearnedAttributes | None:

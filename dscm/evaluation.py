@@ -30,17 +30,21 @@ class Task:
         obs: attributes (N,) and the image in [-1, 1], (N, C, H, W).
         interventions: by name, the values (N,) that each variable of the intervention is given.
         truths: for each intervention whose true image is known, that image, uint8 (N, C, H, W).
+        places: for each intervention that changes one known place in an image, that place, bool (N, 1, H, W).
     """
 
     obs: dict[str, Tensor]
     interventions: dict[str, dict[str, Tensor]]
     truths: dict[str, Tensor]
+    places: dict[str, Tensor]
 
     def batch(self, part: slice) -> "Task":
         """Take some of the images."""
-        obs, truths = ({name: value[part] for name, value in x.items()} for x in (self.obs, self.truths))
+        obs, truths, places = (
+            {name: value[part] for name, value in x.items()} for x in (self.obs, self.truths, self.places)
+        )
         asked = {name: {k: v[part] for k, v in do.items()} for name, do in self.interventions.items()}
-        return Task(obs, asked, truths)
+        return Task(obs, asked, truths, places)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def set_task(
     generator = torch.Generator().manual_seed(seed)
     kinds = {variable.name: variable.kind for variable in graph.attributes}
     obs = {name: data[name] for name in kinds} | {"image": to_signed(data["image"])}
-    interventions, truths = {}, {}
+    interventions, truths, places = {}, {}, {}
     for name, together in graph.interventions.items():
         value = 1 - data[name] if kinds[name] == "binary" else _donate(name, data[name], sampler, generator)
         interventions[name] = dict.fromkeys(together, value)
@@ -94,7 +98,9 @@ def set_task(
     for name, do in interventions.items():
         if truth is not None and name in truth.known:
             truths[name] = truth.draw(data, scm.counterfactual(obs, do))
-    return Task(obs, interventions, truths)
+        if truth is not None and name in truth.local:
+            places[name] = truth.place(data, name)
+    return Task(obs, interventions, truths, places)
 
 
 def _donate(name: str, values: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
@@ -146,7 +152,7 @@ def evaluate_batch(
         answer = scm.predict(noise, do)
         back = list(metrics.reversals(scm, obs, answer, do, cycles, generator))
         result |= judge.compare_cycles(("reversibility", name), back, x)
-        for attribute, errors in metrics.effectiveness(judge.graph, judge.oracle, answer).items():
+        for attribute, errors in metrics.effectiveness(judge.graph, judge.oracle, answer, obs).items():
             result |= {("effectiveness", name, attribute, metric): error for metric, error in errors.items()}
         result |= judge.compare(("identity", name), answer["image"], composed)
         result |= judge.compare(("identity", name), answer["image"], x, "factual_")
@@ -154,5 +160,9 @@ def evaluate_batch(
             truth = to_signed(task.truths[name])
             result["truth", name, "l1"] = metrics.l1(answer["image"], truth)
             result["truth", name, "factual_l1"] = metrics.l1(x, truth)
+            if name in task.places:
+                gone = (obs[name] == 1) & (do[name] == 0)
+                split = metrics.l1_by_place(answer["image"], truth, task.places[name], gone)
+                result |= {("truth", name, part): error for part, error in split.items()}
         images |= {f"do({name})": answer["image"], f"do({name}) reversed": back[0]}
     return result, {label: to_levels(image) for label, image in images.items()}

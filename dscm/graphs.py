@@ -1,7 +1,8 @@
 """The causal graphs of the built-in data sets, as data."""
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +20,7 @@ class Graph:
     Arguments: `name`; `variables`; `image_channels` (1 is grey, 3 is colour); `asked`, what is
     intervened on when the model is measured, by default every parent of the image by itself; variables named together
     are set together, to the value that the first is given; `measured`, the attributes that morphometry reads off the
-    image of a digit (an oracle predicts the others).
+    image of a digit (an oracle predicts the others); `data_set`, the built-in graph whose images these are.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Graph:
     image_channels: int = 1
     asked: tuple[tuple[str, ...], ...] = ()
     measured: tuple[str, ...] = ()
+    data_set: str = "morphomnist"
 
     @property
     def attributes(self) -> tuple[Variable, ...]:
@@ -85,10 +87,27 @@ class Graph:
 
 
 def get_graph(name: str) -> Graph:
-    """Return the built-in graph called `name`. Raises `InputError`, listing the names, if there is none."""
-    if name not in GRAPHS:
-        raise InputError(f"unknown graph '{name}'; known: {', '.join(GRAPHS)}")
-    return GRAPHS[name]
+    """Return a built-in graph.
+
+    Arguments: `name`, of the graph; `celebahq:NAME,NAME…` takes other attributes of the faces than the seven.
+
+    Raises `InputError`, listing what is known, if there is no such graph or attribute.
+    """
+    base, colon, attributes = name.partition(":")
+    if base not in GRAPHS:
+        raise InputError(f"unknown graph '{base}'; known: {', '.join(GRAPHS)}")
+    if not colon:
+        return GRAPHS[name]
+    if base != "celebahq":
+        raise InputError(f"graph '{name}': only celebahq takes a list of attributes")
+    names = attributes.split(",")
+    for attribute in names:
+        if attribute not in CELEBA_ATTRIBUTES:
+            near = difflib.get_close_matches(attribute, CELEBA_ATTRIBUTES) or CELEBA_ATTRIBUTES
+            raise InputError(f"graph '{name}': no attribute '{attribute}'; try {', '.join(near)}")
+        if names.count(attribute) > 1:
+            raise InputError(f"graph '{name}': {attribute} is named twice")
+    return _faces(name, names)
 
 
 def _image(*parents: str) -> Variable:
@@ -104,11 +123,33 @@ _intensity = Variable("intensity", "continuous", ("thickness",), 0, 255, "grey l
 _digit = Variable("digit", "categorical", (), 0, 9, mechanism=partial(CategoricalRoot, 10))
 _slant = Variable("slant", "continuous", ("digit",), -1.2, 1.2, "rad", _lean)
 
-# CelebA-HQ (paper, section 4.2): smiling opens the mouth, as often as the data say; the others are roots.
+CELEBA_ATTRIBUTES = """
+5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
+Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
+Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
+Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
+Wearing_Necktie Young""".split()
+_CONFOUNDERS = ("Male", "Wearing_Lipstick", "Bald", "Wearing_Hat")  # never intervened on (paper, section 4.2)
 _coin = partial(CategoricalRoot, 2)
-_mouth = Variable("Mouth_Slightly_Open", "binary", ("Smiling",), 0, 1)
-_FACE = ("Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Male", "Wearing_Lipstick", "Bald", "Wearing_Hat")
-_face = [_mouth if name == _mouth.name else Variable(name, "binary", (), 0, 1, mechanism=_coin) for name in _FACE]
+
+
+def _faces(name: str, attributes: Sequence[str], confounders: Sequence[str] = ()) -> Graph:
+    """Make a graph of CelebA-HQ: smiling opens the mouth, as often as the data say; the others are roots."""
+    mouth, smile = "Mouth_Slightly_Open", "Smiling"
+    linked = {mouth, smile} <= set(attributes)
+    variables = [
+        Variable(attribute, "binary", (smile,), 0, 1)
+        if linked and attribute == mouth
+        else Variable(attribute, "binary", (), 0, 1, mechanism=_coin)
+        for attribute in attributes
+    ]
+    asked = [
+        (attribute, mouth) if linked and attribute == smile else (attribute,)
+        for attribute in attributes
+        if attribute not in confounders and not (linked and attribute == mouth)
+    ]
+    return Graph(name, (*variables, _image(*attributes)), 3, tuple(asked), data_set="celebahq")
+
 
 # EMBED mammograms: every attribute is a root.
 _MARKS = ("circle marker", "triangle marker")
@@ -139,14 +180,12 @@ GRAPHS: Mapping[str, Graph] = {
             (_thickness, _intensity, _image("thickness", "intensity")),
             measured=("thickness", "intensity"),
         ),
+        _faces("celebahq", ("Smiling", "Mouth_Slightly_Open", "Eyeglasses", *_CONFOUNDERS), _CONFOUNDERS),
         Graph(
-            "celebahq",
-            (*_face, _image(*_FACE)),
-            image_channels=3,
-            asked=(("Eyeglasses",), ("Smiling", "Mouth_Slightly_Open")),
-        ),
-        Graph(
-            "embed", (*_breast, _density, _image(*_MARKS, "cancer", "density")), asked=tuple((name,) for name in _MARKS)
+            "embed",
+            (*_breast, _density, _image(*_MARKS, "cancer", "density")),
+            asked=tuple((name,) for name in _MARKS),
+            data_set="embed",
         ),
     )
 }

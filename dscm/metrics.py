@@ -13,7 +13,7 @@ from dscm.data.scaling import to_levels, to_signed, to_unit
 from dscm.graphs import Graph
 from dscm.oracles import Oracle
 from dscm.scm import SCM, Intervention
-from dscm.statistics import confusion
+from dscm.statistics import f1_terms, mean_over
 from dscm.variables import Variable
 
 
@@ -50,11 +50,11 @@ def attribute_errors(variable: Variable, got: Tensor, wanted: Tensor) -> dict[st
     Returns:
         ``mae`` in raw units and ``mape`` (a fraction; of slant it divides by almost zero) for a continuous
         variable, ``mae`` around the circle for a circular one, ``accuracy`` for a categorical or binary one; each
-        (B,). A binary one also has ``f1``: the image's `confusion`, (B, 3), from which F1 over images is made.
+        (B,). A binary one also has ``f1``, the image's `f1_terms`, (B, 2).
     """
     if variable.discrete:
         accuracy = {"accuracy": (got == wanted).float()}
-        return accuracy | ({"f1": confusion(got, wanted)} if variable.kind == "binary" else {})
+        return accuracy | ({"f1": f1_terms(got, wanted)} if variable.kind == "binary" else {})
     if variable.kind == "circular":
         return {"mae": ((got - wanted + 0.5) % 1 - 0.5).abs()}
     error = (got - wanted).abs()
@@ -107,16 +107,44 @@ def reversals(
             changed = scm.counterfactual({**obs, "image": restored["image"]}, do, generator)
 
 
-def effectiveness(graph: Graph, oracle: Oracle, counterfactual: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def effectiveness(
+    graph: Graph, oracle: Oracle, counterfactual: Mapping[str, Tensor], obs: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
     """Compare the attributes read off counterfactual images with the counterfactual parents.
 
     Args:
         graph: the causal graph.
         oracle: predicts what cannot be measured.
         counterfactual: a counterfactual with its image.
+        obs: what was observed.
 
     Returns:
-        For each attribute its errors, as `attribute_errors`.
+        For each attribute its errors, as `attribute_errors`. A binary one also has ``removed``: of the images that
+        had it and should have it no more, the share in which it is not found, (B, 2) as `mean_over`.
     """
     got = observe(counterfactual["image"], graph, oracle)
-    return {v.name: attribute_errors(v, got[v.name], counterfactual[v.name]) for v in graph.attributes}
+    result = {v.name: attribute_errors(v, got[v.name], counterfactual[v.name]) for v in graph.attributes}
+    for v in graph.attributes:
+        if v.kind == "binary":
+            gone = (obs[v.name] == 1) & (counterfactual[v.name] == 0)
+            result[v.name]["removed"] = mean_over(got[v.name] == 0, gone)
+    return result
+
+
+def l1_by_place(x: Tensor, y: Tensor, place: Tensor, chosen: Tensor) -> dict[str, Tensor]:
+    """Return the L1 of the images ``chosen`` inside and outside a place.
+
+    Args:
+        x, y: images in [-1, 1], shape (B, C, H, W).
+        place: true inside, (B, 1, H, W).
+        chosen: true for the images that count, (B,).
+
+    Returns:
+        ``inside_l1`` and ``outside_l1`` on [0, 1], (B, 2) as `mean_over`.
+    """
+    difference = (to_unit(x) - to_unit(y)).abs().mean(dim=1)  # (B, H, W)
+    result = {}
+    for name, mask in (("inside_l1", place[:, 0]), ("outside_l1", ~place[:, 0])):
+        total = (difference * mask).sum(dim=(1, 2)) / mask.sum(dim=(1, 2)).clamp_min(1)
+        result[name] = mean_over(total, chosen)
+    return result

@@ -169,19 +169,18 @@ def _oracle(model: Mapping[str, Any], steps: int, batch: int = 128) -> Mapping[s
     return {"tiny": tiny, "paper": wide}
 
 
-# By what is trained, the graph it is trained for (digits serve every graph that is not named), and the size.
+# By what is trained, the data set, and the size.
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Preset]]] = {
-    "image": {"digits": _DIGITS, "celebahq": _FACES, "embed": _MAMMOGRAMS},
-    "attributes": {"digits": {"tiny": _ATTRIBUTES, "paper": _ATTRIBUTES}},
+    "image": {"morphomnist": _DIGITS, "celebahq": _FACES, "embed": _MAMMOGRAMS},
+    "attributes": dict.fromkeys(("morphomnist", "celebahq", "embed"), {"tiny": _ATTRIBUTES, "paper": _ATTRIBUTES}),
     "oracle": {
-        "digits": _oracle(_DIGIT_ORACLE, 4000),
+        "morphomnist": _oracle(_DIGIT_ORACLE, 4000),
         "celebahq": _oracle(_FACE_ORACLE, 4000),
         "embed": _oracle(_MARKER_ORACLE, 4000, batch=64),
     },
 }
 
 
-def get_preset(part: str, graph: str, name: str) -> Preset:
-    """Return the preset ``tiny`` or ``paper`` for a part (image, attributes or oracle) of the model of a graph."""
-    presets = PRESETS[part]
-    return presets.get(graph, presets["digits"])[name]
+def get_preset(part: str, data_set: str, name: str) -> Preset:
+    """Return the preset ``tiny`` or ``paper`` for a part (image, attributes or oracle) of the model of a data set."""
+    return PRESETS[part][data_set][name]

@@ -10,7 +10,7 @@ from dscm.data.scaling import to_signed
 from dscm.graphs import Graph
 from dscm.image import DiffusionMechanism
 from dscm.oracles import Oracle
-from dscm.statistics import confusion, f1_score
+from dscm.statistics import f1_terms, summarise
 from dscm.variables import Variable
 
 CHUNK = 500  # images at a time
@@ -85,7 +85,7 @@ def probe_code(code: Tensor, variables: Sequence[Variable], parents: Mapping[str
 
 @torch.no_grad()
 def score_oracle(oracle: Oracle, data: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return an oracle's test accuracy for each attribute, and the F1 of those that are binary.
+    """Return an oracle's test accuracy for each attribute, and the F1 of those that are binary and occur.
 
     Args:
         oracle: the trained predictor.
@@ -95,8 +95,7 @@ def score_oracle(oracle: Oracle, data: Mapping[str, Tensor]) -> dict[str, float]
     result = {}
     for name, size in oracle.sizes.items():
         guess, wanted = torch.cat([part[name] for part in parts]), data[name]
-        label = "test accuracy" if len(oracle.sizes) == 1 else f"test accuracy {name}"
-        result[label] = (guess == wanted).float().mean().item()
-        if size == 1:
-            result[f"test F1 {name}"] = f1_score(confusion(guess, wanted).mean(dim=0)).item()
+        result[f"test accuracy {name}"] = (guess == wanted).float().mean().item()
+        if size == 1 and (guess | wanted).any():
+            result[f"test F1 {name}"] = summarise("f1", f1_terms(guess, wanted)).item()
     return result

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dscm.graphs import Graph
 from dscm.results import Results, lookup
-from dscm.statistics import bootstrap_interval, summarise
+from dscm.statistics import RATIOS, bootstrap_interval, summarise
 from dscm.variables import Variable
 
 METRIC_NAMES = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "mape": "MAPE"}
@@ -39,6 +39,8 @@ def markdown(results: Results, graph: Graph) -> str:
         "L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the images."
     )
     parts = [about, _soundness(records, graph), _identity(records, graph), _effectiveness(records, graph)]
+    if any(variable.kind == "binary" for variable in graph.attributes):
+        parts.append(_removal(records, graph))
     if first["cycles"] > 1:
         parts.append(_cycles(records, graph))
     if len(records) > 1:
@@ -155,6 +157,18 @@ def _effectiveness(records: Sequence[Record], graph: Graph) -> str:
     return table(["mechanism", "intervention", *(column[0] for column in columns)], rows)
 
 
+def _removal(records: Sequence[Record], graph: Graph) -> str:
+    """Tabulate how often a binary attribute that was taken away is gone, and the error in its place and elsewhere."""
+    rows = []
+    for record in records:
+        for do in graph.interventions:
+            cells = [_cell(record, ("effectiveness", do, do, "removed"), 100, 1)]
+            cells += [_cell(record, ("truth", do, part), 100, 3) for part in ("inside_l1", "outside_l1")]
+            rows.append([name_row(record, records), f"do({do})", *cells])
+    header = ["mechanism", "intervention", "removed %", "truth L1 inside its place", "truth L1 outside"]
+    return table(header, rows)
+
+
 def _cycles(records: Sequence[Record], graph: Graph) -> str:
     """Tabulate composition and reversibility after each cycle."""
     header = ["mechanism", "after cycle", *(str(k + 1) for k in range(records[0]["cycles"]))]
@@ -201,7 +215,7 @@ def _differences(results: Results, graph: Graph) -> str:
 def _paired(path: str, a: Tensor, b: Tensor) -> tuple[float, float, float]:
     """Return how much ``a`` is above ``b`` on the same images, and its interval; of the first cycle of several."""
     metric = path.rpartition("/")[2]
-    if a.dim() > 1 and metric != "f1":
+    if a.dim() > 1 and metric not in RATIOS:
         a, b = a[:, 0], b[:, 0]
     low, high = bootstrap_interval(metric, a, b).tolist()
     return (summarise(metric, a) - summarise(metric, b)).item(), low, high

@@ -89,8 +89,8 @@ class Results:
         arrays |= {f"image/{label}": image.cpu().numpy() for label, image in images.items()}
         with atomic_path(path) as temporary:
             np.savez(temporary, **arrays)
-        means = {key: summarise(key[-1], value).tolist() for key, value in values.items()}
-        intervals = {key: bootstrap_interval(key[-1], value).movedim(0, -1).tolist() for key, value in values.items()}
+        means = {key: to_plain(summarise(key[-1], value)) for key, value in values.items()}
+        intervals = {key: to_plain(bootstrap_interval(key[-1], value).movedim(0, -1)) for key, value in values.items()}
         seconds = means.pop(("seconds",))
         del intervals[("seconds",)]
         record = {**about, **self.common, "values": str(path.relative_to(self.folder)), "seconds_per_image": seconds}
@@ -118,6 +118,13 @@ class Results:
                 return {name: torch.from_numpy(archive[name]) for name in archive.files}
         except Exception as error:  # damaged bytes make the reader raise nearly anything
             raise InputError(f"{path}: damaged; start over with --overwrite, or in another --out") from error
+
+
+def to_plain(values: Tensor) -> Any:
+    """Turn a tensor into numbers and lists; None stands for NaN, a ratio to which no image counts."""
+    if values.dim():
+        return [to_plain(value) for value in values]
+    return None if values.isnan() else values.item()
 
 
 def with_null(flat: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:

@@ -1,4 +1,4 @@
-"""Means and F1 over test images, and intervals for them and for their differences."""
+"""Means and ratios over test images, and intervals for them and for their differences."""
 
 import functools
 
@@ -7,47 +7,43 @@ from torch import Tensor
 
 RESAMPLES = 1000
 LEVEL = 0.95
+RATIOS = ("f1", "removed", "inside_l1", "outside_l1")  # metrics of which an image has numerator and denominator
 
 
-def confusion(got: Tensor, wanted: Tensor) -> Tensor:
-    """Return the cell of the confusion table that each binary prediction falls into.
+def f1_terms(got: Tensor, wanted: Tensor) -> Tensor:
+    """Return what binary predictions add to ``F1 = 2·TP / (2·TP + FP + FN)``.
 
     Args:
         got, wanted: 0 or 1, shape (N,).
 
     Returns:
-        Indicators of true positives, false positives and false negatives, float64, shape (N, 3).
+        Each prediction's part of the numerator and of the denominator, float64, shape (N, 2).
     """
-    got, wanted = got.bool(), wanted.bool()
-    return torch.stack([got & wanted, got & ~wanted, ~got & wanted], dim=1).double()
+    got, wanted = got.double(), wanted.double()
+    return torch.stack([2 * got * wanted, got + wanted], dim=1)
 
 
-def f1_score(shares: Tensor) -> Tensor:
-    """Compute ``F1 = 2·TP / (2·TP + FP + FN)`` from counts, or means, of `confusion`'s columns.
-
-    Args:
-        shares: shape (…, 3).
-
-    Returns:
-        Shape (…,); 1 where there is nothing to find and nothing was found.
-    """
-    hits, false, missed = (2 * shares[..., 0], shares[..., 1], shares[..., 2])
-    total = hits + false + missed
-    return torch.where(total > 0, hits / total.clamp_min(1e-12), torch.ones_like(total))
+def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+    """Return what images add to a mean over those ``chosen``, float64, (N, 2); both arguments are (N,)."""
+    return torch.stack([values.double() * chosen, chosen.double()], dim=1)
 
 
 def summarise(metric: str, values: Tensor) -> Tensor:
-    """Sum the images' numbers up: their mean, or F1 where each image has its cell of the confusion table.
+    """Sum the images' numbers up: their mean, or the ratio of sums where each has a numerator and a denominator.
 
     Args:
-        metric: the metric's name; `f1_score` is for ``f1``.
-        values: shape (N, …); F1 takes `confusion`'s (N, 3).
+        metric: the metric's name, perhaps one of `RATIOS`.
+        values: shape (N, …); of a ratio (N, 2).
 
     Returns:
-        Shape (…), and () of F1.
+        Shape (…); of a ratio (), NaN where no image counts.
     """
-    means = values.double().mean(dim=0)
-    return f1_score(means) if metric == "f1" else means
+    return _finish(metric, values.double().mean(dim=0))
+
+
+def _finish(metric: str, means: Tensor) -> Tensor:
+    """Turn means over images, (…, 2) of a ratio, into the metric."""
+    return means[..., 0] / means[..., 1] if metric in RATIOS else means
 
 
 def bootstrap_interval(metric: str, values: Tensor, other: Tensor | None = None, seed: int = 0) -> Tensor:
@@ -57,20 +53,20 @@ def bootstrap_interval(metric: str, values: Tensor, other: Tensor | None = None,
     that the interval of a difference is that of a paired difference.
 
     Args:
-        metric, values: as in `summarise`; values of shape (N,) or (N, M).
+        metric, values: as in `summarise`; values of shape (N,) or (N, M). Draws in which no image counts are left
+            out of a ratio's interval.
         other: what is subtracted after summing up, on the same images; None subtracts nothing.
         seed: of the draws.
 
     Returns:
         Lower and upper end, float64, shape (2,) or (2, M).
     """
-    means = _resampling(len(values), seed) @ values.double().cpu()
-    drawn = f1_score(means) if metric == "f1" else means
+    weights = _resampling(len(values), seed)
+    drawn = _finish(metric, weights @ values.double().cpu())
     if other is not None:
-        means = _resampling(len(values), seed) @ other.double().cpu()
-        drawn = drawn - (f1_score(means) if metric == "f1" else means)
+        drawn = drawn - _finish(metric, weights @ other.double().cpu())
     tail = (1 - LEVEL) / 2
-    return torch.quantile(drawn, torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=0)
+    return torch.nanquantile(drawn, torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=0)
 
 
 @functools.lru_cache(maxsize=1)

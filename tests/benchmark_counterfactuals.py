@@ -25,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mechanism, content = checkpoint.restore(assets.CHECKPOINTS["semantic"], "image", device)
+    mechanism, content = checkpoint.restore(assets.find("semantic"), "image", device)
     scm = get_graph(content["graph"]).scm(mechanism)
     obs = {name: value.to(device) for name, value in assets.read_observation(args.batch).items()}
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dscm.data.celebahq import ANNOTATION, DEFAULT, FOLDER, IMAGES, MAPPING, PARTITION, load
+from dscm.data.celebahq import ANNOTATION, FOLDER, IMAGES, MAPPING, PARTITION, load
 from dscm.errors import InputError
+from dscm.graphs import GRAPHS
 
+DEFAULT = GRAPHS["celebahq"].image_parents
 KNOWN = [f"Other_{index}" for index in range(33)] + list(DEFAULT)
 PARTS = [0, 2, 0, 1, 0, 0, 2, 0, 1, 0, 0, 2]  # of the 12 images
 NAMES = {"partition": PARTITION, "mapping": f"{FOLDER}/{MAPPING}", "annotation": f"{FOLDER}/{ANNOTATION}"}

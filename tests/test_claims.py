@@ -25,13 +25,13 @@ def obs() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def oracle() -> Oracle:
     """The bundled digit classifier."""
-    return checkpoint.restore(assets.ORACLE, "oracle", CPU)[0]
+    return checkpoint.restore(assets.find("oracle"), "oracle", CPU)[0]
 
 
 @pytest.fixture(scope="module", params=["spatial", "semantic"])
 def scm(request: pytest.FixtureRequest) -> SCM:
     """A bundled model, at ω = 1.5 with 25 steps."""
-    mechanism, content = checkpoint.restore(assets.CHECKPOINTS[request.param], "image", CPU)
+    mechanism, content = checkpoint.restore(assets.find(request.param), "image", CPU)
     mechanism.sampling = Sampling(guidance=1.5, steps=25)
     return get_graph(content["graph"]).scm(mechanism)
 
@@ -79,7 +79,7 @@ class Soundness:
 @torch.no_grad()
 def measure_soundness(name: str, oracle: Oracle, obs: dict[str, Tensor]) -> Soundness:
     """Evaluate a bundled mechanism under do(digit), the digits of the others in turn, in 15 steps."""
-    mechanism, content = checkpoint.restore(assets.CHECKPOINTS[name], "image", CPU)
+    mechanism, content = checkpoint.restore(assets.find(name), "image", CPU)
     scm, result = get_graph(content["graph"]).scm(mechanism), Soundness({}, {}, {})
     do = {"digit": obs["digit"].roll(5)}
     for guidance in (1.0, 1.5, 3.0):
@@ -130,7 +130,7 @@ def test_guidance_trades_identity_for_effectiveness(name: str, request: pytest.F
 @torch.no_grad()
 def test_dynamic_abduction_wins_identity_back(abduction: str, obs: dict) -> None:
     """At ω = 3, with the default step size."""
-    mechanism, content = checkpoint.restore(assets.CHECKPOINTS["semantic"], "image", CPU)
+    mechanism, content = checkpoint.restore(assets.find("semantic"), "image", CPU)
     scm, composition = get_graph(content["graph"]).scm(mechanism), []
     for kind in ("semantic", abduction):
         mechanism.sampling = Sampling(3.0, steps=50, abduction=kind)

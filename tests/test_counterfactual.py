@@ -125,7 +125,7 @@ def test_joint_query_sets_both(answers: Answers) -> None:
 
 def test_table_describes_the_pictures(answers: Answers) -> None:
     """Measuring the written file gives the row's measured attributes, and comparing it the row's L1."""
-    oracle, _ = checkpoint.restore(assets.ORACLE, "oracle", torch.device("cpu"))
+    oracle, _ = checkpoint.restore(assets.find("oracle"), "oracle", torch.device("cpu"))
     for row in answers.rows[::4]:
         image = picture(answers, Path(row["image"]).stem, row["query"])
         measured = observe(image, get_graph("morphomnist"), oracle)

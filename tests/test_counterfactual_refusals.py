@@ -138,7 +138,7 @@ class Touch:
 
 def bundled(**changes: Any) -> dict[str, Any]:
     """Read the bundled checkpoint's content and change entries of it."""
-    return torch.load(assets.CHECKPOINTS["semantic"], weights_only=True) | changes
+    return torch.load(assets.find("semantic"), weights_only=True) | changes
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def bundled(**changes: Any) -> dict[str, Any]:
         (b"", "truncated or not a checkpoint"),
         (b"hello\n", "not a checkpoint"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9", "truncated or not a checkpoint"),  # old torch, cut
-        (assets.CHECKPOINTS["semantic"].read_bytes()[:100_000], "truncated or not a checkpoint"),
-        (assets.ORACLE.read_bytes(), "holds a model of kind 'oracle'; 'image' is needed"),
+        (assets.find("semantic").read_bytes()[:100_000], "truncated or not a checkpoint"),
+        (assets.find("oracle").read_bytes(), "holds a model of kind 'oracle'; 'image' is needed"),
         ({"state_dict": {"weight": torch.zeros(3)}}, "not a checkpoint of dscm"),
         ([1, 2], "not a checkpoint of dscm"),
         (lambda: bundled(format=99), "checkpoint format 99; this program reads format 1"),
@@ -192,7 +192,7 @@ def test_code_in_a_checkpoint_is_not_run(run_script: RunScript, digits: Path, tm
 
 
 def test_refuses_an_image_model_as_oracle(refuse: Callable[..., str], digits: Path, tmp_path: Path) -> None:
-    arguments = ("--do", "digit=3", "--oracle", assets.CHECKPOINTS["spatial"], "--out", tmp_path / "out", *FAST)
+    arguments = ("--do", "digit=3", "--oracle", assets.find("spatial"), "--out", tmp_path / "out", *FAST)
     assert "kind 'image'; 'oracle' is needed" in refuse("counterfactual.py", digits, *arguments)
     assert not (tmp_path / "out").exists()
 

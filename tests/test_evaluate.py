@@ -197,7 +197,7 @@ def test_evaluates_colour(
         (("--cycles", 0), "argument --cycles"),
         (("--guidance", 1, 0), "argument --guidance: '0' must be a number, more than 0"),
         (("--data-dir", "/nowhere"), "/nowhere: no such folder"),
-        (("--checkpoint", assets.ORACLE), "holds a model of kind 'oracle'; 'image' is needed"),
+        (("--checkpoint", assets.find("oracle")), "holds a model of kind 'oracle'; 'image' is needed"),
         (("--oracle", "/nowhere.pt"), "/nowhere.pt: no such checkpoint"),
         (("--guidance-interval", 5, 1), "--guidance-interval 5 1: the first must not be above the second"),
         (("--device", "abacus"), "--device abacus: not available here"),

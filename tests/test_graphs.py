@@ -156,3 +156,27 @@ def test_an_unknown_graph_is_named() -> None:
     with pytest.raises(InputError) as error:
         get_graph("mnist")
     assert str(error.value) == f"unknown graph 'mnist'; known: {known}"
+
+
+def test_other_attributes_of_faces() -> None:
+    """Any of the forty; smiling opens the mouth where both are there, and both are then set together."""
+    graph = get_graph("celebahq:Young,Mouth_Slightly_Open,Smiling")
+    parents = {variable.name: variable.parents for variable in graph.attributes}
+    assert parents == {"Young": (), "Mouth_Slightly_Open": ("Smiling",), "Smiling": ()}
+    assert graph.image_parents == tuple(parents) and graph.image_channels == 3 and graph.data_set == "celebahq"
+    assert graph.interventions == {"Young": ("Young",), "Smiling": ("Smiling", "Mouth_Slightly_Open")}
+    assert not get_graph("celebahq:Mouth_Slightly_Open").learned
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("celebahq:Smilling", "no attribute 'Smilling'; try Smiling"),
+        ("celebahq:", "no attribute ''; try 5_o_Clock_Shadow"),
+        ("celebahq:Young,Young", "Young is named twice"),
+        ("embed:density", "only celebahq takes a list of attributes"),
+    ],
+)
+def test_wrong_lists_of_attributes(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        get_graph(name)

@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from dscm.data import celebahq, embed
+from dscm.data.mammogram import prepare
 from dscm.data.phantoms import __main__ as command
 from dscm.data.phantoms import faces, layouts, mammograms
 from dscm.data.phantoms.layouts import Recipe, read_recipe, write_set
 from dscm.errors import InputError
-from dscm.graphs import get_graph
+from dscm.graphs import GRAPHS, get_graph
 
 SEED = 3
 FACES, BREASTS = torch.arange(24), torch.arange(12)
@@ -101,7 +102,10 @@ def test_faces_follow_the_graph() -> None:
     """Smiles open mouths as often as stated, within five standard errors, and nothing else of the table is off."""
     n = 4000
     values = faces.draw_attributes(SEED, torch.arange(n))
-    assert list(values) == list(celebahq.DEFAULT) and faces.CAUSES["Mouth_Slightly_Open"][1] == (0.25, 0.75)
+    assert list(values) == list(GRAPHS["celebahq"].image_parents) and faces.CAUSES["Mouth_Slightly_Open"][1] == (
+        0.25,
+        0.75,
+    )
     for name, (parent, shares) in faces.CAUSES.items():
         for value, share in enumerate(shares):
             own = values[name][values[parent] == value] if parent else values[name]
@@ -228,7 +232,7 @@ def test_embed_line_by_line(written: dict[str, Path]) -> None:
 def test_celebahq_files_hold_the_truth(written: dict[str, Path], tmp_path: Path) -> None:
     """The loader of the real set reads them, and what it reads can be drawn again from the recipe."""
     recipe = read_recipe(written["celebahq"])
-    data = celebahq.load(written["celebahq"], "valid", celebahq.DEFAULT, faces.SIZE, tmp_path)
+    data = celebahq.load(written["celebahq"], "valid", GRAPHS["celebahq"].image_parents, faces.SIZE, tmp_path)
     original = np.random.default_rng(SEED).permutation(30)
     index = torch.from_numpy(np.flatnonzero((original >= 24) & (original < 27)))
     attributes = faces.draw_attributes(recipe.seed, index)
@@ -248,7 +252,7 @@ def test_embed_files_hold_the_truth(written: dict[str, Path], tmp_path: Path) ->
     csvs = [folder / "markers.csv", folder / "findings.csv"]
     data = embed.load(folder, csvs, "train", list(mammograms.SHARES), 64, tmp_path)
     own = [i for i in index if embed.assign_split(str(10_000_000 + mammograms.patient_of(i).item()), 0) == "train"]
-    assert torch.equal(data["image"], torch.stack([embed.prepare(images[i] / 65535, 64) for i in own]))
+    assert torch.equal(data["image"], torch.stack([prepare(images[i] / 65535, 64) for i in own]))
     assert torch.equal(data["density"], mammograms.draw_attributes(recipe.seed, torch.stack(own))["density"])
 
 

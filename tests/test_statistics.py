@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dscm.statistics import bootstrap_interval, summarise
+from dscm.statistics import bootstrap_interval, f1_terms, mean_over, summarise
 
 
 def test_interval_is_that_of_the_mean() -> None:
@@ -35,16 +35,25 @@ def test_a_paired_difference_is_sharper_than_its_parts() -> None:
 
 def test_f1_is_made_from_all_images_and_so_is_its_interval() -> None:
     """Of 100 images half are hits, a tenth false and a tenth missed: F1 = 1/(1 + 0.2); never a mean of F1s."""
-    cells = torch.zeros(100, 3)
-    cells[:50, 0], cells[50:60, 1], cells[60:70, 2] = 1, 1, 1
-    f1 = summarise("f1", cells).item()
+    got, wanted = torch.zeros(100), torch.zeros(100)
+    got[:60], wanted[:50], wanted[60:70] = 1, 1, 1
+    terms = f1_terms(got, wanted)
+    f1 = summarise("f1", terms).item()
     assert f1 == pytest.approx(1 / 1.2)
-    low, high = bootstrap_interval("f1", cells).tolist()
+    low, high = bootstrap_interval("f1", terms).tolist()
     assert low < f1 < high and high - low < 0.2
-    better = cells.clone()
-    better[50:60, 1] = 0
-    low, high = bootstrap_interval("f1", better, cells).tolist()
+    better = got.clone()
+    better[50:60] = 0
+    low, high = bootstrap_interval("f1", f1_terms(better, wanted), terms).tolist()
     assert 0 < low < 1 / 1.1 - 1 / 1.2 < high
+
+
+def test_a_mean_over_some_images_forgets_the_others_and_is_undefined_without_any() -> None:
+    values, chosen = torch.tensor([0.5, 9.0, 0.1, -9.0]), torch.tensor([True, False, True, False])
+    assert summarise("removed", mean_over(values, chosen)).item() == pytest.approx(0.3)
+    low, high = bootstrap_interval("removed", mean_over(values, chosen)).tolist()
+    assert low == pytest.approx(0.1) and high == pytest.approx(0.5)  # draws without either are left out
+    assert summarise("removed", mean_over(values, chosen & ~chosen)).isnan()
 
 
 def test_one_constant_value_has_no_width() -> None:

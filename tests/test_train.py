@@ -114,7 +114,7 @@ def test_semantic_prints_kl_and_probes(semantic_run: TrainingRun) -> None:
 
 
 def test_oracle_prints_its_accuracy(oracle_run: TrainingRun) -> None:
-    assert re.fullmatch(r"test accuracy: (0|1|0\.\d+)\n", oracle_run.stdout)
+    assert re.fullmatch(r"test accuracy digit: (0|1|0\.\d+)\n", oracle_run.stdout)
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,38 @@
-"""What runs without any download: small trained models and 64 test digits.
+"""What runs without any download: small trained models and sample images.
 
-The digits derive from MNIST (LeCun, Cortes and Burges). Each ``.json`` tells the command, data, seed and steps
-that made the checkpoint beside it.
+The digits derive from MNIST (LeCun, Cortes and Burges); faces and mammograms are drawn by ``dscm.data.phantoms``. Each
+``.json`` tells the command, data, seed and steps that made the checkpoint beside it.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dscm.data.folder import find_images, read_attributes, read_image
 from dscm.data.scaling import to_signed
+from dscm.graphs import get_graph
 
 FOLDER = Path(__file__).parent
 DIGITS = FOLDER / "digits"
-ORACLE = FOLDER / "morphomnist-oracle.pt"
-CHECKPOINTS = {
-    "semantic": FOLDER / "morphomnist-semantic.pt",
-    "spatial": FOLDER / "morphomnist-spatial.pt",
-}
+SAMPLES = {"morphomnist": DIGITS, "celebahq": FOLDER / "faces", "embed": FOLDER / "mammograms"}
+Part = Literal["semantic", "spatial", "attributes", "oracle"]
+
+
+def find(part: Part, graph: str = "morphomnist") -> Path | None:
+    """Return the bundled checkpoint of a part of a model; None where none is bundled.
+
+    Args:
+        part: ``semantic`` or ``spatial``, the image's mechanism; ``attributes`` or ``oracle``.
+        graph: the name of the causal graph; an oracle serves every graph of its data set.
+
+    Raises:
+        InputError: there is no such graph.
+    """
+    name = get_graph(graph).data_set if part == "oracle" else graph
+    path = FOLDER / f"{name}-{part}.pt"
+    return path if path.exists() else None
 
 
 def read_observation(n: int = 64) -> dict[str, Tensor]:

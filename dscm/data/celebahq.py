@@ -14,7 +14,6 @@ from dscm.data.folder import read_image
 from dscm.errors import InputError
 
 Split = Literal["train", "valid", "test"]
-DEFAULT = ("Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Male", "Wearing_Lipstick", "Bald", "Wearing_Hat")
 PARTS = {"train": "0", "valid": "1", "test": "2"}  # as the partition file writes them
 FOLDER = "CelebAMask-HQ"
 IMAGES = "CelebA-HQ-img"
@@ -46,7 +45,7 @@ def load(
         data_dir: the folder that holds ``CelebAMask-HQ``, or that folder itself; ``list_eval_partition.txt`` lies
             in it or beside it.
         split: ``train``, ``valid`` or ``test``, as CelebA divides the original images.
-        names: the attributes wanted, such as `DEFAULT`.
+        names: the attributes wanted.
         size: height and width in pixels.
         cache_dir: where the decoded images are kept.
         workers: processes that decode.

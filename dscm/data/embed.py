@@ -7,15 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
-from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional as F
 
 from dscm.data.decoded import decode, find_present
-from dscm.data.folder import SIXTEEN_BIT, UnreadableImage
+from dscm.data.mammogram import Framing, read
 from dscm.data.table import Row, read_column, read_csv
 from dscm.errors import InputError
 
@@ -27,7 +23,6 @@ COLUMNS = {  # of each attribute: the column, and its lowest and highest value
     "density": ("tissueden", 1, 4),
     "cancer": ("is_positive", 0, 1),
 }
-DARK = 0.02  # of full scale: what is brighter is the breast, or something that lay on the detector
 
 
 class Table(NamedTuple):
@@ -46,8 +41,7 @@ def load(
     size: int,
     cache_dir: Path,
     workers: int = 1,
-    keep_aspect: bool = False,
-    clean_background: bool = False,
+    framing: Framing = Framing(),
     seed: int = 0,
     skip_missing: bool = False,
 ) -> dict[str, Tensor]:
@@ -63,7 +57,7 @@ def load(
         size: height and width in pixels.
         cache_dir: where the decoded images are kept.
         workers: processes that decode.
-        keep_aspect, clean_background: as `prepare` takes them.
+        framing: as `mammogram.prepare` takes it.
         seed: of the split.
         skip_missing: leave out any number of absent images, not only 1% of them.
 
@@ -87,10 +81,10 @@ def load(
     image = decode(
         Path(data_dir),
         [images[index] for index in own],
-        partial(read, size=size, keep_aspect=keep_aspect, clean_background=clean_background),
+        partial(read, size=size, framing=framing),
         (1, size, size),
         cache_dir,
-        f"embed-{split}-{size}-{'padded' if keep_aspect else 'stretched'}-{'clean' if clean_background else 'whole'}",
+        f"embed-{split}-{size}-{framing.name}",
         workers,
     )
     return {"image": image, "index": torch.tensor(own), **{name: column[own] for name, column in values.items()}}
@@ -103,58 +97,6 @@ def assign_split(patient: str, seed: int) -> Split:
     if point < SHARES["train"]:
         return "train"
     return "valid" if point < SHARES["train"] + SHARES["valid"] else "test"
-
-
-def read(path: Path, size: int, keep_aspect: bool = False, clean_background: bool = False) -> Tensor:
-    """Read a mammogram from a grey PNG file of 16 or 8 bits, and `prepare` it.
-
-    Args:
-        path: the file.
-        size, keep_aspect, clean_background: as `prepare` takes them.
-
-    Returns:
-        uint8 (1, size, size).
-
-    Raises:
-        UnreadableImage: the file is damaged, not a PNG, or in colour.
-    """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            pixels, mode = np.asarray(image), image.mode
-    except Exception as error:  # on a damaged file Pillow's decoders raise nearly anything
-        raise UnreadableImage(" ".join(f"cannot be decoded: {error}".split())) from error
-    if mode not in (*SIXTEEN_BIT, "L"):
-        raise UnreadableImage(f"mode {mode} is not grey of 16 or 8 bits")
-    return prepare(pixels / (255 if mode == "L" else 65535), size, keep_aspect, clean_background)
-
-
-def prepare(pixels: np.ndarray, size: int, keep_aspect: bool = False, clean_background: bool = False) -> Tensor:
-    """Bring a mammogram to the form that models see: the breast to the left, a square, 8 bits.
-
-    Args:
-        pixels: float (H, W) in [0, 1].
-        size: height and width wanted, in pixels; resized by bicubic interpolation, antialiased.
-        keep_aspect: pad with black on the right or at the bottom first, rather than stretch.
-        clean_background: black out all but the largest connected region brighter than `DARK`.
-
-    Returns:
-        uint8 (1, size, size).
-    """
-    if clean_background:  # before the halves are compared: letters beside the breast may be the brightest of all
-        regions, _ = ndimage.label(pixels > DARK)
-        areas = np.bincount(regions.ravel())
-        areas[0] = 0  # the background
-        pixels = np.where(regions == areas.argmax(), pixels, 0)
-    height, width = pixels.shape
-    half = (width + 1) // 2
-    if pixels[:, -half:].sum() > pixels[:, :half].sum():
-        pixels = pixels[:, ::-1]
-    if keep_aspect:
-        side = max(height, width)
-        pixels = np.pad(pixels, ((0, side - height), (0, side - width)))
-    x = torch.from_numpy(np.ascontiguousarray(pixels, np.float32))[None, None]
-    x = F.interpolate(x, (size, size), mode="bicubic", antialias=True)[0]
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _read_table(path: Path) -> Table:

@@ -17,6 +17,7 @@ from dscm.errors import InputError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 FORMATS = ("PNG", "JPEG", "BMP")
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+GREY = ("1", "L", "LA")
 SIXTEEN_BIT = ("I;16", "I;16B", "I")  # Pillow before 10.3 calls a 16-bit grey PNG "I"
 
 
@@ -63,6 +64,24 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
     """
     image = _to_eight_bits(_open(Path(path)))
     return resize_image(image.convert({1: "L", 3: "RGB"}[channels]), size)
+
+
+def read_pixels(path: Path | str) -> np.ndarray:
+    """Read one image whole, upright, and in the depth of its file.
+
+    Args:
+        path: as `read_image` takes it.
+
+    Returns:
+        uint8, or uint16 if the file is of 16-bit grey: (H, W), or (H, W, 3) if it is in colour.
+
+    Raises:
+        UnreadableImage: as `read_image`.
+    """
+    image = _open(Path(path))
+    if image.mode in SIXTEEN_BIT:
+        return np.asarray(image).astype(np.uint16)
+    return np.array(_to_eight_bits(image).convert("L" if image.mode in GREY else "RGB"))
 
 
 def resize_image(image: Image.Image, size: int) -> Tensor:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
+from torch.nn import functional as F
 
-from dscm.data import celebahq, embed, morphomnist
+from dscm.data import celebahq, embed, mammogram, morphomnist
 from dscm.data.folder import read_image
+from dscm.data.mammogram import Framing
 from dscm.errors import InputError
 from dscm.graphs import Graph
 
@@ -23,8 +26,7 @@ class Source:
         data_dir: its folder; None downloads MNIST, the only set that can be.
         cache_dir: where decoded and generated images are kept.
         csv: EMBED's one or two CSV files; by default those at the top of the folder.
-        keep_aspect: pad a mammogram to a square rather than stretch it.
-        clean_background: black out what is not the breast.
+        framing: how mammograms are brought to a square.
         skip_missing: leave out rows that name absent images, however many.
         workers: processes that decode or generate.
     """
@@ -32,8 +34,7 @@ class Source:
     data_dir: Path | None
     cache_dir: Path
     csv: tuple[Path, ...] = ()
-    keep_aspect: bool = False
-    clean_background: bool = False
+    framing: Framing = Framing()
     skip_missing: bool = False
     workers: int = 1
 
@@ -48,13 +49,14 @@ class Source:
         return self.data_dir
 
 
-def read_file(graph: Graph, path: Path, shape: tuple[int, int, int]) -> Tensor:
+def read_file(graph: Graph, path: Path, shape: tuple[int, int, int], framing: Framing = Framing()) -> Tensor:
     """Read one image of a user as the loader of the graph's data set would.
 
     Args:
         graph: the causal graph.
         path: the file.
         shape: what the model takes, (C, H, W).
+        framing: how the model's mammograms were brought to a square.
 
     Returns:
         uint8 of ``shape``.
@@ -63,7 +65,23 @@ def read_file(graph: Graph, path: Path, shape: tuple[int, int, int]) -> Tensor:
         UnreadableImage: the file cannot be used.
     """
     channels, size, _ = shape
-    return embed.read(path, size) if graph.name == "embed" else read_image(path, size, channels)
+    return mammogram.read(path, size, framing) if graph.data_set == "embed" else read_image(path, size, channels)
+
+
+def place_back(graph: Graph, square: Tensor, pixels: np.ndarray, framing: Framing = Framing()) -> Tensor:
+    """Lay a model's square over the image that it was read from.
+
+    Args:
+        graph, framing: as in `read_file`.
+        square: float (C, size, size), an image or something of each of its pixels.
+        pixels: the image's file, as `read_pixels` returns it, (H, W) or (H, W, 3).
+
+    Returns:
+        float (C, H, W).
+    """
+    if graph.data_set == "embed":
+        return mammogram.place_back(square, mammogram.to_grey(pixels), framing)
+    return F.interpolate(square[None], pixels.shape[:2], mode="bicubic", antialias=True)[0]
 
 
 def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Tensor]:
@@ -83,10 +101,10 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
         InputError: what the data set's own loader raises, or another size of digits is asked for.
     """
     names = [variable.name for variable in graph.attributes]
-    if graph.name == "celebahq":
+    if graph.data_set == "celebahq":
         folder = source.folder(graph)
         return celebahq.load(folder, split, names, size, source.cache_dir, source.workers, source.skip_missing)
-    if graph.name == "embed":
+    if graph.data_set == "embed":
         folder = source.folder(graph)
         return embed.load(
             folder,
@@ -96,8 +114,7 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
             size,
             source.cache_dir,
             source.workers,
-            keep_aspect=source.keep_aspect,
-            clean_background=source.clean_background,
+            framing=source.framing,
             skip_missing=source.skip_missing,
         )
     if size != DIGIT_SIZE:

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data import embed, morphomnist
+from dscm.data import mammogram, morphomnist
 from dscm.data.folder import resize_image
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.phantoms.layouts import Recipe, read_recipe
 from dscm.data.sets import Source
 from dscm.graphs import Graph
+
+TOUCHED = 0.1  # share of a pixel that a place must cover
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,14 @@ class Truth:
         known: the interventions whose true image is known.
         draw: takes the data, as `sets.load` returns them, and the counterfactual attributes (N,), and returns
             images, uint8 (N, C, H, W).
+        local: the interventions that change one known place in an image.
+        place: takes the data and one of ``local``, and returns that place, bool (N, 1, H, W).
     """
 
     known: frozenset[str]
     draw: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+    local: frozenset[str] = frozenset()
+    place: Callable[[Mapping[str, Tensor], str], Tensor] | None = None
 
 
 def find_truth(graph: Graph, source: Source) -> Truth | None:
@@ -44,15 +51,21 @@ def find_truth(graph: Graph, source: Source) -> Truth | None:
     recipe = read_recipe(source.data_dir) if source.data_dir else None
     if recipe is None:
         return None
-    names = frozenset(variable.name for variable in graph.attributes)
     if recipe.kind == "celebahq":
+        names = frozenset(faces.CAUSES).intersection(variable.name for variable in graph.attributes)
         return Truth(names, lambda data, attributes: _redraw_faces(recipe, data, attributes))
-    return Truth(names, lambda data, attributes: _redraw_mammograms(recipe, source, data, attributes))
+    return Truth(
+        frozenset(mammograms.SHARES),
+        lambda data, attributes: _redraw_mammograms(recipe, source, data, attributes),
+        frozenset(mammograms.MARKERS),
+        lambda data, name: _place_marker(recipe, source, data, name),
+    )
 
 
 def _redraw_faces(recipe: Recipe, data: Mapping[str, Tensor], attributes: Mapping[str, Tensor]) -> Tensor:
-    """Redraw faces as a set's files hold them, at the size of the data."""
+    """Redraw faces as a set's files hold them, at the size of the data; what nobody names stays as it was drawn."""
     size = data["image"].shape[-1]
+    attributes = faces.draw_attributes(recipe.seed, data["index"]) | dict(attributes)
     images = faces.compress(faces.redraw(recipe.seed, data["index"], attributes))
     return torch.stack([resize_image(Image.fromarray(image.permute(1, 2, 0).numpy()), size) for image in images])
 
@@ -63,4 +76,19 @@ def _redraw_mammograms(
     """Redraw mammograms and bring them to the form that models see."""
     size = data["image"].shape[-1]
     images = mammograms.redraw(recipe.seed, data["index"], attributes)
-    return torch.stack([embed.prepare(x / 65535, size, source.keep_aspect, source.clean_background) for x in images])
+    return torch.stack([mammogram.prepare(mammogram.to_grey(image), size, source.framing) for image in images])
+
+
+def _place_marker(recipe: Recipe, source: Source, data: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return the box of a marker in the images that models see, shown there or not."""
+    size, index = data["image"].shape[-1], data["index"]
+    drawn = mammograms.redraw(recipe.seed, index, mammograms.draw_attributes(recipe.seed, index))
+    boxes = mammograms.marker_box(mammograms.draw_nuisance(recipe.seed, index), name)
+    places = []
+    for image, (top, left, bottom, right) in zip(drawn, boxes.tolist()):
+        inside = np.zeros(image.shape)
+        inside[top:bottom, left:right] = 1
+        pixels = mammogram.to_grey(image)
+        pixels = mammogram.clean(pixels) if source.framing.clean_background else pixels
+        places.append(mammogram.lay(inside, pixels, size, source.framing) > TOUCHED)
+    return torch.stack(places)

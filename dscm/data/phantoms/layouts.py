@@ -17,17 +17,12 @@ from dscm.data.celebahq import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PART
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.table import write_csv
 from dscm.errors import InputError
+from dscm.graphs import CELEBA_ATTRIBUTES
 
 Kind = Literal["celebahq", "embed"]
 RECIPE = "phantoms.json"  # at the folder's top: with it, true counterfactuals can be drawn
 VERSION = 1  # of what is drawn; raise it when the same seed gives other images
 MARKERS, FINDINGS = "markers.csv", "findings.csv"
-CELEBA = """
-5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
-Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
-Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
-Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
-Wearing_Necktie Young""".split()
 FIRST_PATIENT = 10_000_000  # so that all have eight digits
 CHUNK = 64  # images in one task of a worker
 
@@ -87,9 +82,9 @@ def _write_celebahq(folder: Path, n: int, seed: int, workers: int) -> None:
 
     drawn = faces.draw_attributes(seed, torch.arange(n))
     no = [0] * n
-    columns = zip(*(drawn[name].tolist() if name in drawn else no for name in CELEBA))
+    columns = zip(*(drawn[name].tolist() if name in drawn else no for name in CELEBA_ATTRIBUTES))
     rows = [f"{i}.jpg  {' '.join('1' if value else '-1' for value in row)}" for i, row in enumerate(columns)]
-    _write_lines(folder / FOLDER / ANNOTATION, [str(n), " ".join(CELEBA), *rows])
+    _write_lines(folder / FOLDER / ANNOTATION, [str(n), " ".join(CELEBA_ATTRIBUTES), *rows])
 
 
 def _write_embed(folder: Path, n: int, seed: int, workers: int) -> None:

@@ -14,6 +14,7 @@ from dscm.data.phantoms.seeds import draw_normal, draw_uniform, draw_unit, make_
 HEIGHT, WIDTH = 256, 192  # pixels
 BATCH = 8  # images painted together: what fits the cache of a CPU
 PATIENT_OF = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3)  # of each ten images in a row: of four patients, with one to four images
+MARKERS = ("circle marker", "triangle marker")
 SHARES = {  # P(value), from 0 upwards; every attribute is a root
     "circle marker": (0.75, 0.25),
     "triangle marker": (0.75, 0.25),
