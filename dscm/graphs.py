@@ -118,8 +118,8 @@ def _image(*parents: str) -> Variable:
 # Morpho-MNIST: t = 0.5 + Gamma(10, rate 5); i = 64 + 191 σ(0.5 ε + 2 t - 5); slant° = -27 + 6 digit + 3 ε.
 _grey = partial(ScaledSigmoid, low=64.0, high=255.0, weights={"thickness": 2.0}, bias=-5.0, scale=0.5)
 _lean = partial(LinearGaussian, {"digit": math.radians(6)}, bias=math.radians(-27), scale=math.radians(3))
-_thickness = Variable("thickness", "continuous", (), 0.5, 10, "px", partial(GammaRoot, shift=0.5, shape=10, rate=5.0))
-_intensity = Variable("intensity", "continuous", ("thickness",), 0, 255, "grey levels", _grey)
+_thickness = Variable("thickness", "positive", (), 0.5, 10, "px", partial(GammaRoot, shift=0.5, shape=10, rate=5.0))
+_intensity = Variable("intensity", "positive", ("thickness",), 0, 255, "grey levels", _grey)
 _digit = Variable("digit", "categorical", (), 0, 9, mechanism=partial(CategoricalRoot, 10))
 _slant = Variable("slant", "continuous", ("digit",), -1.2, 1.2, "rad", _lean)
 

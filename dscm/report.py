@@ -101,10 +101,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def own_metric(variable: Variable) -> str:
-    """Name the error that counts under an intervention on a variable; MAPE of slant divides by almost zero."""
+    """Name the error that counts under an intervention on a variable; MAPE is for what stays away from zero."""
     if variable.discrete:
         return "f1" if variable.kind == "binary" else "accuracy"
-    return "mape" if variable.kind == "continuous" and variable.name != "slant" else "mae"
+    return "mape" if variable.kind == "positive" else "mae"
 
 
 def _soundness(records: Sequence[Record], graph: Graph) -> str:

@@ -12,13 +12,14 @@ from dscm.mechanisms import Mechanism
 class Variable:
     """Describe one node of a graph.
 
-    Arguments: `name`; `kind`; `parents` by name; the domain from `low` to `high` in `unit`, in which an intervention
+    Arguments: `name`; `kind` (a continuous variable takes any value, a positive one those above 0, a bounded one those
+    from `low` to `high`); `parents` by name; the domain from `low` to `high` in `unit`, in which an intervention
     must lie (a class is a whole number from 0 to `high`, of a binary variable 0 or 1; a circular variable has period
     1); `mechanism` makes the mechanism (None for an image, and where it is learned from data).
     """
 
     name: str
-    kind: Literal["continuous", "circular", "categorical", "binary", "image"]
+    kind: Literal["continuous", "positive", "bounded", "circular", "categorical", "binary", "image"]
     parents: tuple[str, ...]
     low: float
     high: float
@@ -29,6 +30,11 @@ class Variable:
     def classes(self) -> int:
         """Count the classes of a categorical variable; zero for the others."""
         return int(self.high) + 1 if self.kind == "categorical" else 0
+
+    @property
+    def real(self) -> bool:
+        """Tell whether the values are numbers on a line."""
+        return self.kind in ("continuous", "positive", "bounded")
 
     @property
     def discrete(self) -> bool:

@@ -3,41 +3,57 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dscm
 from dscm import checkpoint
-from dscm.assets import FOLDER
-from dscm.errors import exit_on_input_error
+from dscm.assets import FOLDER, Part
+from dscm.data.phantoms.layouts import read_recipe
+from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
 
 DEFAULTS = {"p_null": 0.1, "seed": 0}  # flags not worth repeating in the command
+DIGITS = "MNIST's 60,000 training digits, redrawn by dscm.data.morphomnist"
 
 
 def main() -> None:
     """Export one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run of train.py")
-    parser.add_argument("name", help="of the asset: semantic, spatial or oracle")
+    parser.add_argument("name", choices=get_args(Part), help="of the asset")
+    parser.add_argument("--data-dir", type=Path, help="the drawn set that it was trained on (default: digits)")
     args = parser.parse_args()
-    kind = "oracle" if args.name == "oracle" else "image"
+    kind = args.name if args.name in checkpoint.KINDS else "image"
     content = checkpoint.read(args.run / "checkpoint.pt", kind)
     target = FOLDER / f"{content['graph']}-{args.name}.pt"
-    checkpoint.export(args.run / "checkpoint.pt", kind, target)
-    final = json.loads((args.run / "log.jsonl").read_text().splitlines()[-1])
     about = {
         "command": command(content),
-        "data": "MNIST's 60,000 training digits, redrawn by dscm.data.morphomnist",
+        "data": describe_data(args.data_dir),
         "seed": content["settings"]["seed"],
         "steps": content["step"],
         "minutes": round(content["seconds"] / 60, 1),
         "program": f"dscm {dscm.__version__}",
-        "test": final.get("final", {}),
+        "test": content["test"],
     }
+    checkpoint.export(args.run / "checkpoint.pt", kind, target)
     text = json.dumps(about, indent=1, ensure_ascii=False)
     with atomic_path(target.with_suffix(".json")) as temporary:
         temporary.write_text(text + "\n")
     print(text)
+
+
+def describe_data(folder: Path | None) -> str:
+    """Say what a model was trained on: digits, or a folder that `dscm.data.phantoms` wrote.
+
+    Raises:
+        InputError: the folder was not written there.
+    """
+    if folder is None:
+        return DIGITS
+    recipe = read_recipe(folder)
+    if recipe is None:
+        raise InputError(f"--data-dir {folder}: was not drawn by this version of dscm.data.phantoms")
+    return f"python -m dscm.data.phantoms {recipe.kind} --n {recipe.n} --seed {recipe.seed} --out D"
 
 
 def command(content: dict[str, Any]) -> str:

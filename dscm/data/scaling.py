@@ -44,7 +44,7 @@ class ParentScaling(nn.Module):
     def fit(self, data: Mapping[str, Tensor]) -> None:
         """Take means and standard deviations of the continuous parents from tensors of shape (N,)."""
         for i, variable in enumerate(self.variables):
-            if variable.kind == "continuous":
+            if variable.real:
                 self.mean[i], self.std[i] = data[variable.name].mean(), data[variable.name].std().clamp_min(1e-6)
 
     def forward(self, parents: Mapping[str, Tensor]) -> Tensor:
