@@ -1,191 +1,256 @@
-"""The causal graphs of the built-in data sets, as data."""
+"""Read causal graphs from JSON files: the built-in ones in ``assets/graphs``, and a user's own."""
 
 import difflib
+import inspect
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from dscm.errors import InputError
-from dscm.learned import LearnedAttributes
+from dscm.graph import Graph
 from dscm.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
-from dscm.scm import SCM
+from dscm.scm import topological_order
 from dscm.variables import Variable
 
-
-@dataclass(frozen=True)
-class Graph:
-    """Name a set of variables, one of which is the image.
-
-    Arguments: `name`; `variables`; `image_channels` (1 is grey, 3 is colour); `asked`, what is
-    intervened on when the model is measured, by default every parent of the image by itself; variables named together
-    are set together, to the value that the first is given; `measured`, the attributes that morphometry reads off the
-    image of a digit (an oracle predicts the others); `data_set`, the built-in graph whose images these are.
-    """
-
-    name: str
-    variables: tuple[Variable, ...]
-    image_channels: int = 1
-    asked: tuple[tuple[str, ...], ...] = ()
-    measured: tuple[str, ...] = ()
-    data_set: str = "morphomnist"
-
-    @property
-    def attributes(self) -> tuple[Variable, ...]:
-        """List the variables that are not the image, in declaration order."""
-        return tuple(variable for variable in self.variables if variable.kind != "image")
-
-    @property
-    def image_parents(self) -> tuple[str, ...]:
-        """List the names of the parents of the image."""
-        return next(variable.parents for variable in self.variables if variable.kind == "image")
-
-    @property
-    def interventions(self) -> dict[str, tuple[str, ...]]:
-        """List what is intervened on when the model is measured: the variables set together, by the first one."""
-        return {names[0]: names for names in self.asked or [(name,) for name in self.image_parents]}
-
-    @property
-    def predicted(self) -> tuple[Variable, ...]:
-        """List the attributes that an oracle predicts from the image."""
-        return tuple(variable for variable in self.attributes if variable.name not in self.measured)
-
-    @property
-    def learned(self) -> tuple[Variable, ...]:
-        """List the attributes whose mechanisms are fitted to data."""
-        return tuple(variable for variable in self.attributes if variable.learned)
-
-    def scm(self, image: Mechanism | None = None, learned: LearnedAttributes | None = None) -> SCM:
-        """Build the causal model.
-
-        Arguments: `image`, the mechanism of the image (without it, the attributes alone); `learned`, the fitted
-        mechanisms of the attributes, where there are any.
-
-        Raises `InputError` if an attribute's mechanism is to be learned and is not given.
-        """
-        if self.learned and learned is None:
-            names = ", ".join(variable.name for variable in self.learned)
-            raise InputError(
-                f"graph '{self.name}': the mechanism of {names} is learned; fit it and give its checkpoint"
-            )
-        mechanisms = {
-            variable.name: learned.mechanisms[variable.name] if variable.learned else variable.mechanism()
-            for variable in self.attributes
-        }
-        if image is not None:
-            mechanisms["image"] = image
-        return SCM(mechanisms, {variable.name: variable.parents for variable in self.variables})
-
-    def check_do(self, do: Mapping[str, float]) -> None:
-        """Raise `InputError` if `do` names an unknown attribute, or holds a value outside its domain."""
-        attributes = {variable.name: variable for variable in self.attributes}
-        for name, value in do.items():
-            if name not in attributes:
-                known = ", ".join(f"{variable.name} ({variable.domain})" for variable in self.attributes)
-                raise InputError(f"unknown variable '{name}' in --do; known: {known}")
-            attributes[name].check(value)
-
-
-def get_graph(name: str) -> Graph:
-    """Return a built-in graph.
-
-    Arguments: `name`, of the graph; `celebahq:NAME,NAME…` takes other attributes of the faces than the seven.
-
-    Raises `InputError`, listing what is known, if there is no such graph or attribute.
-    """
-    base, colon, attributes = name.partition(":")
-    if base not in GRAPHS:
-        raise InputError(f"unknown graph '{base}'; known: {', '.join(GRAPHS)}")
-    if not colon:
-        return GRAPHS[name]
-    if base != "celebahq":
-        raise InputError(f"graph '{name}': only celebahq takes a list of attributes")
-    names = attributes.split(",")
-    for attribute in names:
-        if attribute not in CELEBA_ATTRIBUTES:
-            near = difflib.get_close_matches(attribute, CELEBA_ATTRIBUTES) or CELEBA_ATTRIBUTES
-            raise InputError(f"graph '{name}': no attribute '{attribute}'; try {', '.join(near)}")
-        if names.count(attribute) > 1:
-            raise InputError(f"graph '{name}': {attribute} is named twice")
-    return _faces(name, names)
-
-
-def _image(*parents: str) -> Variable:
-    """Describe the image, in [-1, 1], with these parents."""
-    return Variable("image", "image", parents, -1, 1)
-
-
-# Morpho-MNIST: t = 0.5 + Gamma(10, rate 5); i = 64 + 191 σ(0.5 ε + 2 t - 5); slant° = -27 + 6 digit + 3 ε.
-_grey = partial(ScaledSigmoid, low=64.0, high=255.0, weights={"thickness": 2.0}, bias=-5.0, scale=0.5)
-_lean = partial(LinearGaussian, {"digit": math.radians(6)}, bias=math.radians(-27), scale=math.radians(3))
-_thickness = Variable("thickness", "positive", (), 0.5, 10, "px", partial(GammaRoot, shift=0.5, shape=10, rate=5.0))
-_intensity = Variable("intensity", "positive", ("thickness",), 0, 255, "grey levels", _grey)
-_digit = Variable("digit", "categorical", (), 0, 9, mechanism=partial(CategoricalRoot, 10))
-_slant = Variable("slant", "continuous", ("digit",), -1.2, 1.2, "rad", _lean)
-
+FOLDER = Path(__file__).parent / "assets" / "graphs"
+EQUATIONS: Mapping[str, Callable[..., Mechanism]] = {
+    "gamma": GammaRoot,
+    "linear-gaussian": LinearGaussian,
+    "scaled-sigmoid": ScaledSigmoid,
+    "uniform": CategoricalRoot,
+}
+FIELDS = {  # of a variable: those that it must have, and those that it may have
+    "continuous": ((), ("parents", "range", "unit", "equation")),
+    "positive": ((), ("parents", "range", "unit", "equation")),
+    "bounded": (("range",), ("parents", "unit", "equation")),
+    "circular": (("equation",), ("parents", "unit")),
+    "binary": ((), ("parents", "equation")),
+    "categorical": (("values",), ("parents", "equation")),
+    "image": (("parents", "size", "channels"), ()),
+}
+OPTIONAL = ("name", "data", "measured", "interventions")  # of a graph, besides its variables
 CELEBA_ATTRIBUTES = """
 5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
 Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
 Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
 Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
 Wearing_Necktie Young""".split()
-_CONFOUNDERS = ("Male", "Wearing_Lipstick", "Bald", "Wearing_Hat")  # never intervened on (paper, section 4.2)
-_coin = partial(CategoricalRoot, 2)
 
 
-def _faces(name: str, attributes: Sequence[str], confounders: Sequence[str] = ()) -> Graph:
-    """Make a graph of CelebA-HQ: smiling opens the mouth, as often as the data say; the others are roots."""
-    mouth, smile = "Mouth_Slightly_Open", "Smiling"
-    linked = {mouth, smile} <= set(attributes)
-    variables = [
-        Variable(attribute, "binary", (smile,), 0, 1)
-        if linked and attribute == mouth
-        else Variable(attribute, "binary", (), 0, 1, mechanism=_coin)
-        for attribute in attributes
-    ]
-    asked = [
-        (attribute, mouth) if linked and attribute == smile else (attribute,)
-        for attribute in attributes
-        if attribute not in confounders and not (linked and attribute == mouth)
-    ]
-    return Graph(name, (*variables, _image(*attributes)), 3, tuple(asked), data_set="celebahq")
+def get_graph(key: str | Mapping[str, Any]) -> Graph:
+    """Return a graph by what a checkpoint calls it.
+
+    Args:
+        key: the name of a built-in graph, where ``celebahq:NAME,NAME…`` takes other attributes of the faces than the
+            seven; or the content of a graph file.
+
+    Raises:
+        InputError: there is no such graph or attribute, or as `parse`.
+    """
+    if not isinstance(key, str):
+        return parse(key, Path("graph.json"))
+    base, colon, attributes = key.partition(":")
+    if base not in GRAPHS:
+        raise InputError(f"unknown graph '{base}'; known: {', '.join(GRAPHS)}")
+    if not colon:
+        return GRAPHS[key]
+    if base != "celebahq":
+        raise InputError(f"graph '{key}': only celebahq takes a list of attributes")
+    return _choose_faces(key, attributes.split(","))
 
 
-# EMBED mammograms: every attribute is a root.
-_MARKS = ("circle marker", "triangle marker")
-_breast = [Variable(name, "binary", (), 0, 1, mechanism=_coin) for name in (*_MARKS, "cancer")]
-_density = Variable("density", "categorical", (), 0, 3, mechanism=partial(CategoricalRoot, 4))
+def read_graph(path: Path) -> Graph:
+    """Read a user's graph file.
 
-# Hue is a fraction of the colour circle. Its equation is linear, so it may leave [0, 1]: there it is meant modulo 1.
-_colour = partial(LinearGaussian, {"digit": 0.1}, bias=0.05, scale=0.05)
-_hue = Variable("hue", "circular", ("digit",), 0, 1, "of the colour circle", _colour)
+    Args:
+        path: a JSON file; the README says what it may hold.
+
+    Raises:
+        InputError: it cannot be read, is not JSON, or as `parse`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        spec = json.loads(text, object_pairs_hook=partial(_refuse_twins, path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    return parse(spec, path, text)
+
+
+def parse(spec: Any, path: Path, text: str = "", built_in: bool = False) -> Graph:
+    """Turn the content of a graph file into a graph.
+
+    Args:
+        spec: the content.
+        path: the file, for messages; its stem is the graph's name unless the content gives one.
+        text: of the file, in which messages look for the line.
+        built_in: whether its name alone will find it again.
+
+    Raises:
+        InputError: a field is missing, unknown or wrong, a parent is unknown, or there is a cycle.
+    """
+    return _Reader(path, text).graph(spec, built_in)
+
+
+class _Reader:
+    """Check one graph file, field by field.
+
+    Args:
+        path: the file.
+        text: its text; empty where there is none.
+    """
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.text = path, text
+
+    def graph(self, spec: Any, built_in: bool) -> Graph:
+        """Read the whole file."""
+        variables = spec.get("variables") if isinstance(spec, dict) else None
+        if not isinstance(variables, dict) or not variables:
+            self.fail("variables", "must be an object that holds a variable by each name")
+        for field in spec.keys() - {"variables", *OPTIONAL}:
+            self.fail(field, f"unknown field; known: variables, {', '.join(OPTIONAL)}")
+        read = {name: self.variable(name, field) for name, field in variables.items()}
+        try:
+            order = topological_order({name: variable.parents for name, variable in read.items()})
+        except InputError as error:
+            self.fail("variables", str(error))
+        images = [name for name, variable in read.items() if variable.kind == "image"]
+        if images != ["image"]:
+            self.fail("variables", f"there must be one variable of type image, called 'image'; there are {images}")
+        for name in order:
+            if "image" in read[name].parents:
+                self.fail(name, "the image can have no children")
+        return Graph(
+            spec.get("name", self.path.stem),
+            tuple(read.values()),
+            variables["image"]["channels"],
+            variables["image"]["size"],
+            tuple(map(tuple, self.names(spec, "interventions", read["image"].parents, deep=True))),
+            tuple(self.names(spec, "measured", read["image"].parents)),
+            spec.get("data", "folder"),
+            None if built_in else spec,
+        )
+
+    def variable(self, name: str, spec: Any) -> Variable:
+        """Read one variable."""
+        if not isinstance(spec, dict) or spec.get("type") not in FIELDS:
+            self.fail(name, f"must be an object with a type, one of {', '.join(FIELDS)}")
+        kind = spec["type"]
+        needed, allowed = FIELDS[kind]
+        for field in needed:
+            if field not in spec:
+                self.fail(name, f"type {kind} needs the field '{field}'")
+        for field in spec.keys() - {"type", *needed, *allowed}:
+            near = difflib.get_close_matches(field, [*needed, *allowed]) or [*needed, *allowed]
+            self.fail(name, f"type {kind} has no field '{field}'; try {', '.join(near)}")
+        parents = spec.get("parents", [])
+        if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+            self.fail(name, "parents must be a list of names")
+        if len(set(parents)) < len(parents):
+            self.fail(name, "parents names a variable twice")
+        low, high, labels = self.domain(name, kind, spec)
+        mechanism = self.equation(name, kind, spec, tuple(parents), len(labels) or 2) if "equation" in spec else None
+        return Variable(name, kind, tuple(parents), low, high, spec.get("unit", ""), mechanism, labels)
+
+    def domain(self, name: str, kind: str, spec: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]]:
+        """Return the lowest and the highest value, and the names of the values of a categorical variable."""
+        if kind == "categorical":
+            values = spec["values"]
+            labels = tuple(map(str, values)) if isinstance(values, list) else ()
+            if len(labels) < 2 or len(set(labels)) < len(labels):
+                self.fail(name, "values must be a list of at least two different ones")
+            return 0, len(labels) - 1, labels
+        if kind == "image":
+            size, channels = spec["size"], spec["channels"]
+            if not isinstance(size, int) or size < 8 or channels not in (1, 3):
+                self.fail(name, "size must be a whole number of at least 8 pixels, and channels 1 or 3")
+            return -1, 1, ()
+        ends = {"continuous": (-math.inf, math.inf), "positive": (0, math.inf)}.get(kind, (0, 1))
+        ends = spec.get("range", ends)
+        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] < ends[1]:
+            self.fail(name, "range must be two numbers, the lower first")
+        low, high = ends
+        if kind == "positive" and low < 0:
+            self.fail(name, "the range of a positive variable must not begin below 0")
+        return low, high, ()
+
+    def equation(
+        self, name: str, kind: str, spec: Mapping[str, Any], parents: tuple[str, ...], classes: int
+    ) -> Callable[[], Mechanism]:
+        """Read a known equation: its form, by name, with its constants."""
+        equation = spec["equation"]
+        if not isinstance(equation, dict) or len(equation) != 1 or not equation.keys() <= EQUATIONS.keys():
+            self.fail(name, f"equation must be an object with one of {', '.join(EQUATIONS)}")
+        ((form, constants),) = equation.items()
+        if (form == "uniform") != (kind in ("binary", "categorical")):
+            self.fail(name, f"equation '{form}' does not suit type {kind}")
+        constants = {"classes": classes} if form == "uniform" else constants
+        try:
+            inspect.signature(EQUATIONS[form]).bind(**constants)
+        except TypeError as error:
+            self.fail(name, f"equation '{form}': {error}")
+        if set(constants.get("weights", {})) != set(parents):
+            self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
+        return partial(EQUATIONS[form], **constants)
+
+    def names(self, spec: Mapping[str, Any], field: str, known: tuple[str, ...], deep: bool = False) -> list:
+        """Read a list of parents of the image, or a list of such lists."""
+        found = spec.get(field, [])
+        for entry in found if isinstance(found, list) else [None]:
+            for name in entry if deep and isinstance(entry, list) else [entry]:
+                if name not in known:
+                    self.fail(field, f"{name!r} is not a parent of the image; those are {', '.join(known)}")
+        return found
+
+    def fail(self, field: str, message: str) -> None:
+        """Raise an InputError that names the file, the line where the field stands, and the field."""
+        found = re.search(rf'"{re.escape(field)}"\s*:', self.text)
+        line = f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
+        raise InputError(f"{self.path}{line}, {field}: {message}")
+
+
+def _refuse_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object whose keys must differ."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"{path}: {key!r} is there twice")
+    return dict(pairs)
+
+
+def _choose_faces(name: str, attributes: list[str]) -> Graph:
+    """Make a graph of some of CelebA's attributes: smiling opens the mouth; the others are roots."""
+    for attribute in attributes:
+        if attribute not in CELEBA_ATTRIBUTES:
+            near = difflib.get_close_matches(attribute, CELEBA_ATTRIBUTES) or CELEBA_ATTRIBUTES
+            raise InputError(f"graph '{name}': no attribute '{attribute}'; try {', '.join(near)}")
+        if attributes.count(attribute) > 1:
+            raise InputError(f"graph '{name}': {attribute} is named twice")
+    smile, mouth = "Smiling", "Mouth_Slightly_Open"
+    linked = {smile, mouth} <= set(attributes)
+    variables = {attribute: {"type": "binary", "equation": {"uniform": {}}} for attribute in attributes}
+    asked = [[attribute] for attribute in attributes]
+    if linked:
+        variables[mouth] = {"type": "binary", "parents": [smile]}
+        asked = [[smile, mouth] if names == [smile] else names for names in asked if names != [mouth]]
+    variables["image"] = {"type": "image", "size": 64, "channels": 3, "parents": attributes}
+    spec = {"name": name, "data": "celebahq", "interventions": asked, "variables": variables}
+    return parse(spec, Path(name), built_in=True)
+
+
+def _read_built_in(path: Path) -> Graph:
+    """Read one of the files of this package."""
+    return parse(json.loads(path.read_text()), path, built_in=True)
+
 
 GRAPHS: Mapping[str, Graph] = {
-    graph.name: graph
-    for graph in (
-        Graph(
-            "morphomnist",
-            (_thickness, _intensity, _digit, _slant, _image("thickness", "intensity", "digit", "slant")),
-            measured=("thickness", "intensity", "slant"),
-        ),
-        Graph(
-            "colour-morphomnist",
-            (_thickness, _digit, _slant, _hue, _image("thickness", "digit", "slant", "hue")),
-            image_channels=3,
-            measured=("thickness", "slant", "hue"),
-        ),
-        Graph("morphomnist-digit", (_digit, _image("digit"))),
-        Graph(
-            "morphomnist-intensity",
-            (_thickness, _intensity, _image("thickness", "intensity")),
-            measured=("thickness", "intensity"),
-        ),
-        _faces("celebahq", ("Smiling", "Mouth_Slightly_Open", "Eyeglasses", *_CONFOUNDERS), _CONFOUNDERS),
-        Graph(
-            "embed",
-            (*_breast, _density, _image(*_MARKS, "cancer", "density")),
-            asked=tuple((name,) for name in _MARKS),
-            data_set="embed",
-        ),
-    )
+    path.stem: _read_built_in(path) for path in sorted(FOLDER.glob("*.json"), key=lambda path: path.stem)
 }

@@ -1,17 +1,19 @@
 """Predictors of attributes from images: what measuring cannot tell."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dscm.data.scaling import ParentScaling
 from dscm.nn import ResBlock, group_norm
 from dscm.variables import Variable
 
 
 class Oracle(nn.Module):
-    """Predict binary and categorical attributes.
+    """Predict attributes: classes, and numbers on a line.
 
     Args:
         variables: what to predict, in order.
@@ -23,7 +25,7 @@ class Oracle(nn.Module):
             brightness, so that one oracle of digits serves every graph of theirs.
 
     Raises:
-        ValueError: a variable is neither binary nor categorical.
+        ValueError: a variable is circular.
     """
 
     def __init__(
@@ -36,11 +38,12 @@ class Oracle(nn.Module):
         strokes: bool = False,
     ) -> None:
         super().__init__()
-        other = [variable.name for variable in variables if variable.kind not in ("binary", "categorical")]
+        other = [variable.name for variable in variables if variable.kind == "circular"]
         if other:
-            raise ValueError(f"{', '.join(other)}: an oracle predicts binary and categorical variables only")
-        self.strokes = strokes
-        self.sizes = {variable.name: max(variable.classes, 1) for variable in variables}  # a binary one has one logit
+            raise ValueError(f"{', '.join(other)}: an oracle predicts no circular variable")
+        self.strokes, self.variables = strokes, tuple(variables)
+        self.sizes = {v.name: max(v.classes, 1) for v in variables}  # one logit, or one standardised number
+        self.scaling = ParentScaling([variable for variable in variables if variable.real])
         layers: list[nn.Module] = []
         current = 1 if strokes else image_channels
         for multiplier in multipliers:
@@ -61,22 +64,39 @@ class Oracle(nn.Module):
         return dict(zip(self.sizes, scores))
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the most probable class of each variable, int64, (B,), of images in [-1, 1], (B, C, H, W)."""
-        return {name: _decide(score) for name, score in self.logits(x).items()}
+        """Predict from images in [-1, 1], (B, C, H, W): of each variable the most probable class, int64, (B,), or the
+        mean, float, (B,)."""
+        scores = self.logits(x)
+        return {v.name: self._decide(v, scores[v.name]) for v in self.variables}
+
+    def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
+        """Take what standardises the numbers on a line from tensors of shape (N,)."""
+        self.scaling.fit(data)
 
     def forward(self, value: Tensor, parents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the cross-entropy of images in [-1, 1] with their attributes, summed, and the mean accuracy."""
-        losses, hits = [], []
-        for name, score in self.logits(value).items():
-            wanted = parents[name]
-            if self.sizes[name] == 1:
+        """Compute the loss of images in [-1, 1] with their attributes.
+
+        Returns:
+            Scalars: ``loss``, the cross-entropies of classes and the squared errors of standardised numbers, summed;
+            ``accuracy``, the mean over classes (NaN without any).
+        """
+        scores, losses, hits = self.logits(value), [], [value.new_full((), math.nan)]
+        for v in self.variables:
+            score, wanted = scores[v.name], parents[v.name]
+            if v.real:
+                losses.append(F.mse_loss(score.squeeze(1).float(), self.scaling.standardise(v.name, wanted)))
+                continue
+            if v.kind == "binary":
                 losses.append(F.binary_cross_entropy_with_logits(score.squeeze(1), wanted.float()))
             else:
                 losses.append(F.cross_entropy(score, wanted))
-            hits.append((_decide(score) == wanted).float().mean())
-        return {"loss": sum(losses), "accuracy": torch.stack(hits).mean().detach()}
+            hits.append((self._decide(v, score) == wanted).float().mean())
+        return {"loss": sum(losses), "accuracy": torch.stack(hits).nanmean().detach()}
 
-
-def _decide(score: Tensor) -> Tensor:
-    """Return the class of each row of logits (B, classes), or of the one logit (B, 1); int64, (B,)."""
-    return (score.squeeze(1) > 0).long() if score.shape[1] == 1 else score.argmax(dim=1)
+    def _decide(self, variable: Variable, score: Tensor) -> Tensor:
+        """Turn a variable's output, (B, classes) or (B, 1), into its value, (B,)."""
+        if variable.kind == "categorical":
+            return score.argmax(dim=1)
+        if variable.kind == "binary":
+            return (score.squeeze(1) > 0).long()
+        return self.scaling.restore(variable.name, score.squeeze(1))

@@ -1,5 +1,6 @@
 """The variables of a causal graph, as data."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,8 @@ class Variable:
     Arguments: `name`; `kind` (a continuous variable takes any value, a positive one those above 0, a bounded one those
     from `low` to `high`); `parents` by name; the domain from `low` to `high` in `unit`, in which an intervention
     must lie (a class is a whole number from 0 to `high`, of a binary variable 0 or 1; a circular variable has period
-    1); `mechanism` makes the mechanism (None for an image, and where it is learned from data).
+    1); `mechanism` makes the mechanism (None for an image, and where it is learned from data); `labels` name the
+    classes.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Variable:
     high: float
     unit: str = ""
     mechanism: Callable[[], Mechanism] | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -51,10 +54,18 @@ class Variable:
         """Write the domain for a reader, as in `0.5 to 10 px`."""
         if self.kind == "binary":
             return "0 or 1"
+        if self.labels and self.labels != tuple(map(str, range(self.classes))):
+            return ", ".join(self.labels)
+        if self.high == math.inf:
+            return ("any number" if self.low == -math.inf else f"more than {self.low:g}") + f" {self.unit}".rstrip()
         return f"{self.low:g} to {self.high:g} {self.unit}".rstrip()
+
+    def contains(self, value: float) -> bool:
+        """Tell whether `value` is in the domain, and a class if it must be one."""
+        return self.low <= value <= self.high and (not self.discrete or value == int(value))
 
     def check(self, value: float) -> None:
         """Raise `InputError` if `value` is outside the domain or is no class."""
         whole = "a whole number, " if self.kind == "categorical" else ""
-        if not self.low <= value <= self.high or (self.discrete and value != int(value)):
+        if not self.contains(value):
             raise InputError(f"--do {self.name}={value:g}: {self.name} must be {whole}{self.domain}")

@@ -152,7 +152,7 @@ def test_a_binary_variable_is_0_or_1() -> None:
 
 
 def test_an_unknown_graph_is_named() -> None:
-    known = "morphomnist, colour-morphomnist, morphomnist-digit, morphomnist-intensity, celebahq, embed"
+    known = "celebahq, colour-morphomnist, embed, morphomnist, morphomnist-digit, morphomnist-intensity"
     with pytest.raises(InputError) as error:
         get_graph("mnist")
     assert str(error.value) == f"unknown graph 'mnist'; known: {known}"

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from dscm.data.table import Row, read_column, read_csv, write_csv
+from dscm.data.table import Row, read_column, read_csv, read_labels, write_csv
 from dscm.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -93,7 +93,11 @@ def resize_image(image: Image.Image, size: int) -> Tensor:
 
 
 def read_attributes(
-    path: Path, images: Sequence[str], names: Sequence[str], integer: Collection[str] = ()
+    path: Path,
+    images: Sequence[str],
+    names: Sequence[str],
+    integer: Collection[str] = (),
+    labels: Mapping[str, Sequence[str]] = {},
 ) -> dict[str, Tensor]:
     """Read the attributes of a folder's images from a CSV file, and refuse anything doubtful.
 
@@ -102,13 +106,14 @@ def read_attributes(
         images: the images of the folder, written the same way.
         names: the columns wanted; others are ignored.
         integer: those of ``names`` that must be whole numbers.
+        labels: of those that hold labels, the labels, which are read as their places.
 
     Returns:
-        Each name's values in the order of ``images``: float32 (N,), or int64 (N,) for those in ``integer``.
+        Each name's values in the order of ``images``: float32 (N,), or int64 (N,) for whole numbers and labels.
 
     Raises:
         InputError: a column is missing, an image has no row or two, a row's image isn't in the folder, or a
-            cell isn't a finite number.
+            cell isn't a finite number, or no label.
     """
     columns, rows = read_csv(path)
     if columns[0] != "image":
@@ -117,13 +122,14 @@ def read_attributes(
         if name not in columns:
             raise InputError(f"{path}: no column {name!r}; the columns are {', '.join(columns)}")
     ordered = _match_rows(path, rows, images)
-    return {
-        name: torch.tensor(
-            read_column(path, ordered, name, whole=name in integer),
-            dtype=torch.int64 if name in integer else torch.float32,
-        )
-        for name in names
-    }
+    result = {}
+    for name in names:
+        if name in labels:
+            result[name] = torch.tensor(read_labels(path, ordered, name, labels[name]), dtype=torch.int64)
+        else:
+            dtype = torch.int64 if name in integer else torch.float32
+            result[name] = torch.tensor(read_column(path, ordered, name, whole=name in integer), dtype=dtype)
+    return result
 
 
 def write_attributes(path: Path, images: Sequence[str], data: Mapping[str, Tensor]) -> None:

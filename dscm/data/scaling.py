@@ -47,6 +47,16 @@ class ParentScaling(nn.Module):
             if variable.real:
                 self.mean[i], self.std[i] = data[variable.name].mean(), data[variable.name].std().clamp_min(1e-6)
 
+    def standardise(self, name: str, value: Tensor) -> Tensor:
+        """Return a real variable's values, (B,), less its mean, in standard deviations."""
+        i = [variable.name for variable in self.variables].index(name)
+        return (value.to(self.mean.dtype) - self.mean[i]) / self.std[i]
+
+    def restore(self, name: str, value: Tensor) -> Tensor:
+        """Invert `standardise`."""
+        i = [variable.name for variable in self.variables].index(name)
+        return value.to(self.mean.dtype) * self.std[i] + self.mean[i]
+
     def forward(self, parents: Mapping[str, Tensor]) -> Tensor:
         """Encode parents in raw units, each (B,), as float tensors of shape (B, dim)."""
         columns = []
@@ -60,5 +70,5 @@ class ParentScaling(nn.Module):
                 angle = 2 * math.pi * value.to(self.mean.dtype)
                 columns.append(torch.stack([angle.cos(), angle.sin()], dim=1))
             else:
-                columns.append(((value.to(self.mean.dtype) - self.mean[i]) / self.std[i])[:, None])
+                columns.append(self.standardise(variable.name, value)[:, None])
         return torch.cat(columns, dim=1)

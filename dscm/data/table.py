@@ -61,6 +61,27 @@ def read_column(path: Path, rows: Sequence[Row], column: str, whole: bool = Fals
     return [_read_number(path, line, column, cells[column], whole) for line, cells in rows]
 
 
+def read_labels(path: Path, rows: Sequence[Row], column: str, labels: Sequence[str]) -> list[int]:
+    """Turn one column of `read_csv` into the places of its cells among labels; 7.0 is the label 7.
+
+    Args:
+        path, rows, column: as in `read_column`.
+        labels: what a cell may hold.
+
+    Raises:
+        InputError: a cell is no label.
+    """
+    places = {label: place for place, label in enumerate(labels)}
+    found = []
+    for line, cells in rows:
+        text = cells[column]
+        place = places.get(text, places.get(_without_fraction(text)))
+        if place is None:
+            raise InputError(f"{path}, line {line}, column {column!r}: {text!r}; allowed: {', '.join(labels)}")
+        found.append(place)
+    return found
+
+
 def write_csv(path: Path, data: Mapping[str, Sequence[str] | Sequence[int] | Sequence[float]]) -> None:
     """Write columns as a CSV file; floats get the digits that read back to the same number.
 
@@ -78,6 +99,15 @@ def write_csv(path: Path, data: Mapping[str, Sequence[str] | Sequence[int] | Seq
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(data)
         writer.writerows(zip(*data.values(), strict=True))
+
+
+def _without_fraction(text: str) -> str:
+    """Write a whole number without its fraction of zero; return other text as it is."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text
 
 
 def _read_number(path: Path, line: int, column: str, text: str, whole: bool) -> int | float:
