@@ -3,58 +3,45 @@
     python counterfactual.py --do thickness=5 --do digit=3 --out out
     python counterfactual.py IMAGES --do digit=3,slant=0.2 --out out --guidance 3 --abduction dynamic
 
-Each --do is one query; commas join variables into one intervention. OUT gets a PNG for each image and query,
-counterfactuals.csv with every attribute before, after and as measured on the result, and grid.png. With --paste,
-OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth and changed only where the query
-changes it.
+Each --do is one query; commas join variables into one intervention:
+
+    NAME=3.5  NAME=label     the same value for every image
+    NAME=+1.5  NAME=*0.8     what was observed, more 1.5 or times 0.8
+    NAME=flip                the other value of a binary variable
+    NAME=@FILE.csv:COLUMN    each image's own value, from the row of FILE that names it
+    NAME=@sub/IMAGE.png      the value that another image of the folder has
+
+OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
+result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
+and changed only where the query changes it.
 """
 
 import argparse
-import csv
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from dscm import assets, checkpoint, cli
-from dscm.data.folder import UnreadableImage, find_images, read_attributes, read_pixels
+from dscm.answers import SHEET, TABLE, AnswerWriter, Batch
+from dscm.data.folder import UnreadableImage, find_images
+from dscm.data.given import read_given
 from dscm.data.mammogram import Framing
-from dscm.data.scaling import to_levels, to_signed, to_unit
-from dscm.data.sets import place_back, read_file
+from dscm.data.scaling import to_signed
+from dscm.data.sets import read_file
 from dscm.errors import InputError, exit_on_input_error
-from dscm.figures import Row, draw_sheet, effect_map, to_picture
-from dscm.files import atomic_path
-from dscm.graphs import Graph, get_graph
-from dscm.metrics import l1, observe
+from dscm.graph import Graph
+from dscm.graphs import get_graph
+from dscm.metrics import observe
 from dscm.noise import SavedNoise, write_noise
 from dscm.noise import describe as describe_noise
-from dscm.paste import change_mask, paste
-
-SHOWN = 12  # images on the contact sheet
-
-
-@dataclass(frozen=True)
-class Query:
-    """One intervention, with the text that asked for it."""
-
-    text: str
-    do: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images that could be read: their paths, and the observation (image in [-1, 1] and attributes)."""
-
-    paths: list[Path]
-    obs: dict[str, Tensor]
+from dscm.oracles import Oracle
+from dscm.queries import Query, parse_query
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,8 +50,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("images", nargs="?", type=Path, metavar="IMAGES",
                         help="a folder of PNG, JPEG or BMP images (default: bundled ones)")  # fmt: skip
     parser.add_argument(
-        "--do", action="append", required=True, metavar="NAME=VALUE[,…]", help="a query; may be repeated"
+        "--do", action="append", required=True, metavar="NAME=VALUE[,…]", help="a query; may be repeated (see below)"
     )
+    parser.add_argument("--effect", choices=["total", "direct", "indirect"], nargs="+", default=["total"],
+                        help="along which paths a query acts: all; only from what it sets straight to the image; only "
+                        "through what that causes (default: total)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="CKPT", help="of the image's mechanism (default: the bundled semantic one)"
@@ -97,197 +87,114 @@ def main() -> int:
     args.images = args.images or assets.SAMPLES[graph.data_set]
     oracle = cli.restore_oracle(graph, args.oracle, device)
     learned = cli.restore_attributes(graph, args.attributes, device)
-    queries = [parse_query(text, graph) for text in args.do]
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
     mechanism.sampling = cli.read_sampling(args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism, learned).to(device)
 
     paths = find_images(args.images)
-    given = read_given_attributes(args.images, paths, graph)
+    table = args.images / "attributes.csv"
+    names = [path.as_posix() for path in paths]
+    given = read_given(table, names, graph.attributes) if table.exists() else None
+    reader = Reader(args.images, paths, given, graph, mechanism.shape, framing, oracle, device)
+    queries = [parse_query(text, graph, args.images, names, reader.look_up) for text in args.do]
+    for query in queries if given else []:
+        query.resolve(given, names)  # refuses what cannot be asked before anything is written
     cli.check_output(args.out, args.overwrite)
     if args.save_noise and args.save_noise.exists() and (args.save_noise.is_dir() or not args.overwrite):
         raise InputError(f"--save-noise {args.save_noise}: exists; name another file, or replace it with --overwrite")
-    names = output_names(paths)
-    about = describe_noise(args.checkpoint, [path.as_posix() for path in paths], mechanism.sampling)
+    about = describe_noise(args.checkpoint, names, mechanism.sampling)
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None
     args.batch = saved.batch if saved else args.batch
-    unreadable: dict[Path, str] = {}
-
-    def batches() -> Iterator[Batch]:
-        return read_batches(args, paths, given, graph, mechanism.shape, framing, oracle, device, unreadable)
-
     if saved:
-        saved.check(batch.obs for batch in batches())
-    sheet: list[Row] = []
+        saved.check(batch.obs for batch in reader.batches(args.batch))
+
+    title = f"{args.checkpoint.stem}, guidance {args.guidance:g}. Under each counterfactual what it changed in the"
+    title += " composition: red is brighter, blue darker."
     with ExitStack() as files:
         keep = files.enter_context(write_noise(args.save_noise, about, args.batch)) if args.save_noise else None
-        table = files.enter_context(write_table(args.out / "counterfactuals.csv", graph))
+        writer = AnswerWriter(args.out, args.images, paths, graph, oracle, framing if args.paste else None, title)
+        files.enter_context(writer)
         bar = files.enter_context(tqdm(total=len(paths), unit="image", desc="counterfactuals"))
         files.enter_context(cli.alignment_bar(mechanism))
-        for index, batch in enumerate(batches()):
+        for index, batch in enumerate(reader.batches(args.batch)):
             generator = cli.seed_batch(args.seed, index * args.batch, device)
             noise = saved.read(index, device) if saved else scm.abduct(batch.obs, generator)
             if keep:
                 keep(batch.obs, noise)
-            composed = scm.predict(noise)["image"] if args.paste or not sheet else None
-            answers = []
+            answers = {}
             for query in queries:
-                answer = scm.predict(noise, query.do)
-                write_images(args.out, batch, query, answer["image"], names)
-                if args.paste:
-                    paste_images(args, batch, query, answer["image"], composed, names, graph, framing)
-                table.writerows(describe(batch, query, answer, graph, oracle))
-                answers.append(answer["image"])
-            sheet = sheet or sheet_rows(batch, composed, queries, answers)
+                do = query.resolve(batch.obs, batch.names)
+                for effect in args.effect:
+                    answers[name_effect(query, effect)] = scm.effect(batch.obs, noise, do, effect, "image")
+            writer.add(batch, scm.predict(noise)["image"], answers)
             bar.update(len(batch.paths))
-    if sheet:
-        title = f"{args.checkpoint.stem}, guidance {args.guidance:g}. Under each counterfactual what it changed in the"
-        draw_sheet(args.out / "grid.png", sheet, f"{title} composition: red is brighter, blue darker.")
-    return report(args, graph, len(paths), unreadable, given is not None)
+    return report(args, graph, len(paths), reader.unreadable, given is not None)
 
 
-def parse_query(text: str, graph: Graph) -> Query:
-    """Read ``name=value[,name=value…]``.
+def name_effect(query: Query, effect: str) -> str:
+    """Name a query and, unless it acts along all paths, its effect."""
+    return query.text if effect == "total" else f"{query.text}__{effect}"
 
-    Raises:
-        InputError: it is no such list, a variable is named twice or unknown, or a value is outside its domain.
+
+@dataclass(frozen=True)
+class Reader:
+    """Read a folder of images a batch at a time, with their attributes.
+
+    Args:
+        folder: of the images.
+        paths: of all images, relative to it.
+        given: their attributes, each (N,); None reads them off the images.
+        graph: the causal graph.
+        shape: of an image as the model takes it, (C, H, W).
+        framing: how the model's mammograms were brought to a square.
+        oracle: predicts what is not measured.
+        device: where batches go.
+        unreadable: gathers the images that cannot be read, and why.
     """
-    do: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
+
+    folder: Path
+    paths: list[Path]
+    given: Mapping[str, Tensor] | None
+    graph: Graph
+    shape: tuple[int, int, int]
+    framing: Framing
+    oracle: Oracle
+    device: torch.device
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield the images that can be read, ``size`` files at a time."""
+        for start in range(0, len(self.paths), size):
+            kept, images = [], []
+            for i in range(start, min(start + size, len(self.paths))):
+                try:
+                    images.append(self._read(self.paths[i]))
+                    kept.append(i)
+                except UnreadableImage as error:
+                    self.unreadable[self.paths[i]] = str(error)
+            if kept:
+                x = to_signed(torch.stack(images)).to(self.device)
+                given = self.given and {name: value[kept].to(self.device) for name, value in self.given.items()}
+                known = given or observe(x, self.graph, self.oracle)
+                yield Batch([self.paths[i] for i in kept], {**known, "image": x})
+
+    def look_up(self, name: str, attribute: str) -> float:
+        """Return an attribute of one image.
+
+        Raises:
+            InputError: the image cannot be read.
+        """
+        if self.given:
+            return self.given[attribute][self.paths.index(Path(name))].item()
         try:
-            number = float(value)
-        except ValueError:
-            number = None
-        if not name or not equals or number is None:
-            raise InputError(f"--do {text}: '{part}' is not of the form name=number")
-        if name in do:
-            raise InputError(f"--do {text}: {name} is set twice")
-        do[name] = number
-    graph.check_do(do)
-    return Query(",".join(f"{name}={value!r}".removesuffix(".0") for name, value in do.items()), do)
+            x = to_signed(self._read(Path(name))[None]).to(self.device)
+        except UnreadableImage as error:
+            raise InputError(f"{self.folder / name}: {error}") from error
+        return observe(x, self.graph, self.oracle)[attribute].item()
 
-
-def read_given_attributes(folder: Path, paths: list[Path], graph: Graph) -> dict[str, Tensor] | None:
-    """Read the folder's ``attributes.csv``; None where there is none, and attributes are read off the images."""
-    path = folder / "attributes.csv"
-    if not path.exists():
-        return None
-    names = [variable.name for variable in graph.attributes]
-    whole = [variable.name for variable in graph.attributes if variable.discrete]
-    given = read_attributes(path, [p.as_posix() for p in paths], names, whole)
-    for variable in graph.attributes:
-        for image, value in zip(paths, given[variable.name].tolist()):
-            if variable.kind != "circular" and not variable.low <= value <= variable.high:
-                raise InputError(f"{path}: {variable.name} of {image} is {value:g}; allowed: {variable.domain}")
-    return given
-
-
-def read_batches(
-    args: argparse.Namespace,
-    paths: list[Path],
-    given: dict[str, Tensor] | None,
-    graph: Graph,
-    shape: tuple[int, int, int],
-    framing: Framing,
-    oracle: Any,
-    device: torch.device,
-    unreadable: dict[Path, str],
-) -> Iterator[Batch]:
-    """Yield the images in batches with their attributes; what cannot be read goes into ``unreadable``."""
-    for start in range(0, len(paths), args.batch):
-        kept, images = [], []
-        for i in range(start, min(start + args.batch, len(paths))):
-            try:
-                images.append(read_file(graph, args.images / paths[i], shape, framing))
-                kept.append(i)
-            except UnreadableImage as error:
-                unreadable[paths[i]] = str(error)
-        if kept:
-            x = to_signed(torch.stack(images)).to(device)
-            known = {k: v[kept].to(device) for k, v in given.items()} if given else observe(x, graph, oracle)
-            yield Batch([paths[i] for i in kept], {**known, "image": x})
-
-
-def output_names(paths: list[Path]) -> dict[Path, Path]:
-    """Name each image's outputs by its path without the ending, which is kept where two would collide."""
-    count = Counter(path.with_suffix("") for path in paths)
-    names = {path: path if count[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths}
-    return names if len(set(names.values())) == len(paths) else {path: path for path in paths}
-
-
-def write_images(out: Path, batch: Batch, query: Query, images: Tensor, names: dict[Path, Path]) -> None:
-    """Write one PNG for each image of the answer to a query."""
-    for path, image in zip(batch.paths, to_levels(images)):
-        name = names[path]
-        with atomic_path(out / name.with_name(f"{name.name}__{query.text}.png")) as temporary:
-            to_picture(image).save(temporary, format="PNG")
-
-
-def paste_images(
-    args: argparse.Namespace,
-    batch: Batch,
-    query: Query,
-    images: Tensor,
-    composed: Tensor,
-    names: dict[Path, Path],
-    graph: Graph,
-    framing: Framing,
-) -> None:
-    """Write, at the size and depth of each image, the image with what the query changed blended into it."""
-    layers = torch.cat([to_unit(images), change_mask(images, composed)], dim=1).cpu()  # (B, C + 1, H, W)
-    for path, square in zip(batch.paths, layers):
-        pixels = read_pixels(args.images / path)
-        layer = place_back(graph, square, pixels, framing)
-        name = names[path]
-        target = args.out / "pasted" / query.text / name.with_name(f"{name.name}.png")
-        with atomic_path(target) as temporary:
-            Image.fromarray(paste(pixels, layer[:-1], layer[-1:])).save(temporary, format="PNG")
-
-
-@contextmanager
-def write_table(path: Path, graph: Graph) -> Iterator[csv.DictWriter]:
-    """Yield a writer of ``counterfactuals.csv``, which is whole when the block ends."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        table = csv.DictWriter(file, columns(graph), lineterminator="\n")
-        table.writeheader()
-        yield table
-
-
-def columns(graph: Graph) -> list[str]:
-    """List the columns of ``counterfactuals.csv``."""
-    attributes = [variable.name for variable in graph.attributes]
-    kinds = [f"{kind}{name}" for kind in ("", "counterfactual_", "measured_") for name in attributes]
-    return ["image", "query", *kinds, "l1"]
-
-
-def describe(
-    batch: Batch, query: Query, answer: dict[str, Tensor], graph: Graph, oracle: Any
-) -> Iterator[dict[str, Any]]:
-    """Yield the table's row of each image: attributes before, after, as measured, and the L1 to the factual."""
-    measured = observe(answer["image"], graph, oracle)
-    distance = l1(answer["image"], batch.obs["image"])
-    for i, path in enumerate(batch.paths):
-        row = {"image": path.as_posix(), "query": query.text, "l1": f"{distance[i].item():.5f}"}
-        for variable in graph.attributes:
-            name = variable.name
-            for column, values in (
-                (name, batch.obs),
-                (f"counterfactual_{name}", answer),
-                (f"measured_{name}", measured),
-            ):
-                row[column] = f"{values[name][i].item():.5g}"
-        yield row
-
-
-def sheet_rows(batch: Batch, composed: Tensor, queries: list[Query], answers: list[Tensor]) -> list[Row]:
-    """Return the contact sheet's rows for the first images: the pictures, and under each answer its effect map."""
-    some = slice(0, SHOWN)
-    rows = [Row("observation", to_levels(batch.obs["image"][some])), Row("composition", to_levels(composed[some]))]
-    for query, answer in zip(queries, answers):
-        rows.append(Row(f"do({query.text})", to_levels(answer[some])))
-        rows.append(Row("effect", effect_map(answer[some], composed[some]), attached=True))
-    return rows
+    def _read(self, path: Path) -> Tensor:
+        """Read one image, uint8 (C, H, W)."""
+        return read_file(self.graph, self.folder / path, self.shape, self.framing)
 
 
 def report(args: argparse.Namespace, graph: Graph, total: int, unreadable: dict[Path, str], given: bool) -> int:
@@ -297,7 +204,7 @@ def report(args: argparse.Namespace, graph: Graph, total: int, unreadable: dict[
     parts += [f"predicted by the oracle: {guessed}"] * bool(guessed)
     print(f"factual attributes: {'from attributes.csv' if given else '; '.join(parts)}")
     read = total - len(unreadable)
-    print(f"{read} images, {len(args.do)} queries → {args.out}/{'grid.png, ' if read else ''}counterfactuals.csv")
+    print(f"{read} images, {len(args.do)} queries → {args.out}/{f'{SHEET}, ' if read else ''}{TABLE}")
     for path, reason in unreadable.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     return 1 if unreadable else 0

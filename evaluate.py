@@ -28,14 +28,15 @@ from dscm.errors import InputError, exit_on_input_error
 from dscm.evaluation import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.figures import Row, draw_sheet
 from dscm.files import atomic_path
-from dscm.graphs import Graph, get_graph
+from dscm.graph import Graph
+from dscm.graphs import get_graph
 from dscm.image import DiffusionMechanism
 from dscm.metrics import l1
 from dscm.oracles import Oracle
 from dscm.panels import draw_panels
 from dscm.perceptual import load_lpips
 from dscm.presets import get_preset
-from dscm.probe import score_oracle
+from dscm.probe import main_score, score_oracle
 from dscm.processes import gather, leave, main_process_first, set_up_processes
 from dscm.results import Results
 from dscm.scm import SCM
@@ -54,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
         "--oracle-accuracy",
         type=cli.number(float, 0, 1),
         default=0.9,
-        help="refuse an oracle that is right about fewer of the test images (default: 0.9)",
+        help="refuse an oracle of less accuracy, or R², on the test images (default: 0.9)",
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder to write, or to add to")
     parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test images (default: 512)")
@@ -127,7 +128,7 @@ def main() -> None:
 def describe_images(mechanism: DiffusionMechanism, content: dict[str, Any]) -> str:
     """Say which images a checkpoint was made for: those of its graph, their size and, if not the usual, framing."""
     framing = Framing.of(content.get("settings", {}))
-    about = f"{content['graph']}, {mechanism.shape[-1]} px"
+    about = f"{get_graph(content['graph']).name}, {mechanism.shape[-1]} px"
     return about if framing == Framing() else f"{about}, {framing.name}"
 
 
@@ -135,11 +136,12 @@ def check_oracle(args: argparse.Namespace, oracle: Oracle, graph: Graph, data: d
     """Refuse an oracle that is often wrong about the test images themselves."""
     scores = score_oracle(oracle, data) if graph.predicted else {}
     for variable in graph.predicted:
-        share = scores[f"test accuracy {variable.name}"]
-        if share < args.oracle_accuracy:
+        measure = main_score(variable)
+        score = scores[f"test {measure} {variable.name}"]
+        if score < args.oracle_accuracy:
             raise InputError(
-                f"--oracle {args.oracle}: right about {variable.name} in {share:.1%} of these {args.n} images; "
-                f"{args.oracle_accuracy:.0%} is asked for (--oracle-accuracy)"
+                f"--oracle {args.oracle}: its {measure} of {variable.name} on these {args.n} images is {score:.3f}; "
+                f"--oracle-accuracy asks for {args.oracle_accuracy:g}"
             )
 
 
@@ -149,9 +151,9 @@ def settings(
     """Yield what is asked of one checkpoint: the entries of each record that tell it from the others."""
     kind = "semantic" if mechanism.code_dim else "spatial"
     training = content.get("settings", {})
-    beta = training.get("beta")
+    beta, graph = training.get("beta"), get_graph(content["graph"])
     if beta is None and "preset" in training:
-        beta = get_preset("image", get_graph(content["graph"]).data_set, training["preset"]).beta
+        beta = get_preset("image", graph.data_set, training["preset"], graph.image_size).beta
     fixed = {
         "checkpoint": str(path),
         "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

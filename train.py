@@ -21,11 +21,12 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from dscm import checkpoint, cli
+from dscm.calibration import draw_calibration
 from dscm.data import sets
 from dscm.data.scaling import to_signed, to_unit
 from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
-from dscm.graphs import GRAPHS, Graph, get_graph
+from dscm.graph import Graph
 from dscm.image import Sampling
 from dscm.log import Log
 from dscm.presets import Preset, get_preset
@@ -34,14 +35,14 @@ from dscm.processes import leave, main_process_first, set_up_processes
 
 LOG_EVERY = 50  # steps
 SHOWN = 64  # samples in a grid
-RESUMABLE = """sample_every steps minutes device threads resume overwrite out data_dir
+RESUMABLE = """graph sample_every steps minutes device threads resume overwrite out data_dir
 csv cache_dir save_every""".split()  # may differ when a run goes on
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="morphomnist", help=f"the causal graph: {', '.join(GRAPHS)}")
+    cli.add_graph_arguments(parser)
     parser.add_argument("--part", choices=checkpoint.KINDS, default="image", help="what to train")
     parser.add_argument("--mechanism", choices=["spatial", "semantic"], default="semantic")
     parser.add_argument("--preset", choices=["tiny", "paper"], default="tiny")
@@ -77,13 +78,13 @@ def main() -> None:
     """Train until the budget of steps or minutes is spent."""
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
-    graph = get_graph(args.data)
+    graph = cli.choose_graph(args)
     if args.part == "attributes" and not graph.learned:
         print(f"{graph.name}: every attribute is a root or has a known equation; there is nothing to fit")
         return leave(world)
-    preset = get_preset(args.part, graph.data_set, args.preset)
+    preset = get_preset(args.part, graph.data_set, args.preset, graph.image_size)
     run = Run(args, preset, graph, device, rank, world)
-    data, held_out = load_data(args, graph, image_size(args), device, rank, world)
+    data, held_out = load_data(args, graph, image_size(args, graph), device, rank, world)
     run.start(data)
 
     batch = args.batch or preset.batch
@@ -103,6 +104,8 @@ def main() -> None:
         run.save()
         report = judge(run.ema.average, args.part, graph, held_out)
         run.save(report)
+        if args.part == "attributes":
+            draw_calibration(args.out / "calibration.png", run.ema.average, held_out)
         log.finish(run.step, run.seconds, report)
         print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
     leave(world)
@@ -150,6 +153,8 @@ class Run:
             if "raw" not in self.state:
                 raise InputError(f"{self.path}: holds weights alone, without what resumes a run")
             check_same_settings(self.path, self.state["settings"], self.settings)
+            if self.state["graph"] != graph.key:
+                raise InputError(f"{self.path}: was trained with another graph; name another --out")
         elif rank == 0:
             cli.check_output(args.out, args.overwrite)
 
@@ -158,10 +163,9 @@ class Run:
         if not self.state and self.rank == 0:
             self.path.unlink(missing_ok=True)
         torch.manual_seed(self.args.seed)
-        self.config = model_config(self.args, self.preset)
-        self.model = checkpoint.build(self.args.part, self.graph.name, self.config).to(self.device)
-        if self.args.part != "oracle":
-            self.model.fit_scaling(data)
+        self.config = model_config(self.args, self.graph, self.preset)
+        self.model = checkpoint.build(self.args.part, self.graph.key, self.config).to(self.device)
+        self.model.fit_scaling(data)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.rate)
         self.ema = checkpoint.EMA(self.model, self.preset.ema)
         if self.state:
@@ -211,7 +215,7 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
         }
         average = self.ema.average
-        checkpoint.save(self.path, self.args.part, average, self.graph.name, self.config, self.settings, **rest)
+        checkpoint.save(self.path, self.args.part, average, self.graph.key, self.config, self.settings, **rest)
 
 
 def load_data(
@@ -230,25 +234,25 @@ def load_data(
     return train, test
 
 
-def image_size(args: argparse.Namespace) -> int:
-    """Return the side of the images in pixels: what the command line says, or the preset of the graph's image.
+def image_size(args: argparse.Namespace, graph: Graph) -> int:
+    """Return the side of the images in pixels: what the command line says, or the graph.
 
     Raises:
         InputError: it does not divide into the preset's patches.
     """
-    preset = get_preset("image", get_graph(args.data).data_set, args.preset)
-    size = args.size or preset.model["size"]
+    preset = get_preset("image", graph.data_set, args.preset, graph.image_size)
+    size = args.size or graph.image_size
     patch = max(network.get("patch", 1) for network in (preset.model["unet"], preset.semantic["encoder"]))
     if size % patch:
         raise InputError(f"--size {size}: must be a multiple of {patch}, the side of the model's patches")
     return size
 
 
-def model_config(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
+def model_config(args: argparse.Namespace, graph: Graph, preset: Preset) -> dict[str, Any]:
     """Collect the arguments of the model's constructor from the preset and the command line."""
     config = dict(preset.model)
     if args.part == "image":
-        config["size"] = image_size(args)
+        config["size"] = image_size(args, graph)
     if args.part == "image" and args.mechanism == "semantic":
         config |= preset.semantic | ({"prior": args.prior} if args.prior else {})
     return config

@@ -45,15 +45,15 @@ class EMA:
             mine.copy_(theirs)
 
 
-def build(kind: str, graph_name: str, config: dict[str, Any]) -> nn.Module:
+def build(kind: str, graph_key: str | dict[str, Any], config: dict[str, Any]) -> nn.Module:
     """Build the untrained model of a checkpoint.
 
     Args:
         kind: one of `KINDS`.
-        graph_name: a built-in graph.
+        graph_key: what `get_graph` takes.
         config: arguments of the model's constructor.
     """
-    graph = get_graph(graph_name)
+    graph = get_graph(graph_key)
     if kind == "oracle":
         return Oracle(graph.predicted, graph.image_channels, **config)
     if kind == "attributes":
@@ -66,7 +66,7 @@ def save(
     path: Path,
     kind: str,
     model: nn.Module,
-    graph_name: str,
+    graph_key: str | dict[str, Any],
     config: dict[str, Any],
     settings: dict[str, Any],
     **rest: Any,
@@ -77,7 +77,7 @@ def save(
         path: the file.
         kind: one of `KINDS`.
         model: whose state is stored, usually the average.
-        graph_name: the graph it was trained on.
+        graph_key: of the graph it was trained on, as `get_graph` takes it.
         config: arguments of the model's constructor; tensors, numbers, strings, lists, dicts.
         settings: of the training, for the reader.
         rest: further plain entries, as the state that resumes a run.
@@ -86,7 +86,7 @@ def save(
         "format": FORMAT,
         "program": f"dscm {dscm.__version__}",
         "kind": kind,
-        "graph": graph_name,
+        "graph": graph_key,
         "config": config,
         "settings": settings,
         "model": model.state_dict(),

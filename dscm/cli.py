@@ -15,7 +15,8 @@ from dscm.data.mammogram import Framing
 from dscm.data.sets import Source
 from dscm.dynamic import Alignment
 from dscm.errors import InputError
-from dscm.graphs import Graph
+from dscm.graph import Graph
+from dscm.graphs import GRAPHS, get_graph, read_graph
 from dscm.image import DiffusionMechanism, Sampling
 from dscm.learned import LearnedAttributes
 from dscm.oracles import Oracle
@@ -92,6 +93,32 @@ def read_source(args: argparse.Namespace, settings: Mapping[str, Any]) -> Source
     )
 
 
+def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data`` and ``--graph``, which `choose_graph` reads."""
+    parser.add_argument(
+        "--data", help=f"the data set and its graph: {', '.join(GRAPHS)}; or folder (default: morphomnist)"
+    )
+    parser.add_argument("--graph", type=Path, metavar="JSON", help="your own causal graph, for --data folder")
+
+
+def choose_graph(args: argparse.Namespace) -> Graph:
+    """Return the graph that ``--graph`` or ``--data`` asks for, and complete ``--data`` with its name.
+
+    Raises:
+        InputError: there is no such graph, the file is wrong, or the two do not fit.
+    """
+    if args.graph is None:
+        if args.data == "folder":
+            raise InputError("--data folder: give its causal graph with --graph")
+        graph = get_graph(args.data or "morphomnist")
+    else:
+        graph = read_graph(args.graph)
+        if args.data not in (None, graph.data_set):
+            raise InputError(f"--data {args.data}: {args.graph} is a graph for --data {graph.data_set}")
+    args.data = graph.name
+    return graph
+
+
 def add_parts_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--data``, ``--oracle`` and ``--attributes``, which `choose_parts` completes."""
     parser.add_argument(
@@ -118,8 +145,8 @@ def choose_checkpoints(name: str | None, parts: Sequence[assets.Part]) -> list[P
     Raises:
         InputError: there is no such graph, or none of its models is bundled.
     """
-    name = name or "morphomnist"
-    found = [path for path in (assets.find(part, name) for part in parts) if path]
+    graph = get_graph(name or "morphomnist")
+    found = [path for path in (assets.find(part, graph) for part in parts) if path]
     if not found:
         raise InputError(f"--data {name}: no such model is bundled; train one, and give it with --checkpoint")
     return found
@@ -133,8 +160,8 @@ def choose_parts(args: argparse.Namespace, graph: Graph) -> None:
     """
     if args.data not in (None, graph.name):
         raise InputError(f"--data {args.data}: the checkpoint is of {graph.name}")
-    args.oracle = args.oracle or assets.find("oracle", graph.name)
-    args.attributes = args.attributes or assets.find("attributes", graph.name)
+    args.oracle = args.oracle or assets.find("oracle", graph)
+    args.attributes = args.attributes or assets.find("attributes", graph)
     if args.oracle is None:
         names = ", ".join(variable.name for variable in graph.predicted)
         raise InputError(
@@ -156,8 +183,8 @@ def restore_attributes(graph: Graph, path: Path | None, device: torch.device) ->
         names = ", ".join(variable.name for variable in graph.learned)
         raise InputError(f"the mechanism of {names} is learned: give its checkpoint with --attributes")
     learned, content = checkpoint.restore(path, "attributes", device)
-    if content["graph"] != graph.name:
-        raise InputError(f"--attributes {path}: fitted for {content['graph']}, not {graph.name}")
+    if content["graph"] != graph.key:
+        raise InputError(f"--attributes {path}: fitted for {get_graph(content['graph']).name}, not {graph.name}")
     return learned
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dscm.files import atomic_path
-from dscm.graphs import Graph
+from dscm.graph import Graph
 from dscm.report import METRIC_NAMES, name_row, own_metric
 from dscm.results import lookup
 

@@ -12,7 +12,7 @@ from dscm import metrics
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.truth import Truth
 from dscm.errors import InputError
-from dscm.graphs import Graph
+from dscm.graph import Graph
 from dscm.learned import LearnedAttributes
 from dscm.oracles import Oracle
 from dscm.scm import SCM

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dscm.data.morphomnist import measure_attributes
 from dscm.data.scaling import to_levels, to_signed, to_unit
-from dscm.graphs import Graph
+from dscm.graph import Graph
 from dscm.oracles import Oracle
 from dscm.scm import SCM, Intervention
 from dscm.statistics import f1_terms, mean_over

@@ -21,11 +21,12 @@ from dscm.data.scaling import to_levels
 from dscm.errors import InputError
 from dscm.files import atomic_path
 from dscm.image import ImageNoise, Sampling
+from dscm.learned import FlowNoise
 from dscm.mechanisms import Noise, SigmoidNoise
 
 FORMAT = 2
 ABOUT = "about.json"
-KINDS = {kind.__name__: kind for kind in (ImageNoise, SigmoidNoise)}  # of noise that is more than one tensor
+KINDS = {kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise)}  # of noise that is more than one tensor
 
 
 def describe(checkpoint: Path, images: list[str], sampling: Sampling) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dscm.data.scaling import to_signed
 from dscm.figures import Row, draw_sheet, effect_map
-from dscm.graphs import Graph
+from dscm.graph import Graph
 from dscm.report import name_row
 from dscm.results import Results
 

@@ -1,7 +1,7 @@
 """Sizes and training settings by name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -181,6 +181,20 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Preset]]] = {
 }
 
 
-def get_preset(part: str, data_set: str, name: str) -> Preset:
-    """Return the preset ``tiny`` or ``paper`` for a part (image, attributes or oracle) of the model of a data set."""
-    return PRESETS[part][data_set][name]
+# For a data set of a user's own: whose presets suit images of up to so many pixels a side.
+_BY_SIZE = (("morphomnist", 40), ("celebahq", 96), ("embed", 1 << 20))
+
+
+def get_preset(part: str, data_set: str, name: str, size: int) -> Preset:
+    """Return the preset ``tiny`` or ``paper`` for a part (image, attributes or oracle) of the model of a data set.
+
+    Args:
+        part, data_set, name: what is trained, on what, and the preset's name.
+        size: of the images in pixels, which decides for a data set of a user's own.
+    """
+    if data_set in PRESETS[part]:
+        return PRESETS[part][data_set][name]
+    like = next(known for known, largest in _BY_SIZE if size <= largest)
+    preset = PRESETS[part][like][name]
+    plain = {key: value for key, value in preset.model.items() if key != "strokes"}
+    return replace(preset, model=plain, flip=False)  # nobody knows whether a mirror image is as good

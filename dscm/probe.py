@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.data.scaling import to_signed
-from dscm.graphs import Graph
+from dscm.graph import Graph
 from dscm.image import DiffusionMechanism
 from dscm.oracles import Oracle
 from dscm.statistics import f1_terms, summarise
@@ -79,13 +79,13 @@ def probe_code(code: Tensor, variables: Sequence[Variable], parents: Mapping[str
         if classes:
             result[variable.name] = (guess.argmax(dim=1) == target[score]).double().mean().item()
         else:
-            result[variable.name] = 1 - ((guess - truth) ** 2).sum().item() / ((truth - truth.mean()) ** 2).sum().item()
+            result[variable.name] = explained(guess, truth)
     return result
 
 
 @torch.no_grad()
 def score_oracle(oracle: Oracle, data: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return an oracle's test accuracy for each attribute, and the F1 of those that are binary and occur.
+    """Return an oracle's test scores: of each class accuracy, and F1 if it is binary and occurs; of numbers R².
 
     Args:
         oracle: the trained predictor.
@@ -93,9 +93,22 @@ def score_oracle(oracle: Oracle, data: Mapping[str, Tensor]) -> dict[str, float]
     """
     parts = [oracle.predict(to_signed(x)) for x in data["image"].split(CHUNK)]
     result = {}
-    for name, size in oracle.sizes.items():
-        guess, wanted = torch.cat([part[name] for part in parts]), data[name]
-        result[f"test accuracy {name}"] = (guess == wanted).float().mean().item()
-        if size == 1 and (guess | wanted).any():
-            result[f"test F1 {name}"] = summarise("f1", f1_terms(guess, wanted)).item()
+    for variable in oracle.variables:
+        guess, wanted = torch.cat([part[variable.name] for part in parts]), data[variable.name]
+        result[f"test {main_score(variable)} {variable.name}"] = (
+            explained(guess, wanted) if variable.real else (guess == wanted).float().mean().item()
+        )
+        if variable.kind == "binary" and (guess | wanted).any():
+            result[f"test F1 {variable.name}"] = summarise("f1", f1_terms(guess, wanted)).item()
     return result
+
+
+def main_score(variable: Variable) -> str:
+    """Name what an oracle's prediction of a variable is judged by."""
+    return "R²" if variable.real else "accuracy"
+
+
+def explained(guess: Tensor, truth: Tensor) -> float:
+    """Compute R², the share of the variance of ``truth`` (N, …) that ``guess`` explains."""
+    guess, truth = guess.double(), truth.double()
+    return 1 - ((guess - truth) ** 2).sum().item() / ((truth - truth.mean()) ** 2).sum().item()

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dscm.graphs import Graph
+from dscm.graph import Graph
 from dscm.results import Results, lookup
 from dscm.statistics import RATIOS, bootstrap_interval, summarise
 from dscm.variables import Variable

@@ -1,6 +1,7 @@
 """Structural causal models: any directed acyclic graph of mechanisms, and the queries on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,46 @@ class SCM(nn.Module):
                 parents = {parent: values[parent] for parent in self.parents[name]}
                 values[name] = self.mechanisms[name].predict(noise[name], parents)
         return values
+
+    def effect(
+        self,
+        obs: Mapping[str, Tensor],
+        noise: Mapping[str, Noise],
+        do: Intervention,
+        kind: Literal["total", "direct", "indirect"],
+        target: str,
+    ) -> dict[str, Tensor]:
+        """Compute every variable under an intervention that reaches `target` along some of its paths only.
+
+        The mediators are what lies between the variables in `do` and `target`. `total`: everything follows the
+        intervention. `direct`: the mediators keep their observed values. `indirect`: the mediators follow it, and
+        the variables in `do` keep their observed values. An effect is the difference of `target` to its composition.
+
+        Arguments: `obs` and its `noise`, from `abduct`.
+
+        Raises `InputError` as `predict`, or if none of the variables in `do` is upstream of `target`.
+
+        Source: Pearl, "Direct and indirect effects", 2001; paper, A.2.
+        """
+        upstream = {name for name in self.order if target in self.descendants([name])}
+        if not upstream & do.keys():
+            raise InputError(f"{', '.join(do)}: not upstream of {target}; upstream are {', '.join(sorted(upstream))}")
+        if kind == "total":
+            return self.predict(noise, do)
+        mediators = (self.descendants(do) & upstream) - do.keys()
+        if kind == "direct":
+            return self.predict(noise, {**do, **{name: obs[name] for name in mediators}})
+        followed = self.predict(noise, {**do, target: obs[target]})
+        kept = {name: obs[name] for name in do}
+        return self.predict(noise, {**kept, **{name: followed[name] for name in mediators}})
+
+    def descendants(self, names: Iterable[str]) -> set[str]:
+        """Return what the variables `names` cause, directly or not; without those themselves."""
+        found = set(names)
+        for name in self.order:
+            if found & set(self.parents[name]):
+                found.add(name)
+        return found - set(names)
 
     def counterfactual(
         self, obs: Mapping[str, Tensor], do: Intervention, generator: torch.Generator | None = None

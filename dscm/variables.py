@@ -57,15 +57,27 @@ class Variable:
         if self.labels and self.labels != tuple(map(str, range(self.classes))):
             return ", ".join(self.labels)
         if self.high == math.inf:
-            return ("any number" if self.low == -math.inf else f"more than {self.low:g}") + f" {self.unit}".rstrip()
+            return (f"more than {self.low:g}" if self._open else "any number") + f" {self.unit}".rstrip()
         return f"{self.low:g} to {self.high:g} {self.unit}".rstrip()
+
+    @property
+    def _open(self) -> bool:
+        """Tell whether the lowest value itself is outside the domain: of a positive variable without a range."""
+        return self.kind == "positive" and self.high == math.inf
+
+    @property
+    def allowed(self) -> str:
+        """Write which values are allowed, as in `a whole number, 0 to 9`."""
+        counted = self.kind == "categorical" and self.labels == tuple(map(str, range(self.classes)))
+        return f"a whole number, {self.domain}" if counted else self.domain
 
     def contains(self, value: float) -> bool:
         """Tell whether `value` is in the domain, and a class if it must be one."""
-        return self.low <= value <= self.high and (not self.discrete or value == int(value))
+        if not self.low <= value <= self.high or (value == self.low and self._open):
+            return False
+        return not self.discrete or value == int(value)
 
     def check(self, value: float) -> None:
         """Raise `InputError` if `value` is outside the domain or is no class."""
-        whole = "a whole number, " if self.kind == "categorical" else ""
         if not self.contains(value):
-            raise InputError(f"--do {self.name}={value:g}: {self.name} must be {whole}{self.domain}")
+            raise InputError(f"--do {self.name}={value:g}: {self.name} must be {self.allowed}")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dscm.errors import InputError
-from dscm.graphs import GRAPHS, Graph, get_graph
+from dscm.graph import Graph
+from dscm.graphs import GRAPHS, get_graph
 from dscm.learned import LearnedAttributes
 from dscm.mechanisms import LinearGaussian
 

@@ -220,7 +220,7 @@ def test_diverging_run_keeps_its_last_good_checkpoint(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--data", "mnist"), "'mnist'; known: morphomnist, colour-morphomnist, morphomnist-digit"),
+        (("--data", "mnist"), "'mnist'; known: celebahq, colour-morphomnist, embed, morphomnist"),
         (("--preset", "huge"), "'tiny', 'paper'"),
         (("--steps", 0), "argument --steps: '0' must be an integer, at least 1"),
         (("--minutes", 0), "argument --minutes: '0' must be a number, more than 0"),

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dscm.data.folder import find_images, read_attributes, read_image
 from dscm.data.scaling import to_signed
-from dscm.graphs import get_graph
+from dscm.graph import Graph
+from dscm.graphs import GRAPHS
 
 FOLDER = Path(__file__).parent
 DIGITS = FOLDER / "digits"
@@ -20,17 +21,14 @@ SAMPLES = {"morphomnist": DIGITS, "celebahq": FOLDER / "faces", "embed": FOLDER 
 Part = Literal["semantic", "spatial", "attributes", "oracle"]
 
 
-def find(part: Part, graph: str = "morphomnist") -> Path | None:
+def find(part: Part, graph: Graph = GRAPHS["morphomnist"]) -> Path | None:
     """Return the bundled checkpoint of a part of a model; None where none is bundled.
 
     Args:
         part: ``semantic`` or ``spatial``, the image's mechanism; ``attributes`` or ``oracle``.
-        graph: the name of the causal graph; an oracle serves every graph of its data set.
-
-    Raises:
-        InputError: there is no such graph.
+        graph: the causal graph; an oracle serves every graph of its data set.
     """
-    name = get_graph(graph).data_set if part == "oracle" else graph
+    name = graph.data_set if part == "oracle" else graph.name
     path = FOLDER / f"{name}-{part}.pt"
     return path if path.exists() else None
 

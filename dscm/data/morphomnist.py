@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dscm.data.idx import find_idx, read_idx
 from dscm.data.morphofolder import is_morpho_folder, read_split, write_split
 from dscm.errors import InputError
-from dscm.graphs import Graph
+from dscm.graph import Graph
 from dscm.morphing import colourise, measure_hue, render
 from dscm.morphometry import measure
 

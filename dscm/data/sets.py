@@ -8,11 +8,11 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from dscm.data import celebahq, embed, mammogram, morphomnist
+from dscm.data import celebahq, embed, labelled, mammogram, morphomnist
 from dscm.data.folder import read_image
 from dscm.data.mammogram import Framing
 from dscm.errors import InputError
-from dscm.graphs import Graph
+from dscm.graph import Graph
 
 Split = Literal["train", "test"]
 DIGIT_SIZE = 28
@@ -117,6 +117,8 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
             framing=source.framing,
             skip_missing=source.skip_missing,
         )
+    if graph.data_set == "folder":
+        return labelled.load(source.folder(graph), graph, split, size, source.cache_dir, source.workers)
     if size != DIGIT_SIZE:
         raise InputError(f"--size {size}: digits are {DIGIT_SIZE} pixels a side")
     part: morphomnist.Split = "train" if split == "train" else "t10k"

@@ -13,7 +13,7 @@ from dscm.data.folder import resize_image
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.phantoms.layouts import Recipe, read_recipe
 from dscm.data.sets import Source
-from dscm.graphs import Graph
+from dscm.graph import Graph
 
 TOUCHED = 0.1  # share of a pixel that a place must cover
 
