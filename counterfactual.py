@@ -80,11 +80,13 @@ def main() -> int:
     """Answer every query for every image; returns the exit code."""
     args = parse_arguments()
     device = cli.set_up_machine(args.device, args.threads)
-    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args.data, ["semantic"])[0]
+    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args, ["semantic"])[0]
     mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
     graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
     cli.choose_parts(args, graph)
-    args.images = args.images or assets.SAMPLES[graph.data_set]
+    args.images = args.images or assets.SAMPLES.get(graph.data_set)
+    if args.images is None:
+        raise InputError(f"no images of {graph.name} are bundled: name the folder of yours")
     oracle = cli.restore_oracle(graph, args.oracle, device)
     learned = cli.restore_attributes(graph, args.attributes, device)
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])

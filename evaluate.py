@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dscm import checkpoint, cli, report
+from dscm import checkpoint, cli, report, runs
 from dscm.curves import draw_curves
 from dscm.data import sets
 from dscm.data.mammogram import Framing
@@ -55,9 +55,9 @@ def parse_arguments() -> argparse.Namespace:
         "--oracle-accuracy",
         type=cli.number(float, 0, 1),
         default=0.9,
-        help="refuse an oracle of less accuracy, or R², on the test images (default: 0.9)",
+        help="refuse an oracle of less accuracy, or R², on the test images; 0 takes any (default: 0.9)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write, or to add to")
+    parser.add_argument("--out", type=Path, help="the folder to write, or to add to (default: RUN/soundness)")
     parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test images (default: 512)")
     parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), nargs="+", default=[1.0, 1.5, 3.0],
                         metavar="ω", help="guidance weights (default: 1 1.5 3)")  # fmt: skip
@@ -82,7 +82,10 @@ def main() -> None:
     """Evaluate whatever is asked for and not there yet, then write the tables and pictures of all there is."""
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
-    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args.data, ["semantic", "spatial"])
+    if args.out is None and args.run is None:
+        raise InputError("name the folder to write with --out, or a run with --run")
+    args.out = args.out or args.run / "soundness"
+    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args, ["semantic", "spatial"])
     models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
     made_for = {describe_images(mechanism, content) for mechanism, content in models}
     if len(made_for) > 1:
@@ -138,7 +141,7 @@ def check_oracle(args: argparse.Namespace, oracle: Oracle, graph: Graph, data: d
     for variable in graph.predicted:
         measure = main_score(variable)
         score = scores[f"test {measure} {variable.name}"]
-        if score < args.oracle_accuracy:
+        if args.oracle_accuracy and score < args.oracle_accuracy:
             raise InputError(
                 f"--oracle {args.oracle}: its {measure} of {variable.name} on these {args.n} images is {score:.3f}; "
                 f"--oracle-accuracy asks for {args.oracle_accuracy:g}"
@@ -244,6 +247,8 @@ def write_reports(args: argparse.Namespace, results: Results, graph: Any) -> Non
         message = draw_curves(args.out, results.records, graph)
         if message:
             print(message, file=sys.stderr)
+    if args.run:
+        runs.describe(args.run, "soundness", text)
     print(text)
 
 

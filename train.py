@@ -3,6 +3,7 @@
     python train.py --data morphomnist --mechanism semantic --preset tiny --out runs/semantic
     python train.py --data celebahq --data-dir CELEBAMASK-HQ --part attributes --out runs/attributes
     python train.py --data morphomnist --part oracle --out runs/oracle
+    python train.py --data folder --data-dir IMAGES --graph graph.json --run runs/mine --check
     torchrun --nproc-per-node 2 train.py ...
 
 RUN holds checkpoint.pt (averaged weights, what rebuilds the model, and what resumes the run), log.jsonl and
@@ -10,20 +11,23 @@ samples/. With --resume a run that was stopped or killed goes on from its last c
 """
 
 import argparse
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from dscm import checkpoint, cli
+from dscm import check, checkpoint, cli, runs
 from dscm.calibration import draw_calibration
 from dscm.data import sets
-from dscm.data.scaling import to_signed, to_unit
+from dscm.data.scaling import to_unit
+from dscm.diagram import draw_graph
 from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
 from dscm.graph import Graph
@@ -32,10 +36,11 @@ from dscm.log import Log
 from dscm.presets import Preset, get_preset
 from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
+from dscm.training import agree, backward, draw_batch, schedule_rate, step_seed
 
 LOG_EVERY = 50  # steps
 SHOWN = 64  # samples in a grid
-RESUMABLE = """graph sample_every steps minutes device threads resume overwrite out data_dir
+RESUMABLE = """check graph run sample_every steps minutes device threads resume overwrite out data_dir
 csv cache_dir save_every""".split()  # may differ when a run goes on
 
 
@@ -47,7 +52,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mechanism", choices=["spatial", "semantic"], default="semantic")
     parser.add_argument("--preset", choices=["tiny", "paper"], default="tiny")
     parser.add_argument("--size", type=cli.number(int, 8), help="pixels a side (default: the preset's)")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--out", type=Path, help="the folder of this training")
+    place.add_argument("--run", type=Path, help="the folder of a whole model: this part goes to RUN/PART, and RUN gets "
+                       "graph.json and a README.txt")  # fmt: skip
     parser.add_argument("--steps", type=cli.number(int, 1), help="train until this step (default: the preset's)")
     parser.add_argument(
         "--minutes", type=cli.number(float, 0, open_low=True), help="train for so long, over all resumptions"
@@ -66,6 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--save-every", type=cli.number(int, 1), default=500, help="steps between checkpoints")
     parser.add_argument("--sample-every", type=cli.number(int, 1), default=2000, help="steps between sample grids")
+    parser.add_argument("--check", action="store_true", help="read everything, say what is wrong, and train nothing")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     cli.add_data_arguments(parser)
@@ -79,13 +88,17 @@ def main() -> None:
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
     graph = cli.choose_graph(args)
+    args.out = args.out or args.run / args.part
     if args.part == "attributes" and not graph.learned:
         print(f"{graph.name}: every attribute is a root or has a known equation; there is nothing to fit")
         return leave(world)
     preset = get_preset(args.part, graph.data_set, args.preset, graph.image_size)
     run = Run(args, preset, graph, device, rank, world)
+    if args.check:
+        return check_only(args, run)
     data, held_out = load_data(args, graph, image_size(args, graph), device, rank, world)
     run.start(data)
+    run.claim()
 
     batch = args.batch or preset.batch
     if batch < world:
@@ -104,11 +117,37 @@ def main() -> None:
         run.save()
         report = judge(run.ema.average, args.part, graph, held_out)
         run.save(report)
+        summary = "\n".join(f"{name}: {value:.4g}" for name, value in report.items())
         if args.part == "attributes":
             draw_calibration(args.out / "calibration.png", run.ema.average, held_out)
+        if args.run:
+            runs.describe(args.run, args.part, f"{shlex.join(['python', *sys.argv])}\n\n{summary}")
         log.finish(run.step, run.seconds, report)
-        print("\n".join(f"{name}: {value:.4g}" for name, value in report.items()))
+        print(summary)
     leave(world)
+
+
+def check_only(args: argparse.Namespace, run: "Run") -> None:
+    """Read the data, draw the graph and time a few steps; print what is there and what is wrong, and train nothing.
+
+    Raises:
+        InputError: a split cannot be read.
+    """
+    source = cli.read_source(args, vars(args))
+    splits, unread = check.read_splits(run.graph, source, image_size(args, run.graph))
+    picture = args.run / "graph.png" if args.run else args.out.with_name(f"{args.out.name}-graph.png")
+    draw_graph(picture, run.graph)
+    for line in check.summarise(run.graph, splits):
+        print(line)
+    print(f"graph: {picture}")
+    if "train" in splits:
+        run.start(splits["train"])
+        batch = min(args.batch or run.preset.batch, len(splits["train"]["image"]))
+        print(check.estimate(lambda: run.advance(splits["train"], batch), args.steps or run.preset.steps, run.device))
+    for fault in check.find_faults(run.graph, splits):
+        print(f"wrong: {fault}")
+    if unread:
+        raise InputError("; ".join(unread))
 
 
 def keep_record(run: "Run", log: Log, bar: tqdm, batch: int, parents: dict[str, Tensor]) -> None:
@@ -146,7 +185,10 @@ class Run:
         self.path = args.out / "checkpoint.pt"
         self.settings = {k: v for k, v in vars(args).items() if k not in RESUMABLE} | {"world": world}
         self.rate = args.learning_rate or preset.learning_rate
-        self.bfloat16 = (args.precision or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
+        self.bfloat16 = (
+            args.part != "attributes"
+            and (args.precision or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
+        )
         self.step, self.seconds = 0, 0.0
         self.state = checkpoint.read(self.path, args.part) if args.resume else None
         if self.state:
@@ -160,8 +202,6 @@ class Run:
 
     def start(self, data: dict[str, Tensor]) -> None:
         """Build model and optimiser, afresh or from the checkpoint; ``data`` gives the scaling of the parents."""
-        if not self.state and self.rank == 0:
-            self.path.unlink(missing_ok=True)
         torch.manual_seed(self.args.seed)
         self.config = model_config(self.args, self.graph, self.preset)
         self.model = checkpoint.build(self.args.part, self.graph.key, self.config).to(self.device)
@@ -174,6 +214,14 @@ class Run:
             self.ema.average.load_state_dict(self.state["model"])
             self.optimiser.load_state_dict(self.state["optimiser"])
         self.replica = DistributedDataParallel(self.model) if self.world > 1 else self.model
+
+    def claim(self) -> None:
+        """Take the folder: no checkpoint of an earlier training stays, and a model gets its graph."""
+        if self.rank == 0:
+            if not self.state:
+                self.path.unlink(missing_ok=True)
+            if self.args.run:
+                runs.write_graph(self.args.run, self.graph)
 
     def advance(self, data: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
         """Take one step and return its terms.
@@ -265,60 +313,6 @@ def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> 
     beta = preset.beta if args.beta is None else args.beta
     beta *= min(1.0, step / max(preset.beta_warmup, 1))
     return {"p_null": args.p_null, "beta": beta, "focus": preset.focus}
-
-
-def schedule_rate(step: int, preset: Preset) -> float:
-    """Return the learning rate at a step relative to its peak: a linear rise, then 1/√step once it cools."""
-    rise = min(1.0, step / max(preset.warmup, 1))
-    return rise * min(1.0, (preset.cooling / step) ** 0.5) if preset.cooling else rise
-
-
-def backward(
-    replica: nn.Module,
-    data: dict[str, Tensor],
-    index: Tensor,
-    seed: int,
-    arguments: dict[str, float],
-    flip: bool,
-    bfloat16: bool,
-) -> dict[str, Tensor]:
-    """Compute the objective on one batch and its gradients; weights and gradients stay float32."""
-    device = data["image"].device
-    torch.manual_seed(seed)  # dropout knows no other source
-    generator = torch.Generator(device).manual_seed(seed)
-    index = index.to(device)
-    value = to_signed(data["image"][index])
-    if flip:
-        mirrored = torch.rand(len(value), generator=generator, device=device) < 0.5
-        value = torch.where(mirrored[:, None, None, None], value.flip(-1), value)
-    parents = {name: tensor[index] for name, tensor in data.items() if name not in ("image", "base")}
-    if arguments:
-        arguments = arguments | {"generator": generator}
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-        terms = replica(value, parents, **arguments)
-    # Losses summed over pixels are brought to the size that the gradient's clipping assumes.
-    (terms["loss"] / (value[0].numel() if arguments else 1)).backward()
-    return {name: term.detach() for name, term in terms.items()}
-
-
-def draw_batch(n: int, batch: int, step: int, seed: int) -> Tensor:
-    """Return the indices of a step: consecutive slices of one permutation per epoch, so nothing is remembered."""
-    batch = min(batch, n)
-    epoch, position = divmod(step - 1, n // batch)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(step_seed(seed, epoch, 0)))
-    return order[position * batch : (position + 1) * batch]
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Mix seed, step and rank into one, so that a resumed run draws what an uninterrupted one would."""
-    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
-
-
-def agree(seconds: float, device: torch.device) -> float:
-    """Take rank 0's clock on every rank, so that all stop at the same step."""
-    clock = torch.tensor([seconds], dtype=torch.float32, device=device)
-    distributed.broadcast(clock, 0)
-    return clock.item()
 
 
 def check_same_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

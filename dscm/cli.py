@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dscm import assets, checkpoint
+from dscm import assets, checkpoint, runs
 from dscm.data.mammogram import Framing
 from dscm.data.sets import Source
 from dscm.dynamic import Alignment
@@ -107,6 +107,8 @@ def choose_graph(args: argparse.Namespace) -> Graph:
     Raises:
         InputError: there is no such graph, the file is wrong, or the two do not fit.
     """
+    if args.graph is None and args.data is None and args.run and (args.run / runs.GRAPH).exists():
+        args.graph = args.run / runs.GRAPH
     if args.graph is None:
         if args.data == "folder":
             raise InputError("--data folder: give its causal graph with --graph")
@@ -120,7 +122,8 @@ def choose_graph(args: argparse.Namespace) -> Graph:
 
 
 def add_parts_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data``, ``--oracle`` and ``--attributes``, which `choose_parts` completes."""
+    """Add ``--data``, ``--run``, ``--oracle`` and ``--attributes``, which `choose_parts` completes."""
+    parser.add_argument("--run", type=Path, help="a folder that train.py --run made: take its parts")
     parser.add_argument(
         "--data",
         help=f"which bundled model: {', '.join(assets.SAMPLES)} (default: that of --checkpoint, or morphomnist)",
@@ -135,17 +138,23 @@ def add_parts_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choose_checkpoints(name: str | None, parts: Sequence[assets.Part]) -> list[Path]:
-    """Return the bundled mechanisms of an image.
+def choose_checkpoints(args: argparse.Namespace, parts: Sequence[assets.Part]) -> list[Path]:
+    """Return the mechanism of the image of ``--run``, or the bundled ones of ``--data``.
 
     Args:
-        name: of the causal graph; None is Morpho-MNIST.
+        args: the command line.
         parts: ``semantic``, ``spatial`` or both, of which at least one is bundled.
 
     Raises:
-        InputError: there is no such graph, or none of its models is bundled.
+        InputError: the run has none, there is no such graph, or none of its models is bundled.
     """
-    graph = get_graph(name or "morphomnist")
+    if args.run:
+        path = runs.find_part(args.run, "image")
+        if path is None:
+            raise InputError(f"--run {args.run}: no mechanism of the image is there; train it with --part image")
+        return [path]
+    name = args.data or "morphomnist"
+    graph = get_graph(name)
     found = [path for path in (assets.find(part, graph) for part in parts) if path]
     if not found:
         raise InputError(f"--data {name}: no such model is bundled; train one, and give it with --checkpoint")
@@ -160,8 +169,9 @@ def choose_parts(args: argparse.Namespace, graph: Graph) -> None:
     """
     if args.data not in (None, graph.name):
         raise InputError(f"--data {args.data}: the checkpoint is of {graph.name}")
-    args.oracle = args.oracle or assets.find("oracle", graph)
-    args.attributes = args.attributes or assets.find("attributes", graph)
+    for part in ("oracle", "attributes"):
+        if getattr(args, part) is None:
+            setattr(args, part, runs.find_part(args.run, part) if args.run else assets.find(part, graph))
     if args.oracle is None:
         names = ", ".join(variable.name for variable in graph.predicted)
         raise InputError(

@@ -1,7 +1,7 @@
 """A causal graph, as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dscm.errors import InputError
@@ -18,8 +18,8 @@ class Graph:
     Arguments: `name`; `variables`; `image_channels` (1 is grey, 3 is colour); `image_size`, pixels a side; `asked`,
     what is intervened on when the model is measured, by default every parent of the image by itself; variables named
     together are set together, to the value that the first is given; `measured`, the attributes that morphometry reads
-    off the image of a digit (an oracle predicts the others); `data_set`, whose images these are; `spec`, what it was
-    read from, if it is not built in.
+    off the image of a digit (an oracle predicts the others); `data_set`, whose images these are; `spec`, the
+    file's content; `built_in`, whether its name alone finds it.
     """
 
     name: str
@@ -29,12 +29,13 @@ class Graph:
     asked: tuple[tuple[str, ...], ...] = ()
     measured: tuple[str, ...] = ()
     data_set: str = "morphomnist"
-    spec: Mapping[str, Any] | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    built_in: bool = False
 
     @property
     def key(self) -> str | dict[str, Any]:
         """Return what `get_graph` makes this graph from: its name, or all of it."""
-        return self.name if self.spec is None else dict(self.spec)
+        return self.name if self.built_in else dict(self.spec)
 
     @property
     def attributes(self) -> tuple[Variable, ...]:

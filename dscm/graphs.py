@@ -67,7 +67,7 @@ def read_graph(path: Path) -> Graph:
     """Read a user's graph file.
 
     Args:
-        path: a JSON file; the README says what it may hold.
+        path: a JSON file; the README says what it may hold. A copy of a built-in graph is that graph.
 
     Raises:
         InputError: it cannot be read, is not JSON, or as `parse`.
@@ -81,7 +81,9 @@ def read_graph(path: Path) -> Graph:
         raise InputError(f"{path}: not UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
-    return parse(spec, path, text)
+    graph = parse(spec, path, text)
+    known = GRAPHS.get(graph.name)
+    return known if known and known.spec == graph.spec else graph
 
 
 def parse(spec: Any, path: Path, text: str = "", built_in: bool = False) -> Graph:
@@ -136,7 +138,8 @@ class _Reader:
             tuple(map(tuple, self.names(spec, "interventions", read["image"].parents, deep=True))),
             tuple(self.names(spec, "measured", read["image"].parents)),
             spec.get("data", "folder"),
-            None if built_in else spec,
+            spec,
+            built_in,
         )
 
     def variable(self, name: str, spec: Any) -> Variable:

@@ -160,8 +160,9 @@ def _effectiveness(records: Sequence[Record], graph: Graph) -> str:
 def _removal(records: Sequence[Record], graph: Graph) -> str:
     """Tabulate how often a binary attribute that was taken away is gone, and the error in its place and elsewhere."""
     rows = []
+    binary = {variable.name for variable in graph.attributes if variable.kind == "binary"}
     for record in records:
-        for do in graph.interventions:
+        for do in filter(binary.__contains__, graph.interventions):
             cells = [_cell(record, ("effectiveness", do, do, "removed"), 100, 1)]
             cells += [_cell(record, ("truth", do, part), 100, 3) for part in ("inside_l1", "outside_l1")]
             rows.append([name_row(record, records), f"do({do})", *cells])

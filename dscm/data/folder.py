@@ -62,8 +62,22 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
     Raises:
         UnreadableImage: the file is empty, truncated, not an image, or of another mode such as CMYK.
     """
-    image = _to_eight_bits(_open(Path(path)))
-    return resize_image(image.convert({1: "L", 3: "RGB"}[channels]), size)
+    return fit(read_pixels(path), size, channels)
+
+
+def fit(pixels: np.ndarray, size: int, channels: int) -> Tensor:
+    """Bring an image to a model's size and channels.
+
+    Args:
+        pixels: uint8 or uint16, (H, W) or (H, W, 3).
+        size, channels: as in `read_image`.
+
+    Returns:
+        uint8 (channels, size, size).
+    """
+    if pixels.dtype == np.uint16:
+        pixels = (pixels / 257).round().astype(np.uint8)
+    return resize_image(Image.fromarray(pixels).convert({1: "L", 3: "RGB"}[channels]), size)
 
 
 def read_pixels(path: Path | str) -> np.ndarray:
@@ -163,9 +177,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Bring every accepted mode to L, or to RGBA over black."""
-    if image.mode in SIXTEEN_BIT:
-        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    """Bring every accepted mode of 8 bits or fewer to RGBA over black."""
     if image.mode in EIGHT_BIT:
         return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     raise UnreadableImage(f"mode {image.mode} is not one of {', '.join(EIGHT_BIT)} or 16-bit grey")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dscm.data import celebahq, embed, labelled, mammogram, morphomnist
-from dscm.data.folder import read_image
+from dscm.data.folder import fit, read_pixels
 from dscm.data.mammogram import Framing
 from dscm.errors import InputError
 from dscm.graph import Graph
@@ -64,8 +64,23 @@ def read_file(graph: Graph, path: Path, shape: tuple[int, int, int], framing: Fr
     Raises:
         UnreadableImage: the file cannot be used.
     """
+    return fit_pixels(graph, read_pixels(path), shape, framing)
+
+
+def fit_pixels(graph: Graph, pixels: np.ndarray, shape: tuple[int, int, int], framing: Framing = Framing()) -> Tensor:
+    """Bring an image to the form that models see.
+
+    Args:
+        graph, shape, framing: as in `read_file`.
+        pixels: unsigned integers, (H, W) or (H, W, 3).
+
+    Returns:
+        uint8 of ``shape``.
+    """
     channels, size, _ = shape
-    return mammogram.read(path, size, framing) if graph.data_set == "embed" else read_image(path, size, channels)
+    if graph.data_set == "embed":
+        return mammogram.prepare(mammogram.to_grey(pixels), size, framing)
+    return fit(pixels, size, channels)
 
 
 def place_back(graph: Graph, square: Tensor, pixels: np.ndarray, framing: Framing = Framing()) -> Tensor:

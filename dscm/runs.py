@@ -1,0 +1,61 @@
+"""A run folder: every part of one causal model in its own sub-folder, and a README.txt that explains the whole."""
+
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+from dscm.errors import InputError
+from dscm.files import atomic_path
+from dscm.graph import Graph
+
+Part = Literal["image", "attributes", "oracle"]
+GRAPH, README, CHECKPOINT = "graph.json", "README.txt", "checkpoint.pt"
+PREFACE = "A causal model of images, made by dscm: each part in the folder of its name, the graph in graph.json."
+
+
+def find_part(run: Path, part: Part) -> Path | None:
+    """Return the checkpoint of a part of a run; None where that part was not trained.
+
+    Args:
+        run: the folder.
+        part: which.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such run folder")
+    path = run / part / CHECKPOINT
+    return path if path.is_file() else None
+
+
+def write_graph(run: Path, graph: Graph) -> None:
+    """Write the graph of a run, which `read_graph` reads back.
+
+    Raises:
+        InputError: the run has another graph.
+    """
+    path, text = run / GRAPH, json.dumps(graph.spec, indent=1, ensure_ascii=False) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise InputError(f"{path}: is another graph than {graph.name}; name another --run")
+    run.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def describe(run: Path, title: str, text: str) -> None:
+    """Write a chapter of a run's README.txt, in the place of an earlier one of the same title.
+
+    Args:
+        run: the folder.
+        title: of the chapter, one line.
+        text: what it says.
+    """
+    path = run / README
+    old = path.read_text(encoding="utf-8") if path.exists() else PREFACE
+    preface, *rest = re.split(r"^== (.*) ==$\n", old, flags=re.MULTILINE)
+    chapters = dict(zip(rest[::2], (body.strip() for body in rest[1::2]))) | {title: text.strip()}
+    whole = "\n\n".join([preface.strip(), *(f"== {title} ==\n\n{body}" for title, body in chapters.items())])
+    with atomic_path(path) as temporary:
+        temporary.write_text(whole + "\n", encoding="utf-8")
