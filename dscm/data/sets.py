@@ -13,6 +13,7 @@ from dscm.data.folder import fit, read_pixels
 from dscm.data.mammogram import Framing
 from dscm.errors import InputError
 from dscm.graph import Graph
+from dscm.graphs import GRAPHS
 
 Split = Literal["train", "test"]
 DIGIT_SIZE = 28
@@ -137,4 +138,15 @@ def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Ten
     if size != DIGIT_SIZE:
         raise InputError(f"--size {size}: digits are {DIGIT_SIZE} pixels a side")
     part: morphomnist.Split = "train" if split == "train" else "t10k"
-    return morphomnist.load(graph, source.data_dir, part, source.cache_dir, source.workers)
+    return morphomnist.load(_equations_of(graph), source.data_dir, part, source.cache_dir, source.workers)
+
+
+def _equations_of(graph: Graph) -> Graph:
+    """Return the built-in graph that digits are drawn by, where a user's own graph of them leaves equations open."""
+    if not graph.learned:
+        return graph
+    names = {variable.name for variable in graph.attributes}
+    for known in GRAPHS.values():
+        if known.data_set == graph.data_set and {variable.name for variable in known.attributes} == names:
+            return known
+    raise InputError(f"graph '{graph.name}': no digits are drawn with the attributes {', '.join(sorted(names))}")
