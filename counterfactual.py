@@ -42,6 +42,8 @@ from dscm.noise import SavedNoise, write_noise
 from dscm.noise import describe as describe_noise
 from dscm.oracles import Oracle
 from dscm.queries import Query, parse_query
+from dscm.samples import write_samples
+from dscm.scm import SCM
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -50,8 +52,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("images", nargs="?", type=Path, metavar="IMAGES",
                         help="a folder of PNG, JPEG or BMP images (default: bundled ones)")  # fmt: skip
     parser.add_argument(
-        "--do", action="append", required=True, metavar="NAME=VALUE[,…]", help="a query; may be repeated (see below)"
+        "--do", action="append", default=[], metavar="NAME=VALUE[,…]", help="a query; may be repeated (see above)"
     )
+    parser.add_argument("--sample", type=cli.number(int, 1), metavar="N",
+                        help="draw N images from the model instead, under the --do if there is one")  # fmt: skip
     parser.add_argument("--effect", choices=["total", "direct", "indirect"], nargs="+", default=["total"],
                         help="along which paths a query acts: all; only from what it sets straight to the image; only "
                         "through what that causes (default: total)")  # fmt: skip
@@ -84,14 +88,18 @@ def main() -> int:
     mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
     graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
     cli.choose_parts(args, graph)
-    args.images = args.images or assets.SAMPLES.get(graph.data_set)
-    if args.images is None:
-        raise InputError(f"no images of {graph.name} are bundled: name the folder of yours")
     oracle = cli.restore_oracle(graph, args.oracle, device)
     learned = cli.restore_attributes(graph, args.attributes, device)
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
     mechanism.sampling = cli.read_sampling(args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism, learned).to(device)
+    if args.sample:
+        return sample(args, scm, graph, device)
+    if not args.do:
+        raise InputError("nothing is asked: give a query with --do, or --sample")
+    args.images = args.images or assets.SAMPLES.get(graph.data_set)
+    if args.images is None:
+        raise InputError(f"no images of {graph.name} are bundled: name the folder of yours")
 
     paths = find_images(args.images)
     table = args.images / "attributes.csv"
@@ -131,6 +139,19 @@ def main() -> int:
             writer.add(batch, scm.predict(noise)["image"], answers)
             bar.update(len(batch.paths))
     return report(args, graph, len(paths), reader.unreadable, given is not None)
+
+
+def sample(args: argparse.Namespace, scm: SCM, graph: Graph, device: torch.device) -> int:
+    """Draw images from the model; returns the exit code."""
+    if args.images or len(args.do) > 1:
+        raise InputError("--sample: takes no images, and at most one --do")
+    query = parse_query(args.do[0], graph, Path(), [], lambda image, name: 0.0) if args.do else None
+    if query and query.constants.keys() != query.changes.keys():
+        raise InputError(f"--do {args.do[0]}: with --sample nothing is observed that a value could depend on")
+    cli.check_output(args.out, args.overwrite)
+    generator = torch.Generator(device).manual_seed(args.seed)
+    write_samples(args.out, scm, graph, args.sample, query.constants if query else {}, args.batch, generator)
+    return 0
 
 
 def name_effect(query: Query, effect: str) -> str:

@@ -22,7 +22,6 @@ from dscm.graph import Graph
 from dscm.metrics import l1, observe
 from dscm.oracles import Oracle
 from dscm.paste import change_mask, paste
-from dscm.variables import Variable
 
 SHOWN = 12  # images on the contact sheet
 TABLE, SHEET, PASTED = "counterfactuals.csv", "grid.png", "pasted"
@@ -130,13 +129,8 @@ class AnswerWriter:
             row = {"image": name, "query": query, "l1": f"{distance[i].item():.5f}"}
             for variable in self.graph.attributes:
                 for kind, values in (("", batch.obs), ("counterfactual_", answer), ("measured_", measured)):
-                    row[f"{kind}{variable.name}"] = show(variable, values[variable.name][i].item())
+                    row[f"{kind}{variable.name}"] = variable.show(values[variable.name][i].item())
             yield row
-
-
-def show(variable: Variable, value: float) -> str:
-    """Write the value of a variable as a table should: a class by its label, a number in five digits."""
-    return variable.labels[int(value)] if variable.labels else f"{value:.5g}"
 
 
 def list_columns(graph: Graph) -> list[str]:

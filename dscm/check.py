@@ -48,11 +48,11 @@ def find_faults(graph: Graph, splits: Mapping[str, Mapping[str, Tensor]]) -> Ite
         for variable in graph.attributes:
             value = data[variable.name]
             if (value == value[0]).all():
-                yield f"{variable.name} is constant in the {name} split: {show(variable, value[0].item())}"
+                yield f"{variable.name} is constant in the {name} split: {variable.show(value[0].item())}"
             elif variable.discrete:
                 counts = torch.bincount(value, minlength=variable.classes or 2)
                 for k in (counts < RARE * len(value)).nonzero()[:, 0].tolist():
-                    label = show(variable, k)
+                    label = variable.show(k)
                     yield f"{variable.name} is {label} in {counts[k]} of the {len(value)} images of the {name} split"
         pixels = data["image"].flatten(1)
         flat = (pixels == pixels[:, :1]).all(dim=1).sum().item()
@@ -64,14 +64,9 @@ def describe(variable: Variable, value: Tensor) -> str:
     """Sum up an attribute's values, (N,): the range and the mean, or the share of each class."""
     if variable.discrete:
         shares = torch.bincount(value, minlength=variable.classes or 2) / len(value)
-        return ", ".join(f"{show(variable, k)} {share:.1%}" for k, share in enumerate(shares.tolist()))
+        return ", ".join(f"{variable.show(k)} {share:.1%}" for k, share in enumerate(shares.tolist()))
     low, mean, high = (f"{x.item():.4g}" for x in (value.min(), value.mean(), value.max()))
     return f"{low} to {high}, mean {mean}, sd {value.std(correction=0).item():.3g}"
-
-
-def show(variable: Variable, value: float) -> str:
-    """Write a value, a class by its label."""
-    return variable.labels[int(value)] if variable.labels else f"{value:g}"
 
 
 def estimate(advance: Callable[[], object], steps: int | None, device: torch.device) -> str:

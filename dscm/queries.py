@@ -9,6 +9,7 @@ NAME=@sub/IMAGE.png      the value that another image of the folder has
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,11 +32,13 @@ class Query:
         text: as it was asked, fit for the name of a file.
         variables: what is set, by name.
         changes: how, by name.
+        constants: the values that are given outright, by name.
     """
 
     text: str
     variables: Mapping[str, Variable]
     changes: Mapping[str, Change]
+    constants: Mapping[str, float]
 
     def resolve(self, obs: Mapping[str, Tensor], images: Sequence[str]) -> dict[str, Tensor]:
         """Return the value of each variable for each image, (B,).
@@ -73,7 +76,7 @@ def parse_query(text: str, graph: Graph, folder: Path, images: Sequence[str], lo
     """
     attributes = {variable.name: variable for variable in graph.attributes}
     changes: dict[str, Change] = {}
-    words = []
+    constants, words = {}, []
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not name or not equals or not value:
@@ -83,36 +86,50 @@ def parse_query(text: str, graph: Graph, folder: Path, images: Sequence[str], lo
         if name not in attributes:
             known = ", ".join(f"{variable.name} ({variable.domain})" for variable in graph.attributes)
             raise InputError(f"unknown variable '{name}' in --do; known: {known}")
-        changes[name], word = _parse_value(attributes[name], value, folder, images, look_up)
-        words.append(f"{name}={word}")
-    return Query(",".join(words).replace("/", "_"), {name: attributes[name] for name in changes}, changes)
+        constant = _read_constant(attributes[name], value)
+        if constant is None:
+            changes[name] = _read_change(attributes[name], value, folder, images, look_up)
+            words.append(f"{name}={value}")
+        else:
+            constants[name], word = constant
+            changes[name] = partial(_fill, value=constants[name])
+            words.append(f"{name}={word}")
+    text = ",".join(words).replace("/", "_")
+    return Query(text, {name: attributes[name] for name in changes}, changes, constants)
 
 
-def _parse_value(
-    variable: Variable, text: str, folder: Path, images: Sequence[str], look_up: LookUp
-) -> tuple[Change, str]:
-    """Read one value; return how it is set, and the value as a name of a file may hold it."""
-    if text == "flip":
-        if variable.kind != "binary":
-            raise InputError(f"--do {variable.name}=flip: only a binary variable flips")
-        return lambda observed, _: 1 - observed, text
-    if text[0] in "+*":
-        if not variable.real:
-            raise InputError(f"--do {variable.name}={text}: {variable.name} is not a number to add to or to multiply")
-        number = _read_number(text[1:])
-        if number is None:
-            raise InputError(f"--do {variable.name}={text}: '{text[1:]}' is not a number")
-        if text[0] == "+":
-            return lambda observed, _: observed + number, text
-        return lambda observed, _: observed * number, text
-    if text[0] == "@":
-        return _take_from(variable, text, folder, images, look_up), text
+def _fill(observed: Tensor, _: Sequence[str], value: float) -> Tensor:
+    """Give every image the same value."""
+    return torch.full_like(observed, value)
+
+
+def _read_constant(variable: Variable, text: str) -> tuple[float, str] | None:
+    """Read a value that is given outright, and how a name of a file shows it; None where it is not."""
+    if text == "flip" or text[0] in "+*@":
+        return None
     value = variable.labels.index(text) if text in variable.labels else _read_number(text)
     if value is None:
         raise InputError(f"--do {variable.name}={text}: {variable.name} must be {variable.allowed}")
     variable.check(value)
-    shown = variable.labels[int(value)] if variable.labels else f"{float(value)!r}".removesuffix(".0")
-    return lambda observed, _: torch.full_like(observed, value), shown
+    return value, variable.labels[int(value)] if variable.labels else f"{float(value)!r}".removesuffix(".0")
+
+
+def _read_change(variable: Variable, text: str, folder: Path, images: Sequence[str], look_up: LookUp) -> Change:
+    """Read a value that depends on the image."""
+    if text[0] == "@":
+        return _take_from(variable, text, folder, images, look_up)
+    if text == "flip":
+        if variable.kind != "binary":
+            raise InputError(f"--do {variable.name}=flip: only a binary variable flips")
+        return lambda observed, _: 1 - observed
+    if not variable.real:
+        raise InputError(f"--do {variable.name}={text}: {variable.name} is not a number to add to or to multiply")
+    number = _read_number(text[1:])
+    if number is None:
+        raise InputError(f"--do {variable.name}={text}: '{text[1:]}' is not a number")
+    if text[0] == "+":
+        return lambda observed, _: observed + number
+    return lambda observed, _: observed * number
 
 
 def _take_from(variable: Variable, text: str, folder: Path, images: Sequence[str], look_up: LookUp) -> Change:
@@ -122,7 +139,7 @@ def _take_from(variable: Variable, text: str, folder: Path, images: Sequence[str
         if source not in images:
             raise InputError(f"--do {variable.name}={text}: {source} is not an image of {folder}")
         value = look_up(source, variable.name)
-        return lambda observed, _: torch.full_like(observed, value)
+        return partial(_fill, value=value)
     path, colon, column = source.rpartition(":")
     if not colon:
         raise InputError(f"--do {variable.name}={text}: must be @FILE.csv:COLUMN, or @IMAGE, an image of {folder}")

@@ -77,6 +77,10 @@ class Variable:
             return False
         return not self.discrete or value == int(value)
 
+    def show(self, value: float) -> str:
+        """Write a value as a table should: a class by its label, a number in five digits."""
+        return self.labels[int(value)] if self.labels else f"{value:.5g}"
+
     def check(self, value: float) -> None:
         """Raise `InputError` if `value` is outside the domain or is no class."""
         if not self.contains(value):

@@ -133,3 +133,24 @@ def test_effects_from_the_command_line(call_script: Callable, tmp_path: Path) ->
     assert float(indirect["counterfactual_thickness"]) == pytest.approx(thickness, abs=1e-3)
     assert indirect["counterfactual_intensity"] == total["counterfactual_intensity"]
     assert (tmp_path / "out" / "0__thickness=+1__direct.png").exists()
+
+
+def test_samples_are_a_folder_to_ask_about(call_script: Callable, refuse: Callable[..., str], tmp_path: Path) -> None:
+    """Drawn under do, they have what was set, and what follows from it; and they can be asked about in turn."""
+    drawn = ("--sample", 5, "--do", "digit=3,thickness=4", "--batch", 2, "--guidance", 1, *FAST)
+    done = call_script("counterfactual.py", *drawn, "--out", tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+    assert call_script("counterfactual.py", *drawn, "--out", tmp_path / "b").returncode == 0
+    images = tmp_path / "a" / "images"
+    with open(images / "attributes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["digit"], row["thickness"]) for row in rows] == [("3", "4")] * 5
+    assert all(float(row["intensity"]) > 200 for row in rows)
+    for path in images.iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "images" / path.name).read_bytes(), "same seed, same bytes"
+    asked = ("--do", "digit=4", "--guidance", 1, *FAST)
+    assert call_script("counterfactual.py", images, *asked, "--out", tmp_path / "answers").returncode == 0
+    for do, message in (("thickness=+1", "nothing is observed"), ("digit=12", "digit must be a whole number")):
+        assert message in refuse("counterfactual.py", "--sample", 2, "--do", do, "--out", tmp_path / "c", *FAST)
+    assert "takes no images" in refuse("counterfactual.py", images, "--sample", 2, "--out", tmp_path / "c", *FAST)
+    assert "nothing is asked" in refuse("counterfactual.py", images, "--out", tmp_path / "c", *FAST)
