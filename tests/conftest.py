@@ -25,6 +25,20 @@ FAST = ("--steps", 3, *MACHINE)  # of counterfactual.py
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run what trains for many minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: trains for many minutes; run with --slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="trains for many minutes; run with --slow"))
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """A finished run of train.py: its folder, the settings it was given, and what it printed."""
@@ -54,6 +68,18 @@ def start_script() -> Callable[..., subprocess.Popen]:
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def train_script(start_script: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run `python train.py ARGS…` to its end, however long it takes."""
+
+    def run(*command: object) -> subprocess.CompletedProcess:
+        process = start_script("train.py", *command)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+    return run
 
 
 @pytest.fixture(scope="session")
