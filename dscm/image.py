@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from dscm.data.scaling import ParentScaling
 from dscm.diffusion import (
     SCHEDULES,
     add_noise,
@@ -24,7 +23,7 @@ from dscm.diffusion import (
 from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
 from dscm.guidance import guided, shifted
-from dscm.mechanisms import Mechanism
+from dscm.image_mechanism import ImageMechanism
 from dscm.unet import UNet
 from dscm.variables import Variable
 
@@ -73,7 +72,7 @@ class Sampling:
     alignment: Alignment = Alignment()
 
 
-class DiffusionMechanism(Mechanism):
+class DiffusionMechanism(ImageMechanism):
     """Generate an image from its parents, spatial noise u and, if ``code_dim`` > 0, a semantic code z.
 
     Abduction (paper, eq. 9 and 12): z is the mean of the encoder, then u is the DDIM inversion of x given
@@ -93,8 +92,6 @@ class DiffusionMechanism(Mechanism):
         unet, encoder: further arguments of `UNet` and `Encoder`.
     """
 
-    event_dims = 3
-
     def __init__(
         self,
         parents: Sequence[Variable],
@@ -108,20 +105,24 @@ class DiffusionMechanism(Mechanism):
         unet: Mapping[str, Any] = {},
         encoder: Mapping[str, Any] = {},
     ) -> None:
-        super().__init__()
+        super().__init__(parents, image_channels, size)
         if prediction not in ("eps", "v"):
             raise ValueError(f"prediction '{prediction}': must be eps or v")
-        self.shape, self.code_dim, self.prediction = (image_channels, size, size), code_dim, prediction
+        self.code_dim, self.prediction = code_dim, prediction
         self.schedule = SCHEDULES[schedule](timesteps)
         self.sampling = Sampling()
         self.watch: Callable[[float], None] = lambda loss: None  # is told the alignment loss after each timestep
-        self.scaling = ParentScaling(parents)
         condition_dim = code_dim + self.scaling.dim
         self.unet = UNet(image_channels, condition_dim, **unet)
         self.null = nn.Parameter(torch.zeros(condition_dim))
         if code_dim:
             self.encoder = Encoder(image_channels, code_dim, **encoder)
             self.prior = PRIORS[prior](self.scaling.dim, code_dim)
+
+    @property
+    def kind(self) -> str:
+        """Return ``semantic``, or ``spatial`` if there is no code."""
+        return "semantic" if self.code_dim else "spatial"
 
     def eps(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """Predict the noise in ``x`` (B, C, H, W) at true timesteps ``t`` (B,) given conditions ``c`` (B, D)."""
@@ -169,10 +170,6 @@ class DiffusionMechanism(Mechanism):
         device = generator.device
         u = torch.randn(n, *self.shape, generator=generator, device=device)
         return ImageNoise(u, torch.randn(n, self.code_dim, generator=generator, device=device))
-
-    def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
-        """Take the scaling of the parents from tensors of shape (N,)."""
-        self.scaling.fit(data)
 
     def encode(self, value: Tensor, pa: Tensor) -> Tensor:
         """Return the standardised mean code, (B, code_dim), of images given encoded parents (B, D)."""

@@ -15,7 +15,7 @@ class UNet(nn.Module):
 
     Args:
         image_channels: channels of ``x``: 1 for grey, 3 for colour.
-        condition_dim: size of the condition vector ``c``.
+        condition_dim: size of the condition vector ``c``; 0 makes an unconditional network.
         channels: channels at the finest level.
         multipliers: channels of each level, relative to ``channels``; each level halves the resolution.
         blocks: residual blocks in each level, on the way down; one more on the way up.
@@ -39,7 +39,7 @@ class UNet(nn.Module):
         self.patch, self.channels = patch, channels
         embedding = 4 * channels
         self.time = mlp(channels, embedding, embedding)
-        self.condition = mlp(condition_dim, embedding, embedding)
+        self.condition = mlp(condition_dim, embedding, embedding) if condition_dim else None
 
         self.stem = nn.Conv2d(image_channels * patch**2, channels, 3, padding=1)
         widths, current = [channels], channels
@@ -79,7 +79,9 @@ class UNet(nn.Module):
             t: true timesteps in [0, T], shape (B,).
             c: conditions, shape (B, condition_dim).
         """
-        embedding = self.time(sinusoidal_embedding(t, self.channels).to(x.dtype)) + self.condition(c)
+        embedding = self.time(sinusoidal_embedding(t, self.channels).to(x.dtype))
+        if self.condition is not None:
+            embedding = embedding + self.condition(c)
         h = self.stem(F.pixel_unshuffle(x, self.patch))
         skips = [h]
         for stage in self.down:

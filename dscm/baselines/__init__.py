@@ -1,0 +1,1 @@
+"""Image mechanisms that the diffusion models are compared with, under the same contract."""

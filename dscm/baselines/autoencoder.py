@@ -1,0 +1,115 @@
+"""Convolutional pyramids that autoencoders are built from, and what all of them do with pixels."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dscm.baselines.likelihood import LIKELIHOODS
+from dscm.image_mechanism import ImageMechanism
+from dscm.nn import ResBlock, group_norm, mlp, zero_init
+from dscm.variables import Variable
+
+LOG_STD_RANGE = (-4.5, 1.0)  # of pixels on [-1, 1]: from about a grey level up
+
+
+class Pyramid(nn.Module):
+    """See an image, given its parents, at ever coarser levels.
+
+    Args:
+        image_channels: of the image.
+        embedding: size of the parents' embedding.
+        channels: at the finest level.
+        multipliers: channels of each level, relative to ``channels``; each level halves the resolution.
+        patch: side of the pixel blocks that are folded into channels.
+    """
+
+    def __init__(
+        self, image_channels: int, embedding: int, channels: int, multipliers: Sequence[int], patch: int
+    ) -> None:
+        super().__init__()
+        self.patch = patch
+        self.stem = nn.Conv2d(image_channels * patch**2, channels, 3, padding=1)
+        self.blocks, self.downs = nn.ModuleList(), nn.ModuleList()
+        current = channels
+        for level, multiplier in enumerate(multipliers):
+            self.downs.append(nn.Conv2d(current, current, 3, stride=2, padding=1) if level else nn.Identity())
+            self.blocks.append(ResBlock(current, channels * multiplier, embedding))
+            current = channels * multiplier
+
+    def forward(self, x: Tensor, embedding: Tensor) -> list[Tensor]:
+        """Return the features of every level, finest first, of images (B, C, H, W) with embeddings (B, E)."""
+        h, features = self.stem(F.pixel_unshuffle(x, self.patch)), []
+        for down, block in zip(self.downs, self.blocks):
+            h = block(down(h), embedding)
+            features.append(h)
+        return features
+
+
+class PixelHead(nn.Module):
+    """Turn features of the finest level into a Gaussian for every pixel.
+
+    Args:
+        image_channels, channels, patch: as in `Pyramid`.
+    """
+
+    def __init__(self, image_channels: int, channels: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.norm = group_norm(channels)
+        self.out = zero_init(nn.Conv2d(channels, 2 * image_channels * patch**2, 3, padding=1))
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and the log standard deviation of each pixel, both (B, C, H, W)."""
+        mean, log_std = F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch).chunk(2, dim=1)
+        return mean, log_std.clamp(*LOG_STD_RANGE)
+
+
+def level_sizes(size: int, patch: int, levels: int) -> list[int]:
+    """Return the height, and width, of the features of every level, finest first; odd sizes are rounded up."""
+    sizes = [size // patch]
+    while len(sizes) < levels:
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
+
+
+class PixelNoise(NamedTuple):
+    """The exogenous noise of an image that an autoencoder makes.
+
+    ``u`` (B, C, H, W), what is left of each pixel in standard deviations, zero where it is not kept; ``latents``, all
+    latent variables, flattened, (B, L).
+    """
+
+    u: Tensor
+    latents: Tensor
+
+
+class Autoencoder(ImageMechanism):
+    """Share what VAE and HVAE do alike: ``value = μ(latents, pa) + σ(latents, pa)·u``.
+
+    Args:
+        parents, image_channels, size: as in `ImageMechanism`.
+        likelihood: of a pixel: ``gaussian``, or ``discretised`` over its grey level.
+        embedding: size of the parents' embedding.
+    """
+
+    def __init__(
+        self,
+        parents: Sequence[Variable],
+        image_channels: int,
+        size: int,
+        likelihood: Literal["gaussian", "discretised"],
+        embedding: int,
+    ) -> None:
+        super().__init__(parents, image_channels, size)
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood '{likelihood}': must be one of {', '.join(LIKELIHOODS)}")
+        self.pixel_log_prob = LIKELIHOODS[likelihood]
+        self.embed = mlp(self.scaling.dim, embedding, embedding)
+        self.pixel_noise = True  # whether abduction keeps u
+
+    def separate(self, value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+        """Return u of images with these Gaussians, all (B, C, H, W); zeros where it is not to be kept."""
+        return (value - mean) * (-log_std).exp() if self.pixel_noise else torch.zeros_like(value)

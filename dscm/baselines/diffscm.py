@@ -1,0 +1,143 @@
+"""DiffSCM (Sanchez and Tsaftaris 2022): an unconditional diffusion model, steered by an anti-causal classifier."""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dscm.baselines.autoencoder import Pyramid
+from dscm.diffusion import SCHEDULES, EpsFn, add_noise, inversion_path, make_grid, sample, sample_timesteps
+from dscm.errors import InputError
+from dscm.image import Sampling
+from dscm.image_mechanism import ImageMechanism
+from dscm.nn import mlp, sinusoidal_embedding
+from dscm.unet import UNet
+from dscm.variables import Variable
+
+
+class NoisyClassifier(nn.Module):
+    """Predict a class from a noisy image and its timestep.
+
+    Args:
+        image_channels, channels, multipliers, patch: as in `Pyramid`.
+        classes: how many.
+    """
+
+    def __init__(
+        self, image_channels: int, classes: int, channels: int, multipliers: Sequence[int], patch: int
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        width = channels * multipliers[-1]
+        self.time = mlp(channels, 4 * channels, 4 * channels)
+        self.body = Pyramid(image_channels, 4 * channels, channels, multipliers, patch)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return logits, (B, classes), of noisy images (B, C, H, W) at timesteps (B,)."""
+        embedding = self.time(sinusoidal_embedding(t, self.channels).to(x.dtype))
+        return self.head(F.silu(self.body(x, embedding)[-1]).mean(dim=(2, 3)))
+
+
+class DiffSCM(ImageMechanism):
+    """Invert an image without its parents, and generate it again under the guidance of a classifier.
+
+    Abduction: u by DDIM inversion with ``ε(x_t)``. Prediction: DDIM from u with
+    ``ε(x_t) − s·√(1 − ᾱ_t)·∇ log p(y* | x_t)`` (paper, algorithm 1), s the guidance scale, y* the new class.
+
+    Args:
+        parents: one variable, a class.
+        image_channels, size: as in `ImageMechanism`.
+        schedule: a name in `SCHEDULES`.
+        timesteps: T.
+        unet, classifier: further arguments of `UNet` and `NoisyClassifier`.
+
+    Raises:
+        InputError: the image has other parents.
+    """
+
+    kind = "diffscm"
+
+    def __init__(
+        self,
+        parents: Sequence[Variable],
+        image_channels: int,
+        size: int,
+        schedule: str = "linear",
+        timesteps: int = 1000,
+        unet: Mapping[str, Any] = {},
+        classifier: Mapping[str, Any] = {},
+    ) -> None:
+        if len(parents) != 1 or not parents[0].discrete:
+            names = ", ".join(variable.name for variable in parents)
+            raise InputError(f"diffscm guides one class; the image's parents are {names}: take another graph")
+        super().__init__(parents, image_channels, size)
+        (self.parent,) = parents
+        self.schedule = SCHEDULES[schedule](timesteps)
+        self.unet = UNet(image_channels, 0, **unet)
+        self.classifier = NoisyClassifier(image_channels, self.parent.classes or 2, **classifier)
+        self.sampling = Sampling(guidance=30.0)
+
+    def eps(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predict the noise in ``x`` (B, C, H, W) at timesteps ``t`` (B,)."""
+        return self.unet(x, t, x.new_zeros(len(x), 0))
+
+    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+        """Infer u, (B, C, H, W), of images in [-1, 1]; the parents do not matter."""
+        states = inversion_path(self.eps, value, self.schedule, self._grid(), self.sampling.fixed_point)
+        (u,) = deque(states, maxlen=1)
+        return u
+
+    def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+        """Generate images (B, C, H, W), about in [-1, 1], from u and the class, (B,)."""
+        eps_fn = self._steered(parents[self.parent.name].long(), self.sampling.guidance)
+        return sample(eps_fn, noise, self.schedule, self._grid(), self.sampling.clip)
+
+    def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw u from N(0, I)."""
+        return torch.randn(n, *self.shape, generator=generator, device=generator.device)
+
+    def forward(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, focus: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Compute the denoising loss and the classifier's, of the same noisy images.
+
+        Args:
+            value: images in [-1, 1], (B, C, H, W).
+            parents: the class, (B,).
+            generator: of timesteps and noise.
+            focus: as in `sample_timesteps`.
+
+        Returns:
+            Scalars: ``loss``, the sum over pixels of the squared error plus as many times the cross-entropy;
+            ``denoising``; ``cross_entropy``.
+        """
+        t = sample_timesteps(len(value), self.schedule, generator, focus)
+        eps = torch.randn(value.shape, generator=generator, device=value.device)
+        noisy = add_noise(value, eps, self.schedule.alpha_bar(t))
+        denoising = (self.eps(noisy, t.float()).float() - eps).square().sum(dim=(1, 2, 3)).mean()
+        logits = self.classifier(noisy, t.float()).float()
+        cross_entropy = F.cross_entropy(logits, parents[self.parent.name].long())
+        loss = denoising + value[0].numel() * cross_entropy
+        return {"loss": loss, "denoising": denoising.detach(), "cross_entropy": cross_entropy.detach()}
+
+    def _steered(self, wanted: Tensor, scale: float) -> EpsFn:
+        """Add the classifier's gradient towards the classes ``wanted``, (B,), to the predicted noise."""
+
+        def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+            with torch.enable_grad():
+                variable = x.detach().requires_grad_()
+                log_prob = self.classifier(variable, t).log_softmax(dim=1).gather(1, wanted[:, None]).sum()
+                (gradient,) = torch.autograd.grad(log_prob, variable)
+            weight = scale * math.sqrt(1 - self.schedule.alpha_bar(t[:1]).item())
+            return self.eps(x, t) - weight * gradient
+
+        return eps_fn
+
+    def _grid(self) -> Tensor:
+        """Return the timesteps of the current sampling settings."""
+        return make_grid(self.schedule, self.sampling.steps, self.sampling.grid)

@@ -1,0 +1,169 @@
+"""A hierarchical variational autoencoder (De Sousa Ribeiro, Xia, Monteiro, Pawlowski and Glocker 2023)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dscm.baselines.autoencoder import Autoencoder, PixelHead, Pyramid, level_sizes
+from dscm.baselines.likelihood import gaussian_kl
+from dscm.nn import ResBlock, zero_init
+from dscm.variables import Variable
+
+
+class Rung(nn.Module):
+    """One level of the ladder: a prior given what lies above, a posterior that also sees the image, and what follows.
+
+    Args:
+        above: channels of what comes from the level above.
+        channels: of this level.
+        latent: channels of its latent variable.
+        embedding: size of the parents' embedding.
+    """
+
+    def __init__(self, above: int, channels: int, latent: int, embedding: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(above, channels, 1)
+        self.prior_block = ResBlock(channels, channels, embedding)
+        self.prior = zero_init(nn.Conv2d(channels, 2 * latent, 1))
+        self.posterior_block = ResBlock(2 * channels, channels, embedding)
+        self.posterior = nn.Conv2d(channels, 2 * latent, 1)
+        self.merge = nn.Conv2d(latent, channels, 1)
+        self.leave = ResBlock(channels, channels, embedding)
+
+    def descend(self, h: Tensor, side: int, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Bring what lies above to this level; return it, and mean and log standard deviation of the prior."""
+        h = self.prior_block(self.enter(F.interpolate(h, (side, side), mode="nearest")), embedding)
+        mean, log_std = self.prior(F.silu(h)).chunk(2, dim=1)
+        return h, mean, log_std.clamp(-5, 2)
+
+    def infer(self, h: Tensor, feature: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of the posterior, given what the encoder saw at this level."""
+        seen = self.posterior_block(torch.cat([h, feature], dim=1), embedding)
+        mean, log_std = self.posterior(F.silu(seen)).chunk(2, dim=1)
+        return mean, log_std.clamp(-7, 2)
+
+    def go_on(self, h: Tensor, z: Tensor, embedding: Tensor) -> Tensor:
+        """Return what the level below is given."""
+        return self.leave(h + self.merge(z), embedding)
+
+
+class LadderNoise(NamedTuple):
+    """The exogenous noise of an image that an `HVAE` makes.
+
+    ``u`` (B, C, H, W), as in `PixelNoise`; ``latents`` (B, L), the latent variables of all levels, coarsest first,
+    empty where the noise was drawn; ``residuals`` (B, L), the same standardised by their priors given the observed
+    parents.
+    """
+
+    u: Tensor
+    latents: Tensor
+    residuals: Tensor
+
+
+class HVAE(Autoencoder):
+    """Generate an image from a ladder of Gaussian latents and pixel noise.
+
+    Top-down, from the coarsest level: ``z_ℓ ~ N(μ_ℓ, σ_ℓ²)`` given ``z_{<ℓ}`` and pa, and in the end
+    ``x = μ(z, pa) + σ(z, pa)·u``. Abduction keeps the posterior means z_ℓ, their residuals
+    ``e_ℓ = (z_ℓ − μ_ℓ(z_{<ℓ}, pa))/σ_ℓ(z_{<ℓ}, pa)`` and u. Prediction takes
+
+        ``z*_ℓ = (1 − π)·z_ℓ + π·(μ_ℓ(z*_{<ℓ}, pa*) + σ_ℓ(z*_{<ℓ}, pa*)·e_ℓ)``:
+
+    with π = 0, the default, latents are exogenous and carried over; with π = 1 they are mediators that follow the
+    parents. Composition is exact for every π. Trained by ``β·Σ_ℓ KL(q_ℓ ‖ p_ℓ) − log p(x | z, pa)``.
+
+    Args:
+        parents, image_channels, size, likelihood, embedding: as in `Autoencoder`.
+        latent: channels of the latent variable of each level.
+        channels, multipliers, patch: as in `Pyramid`.
+    """
+
+    kind = "hvae"
+
+    def __init__(
+        self,
+        parents: Sequence[Variable],
+        image_channels: int,
+        size: int,
+        latent: int = 4,
+        likelihood: Literal["gaussian", "discretised"] = "discretised",
+        embedding: int = 128,
+        channels: int = 32,
+        multipliers: Sequence[int] = (1, 2, 2),
+        patch: int = 1,
+    ) -> None:
+        super().__init__(parents, image_channels, size, likelihood, embedding)
+        self.latent, self.sizes = latent, level_sizes(size, patch, len(multipliers))
+        self.encoder = Pyramid(image_channels, embedding, channels, multipliers, patch)
+        widths = [channels * multiplier for multiplier in multipliers]
+        self.top = nn.Parameter(torch.zeros(widths[-1], self.sizes[-1], self.sizes[-1]))
+        self.rungs = nn.ModuleList()  # coarsest first
+        above = widths[-1]
+        for width in reversed(widths):
+            self.rungs.append(Rung(above, width, latent, embedding))
+            above = width
+        self.head = PixelHead(image_channels, above, patch)
+        self.mix = 0.0  # π
+
+    def abduct(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
+    ) -> LadderNoise:
+        """Infer the latents and u of images in [-1, 1], (B, C, H, W), given their parents, each (B,)."""
+        embedding = self.embed(self.scaling(parents))
+        h, latents, residuals = self.top.expand(len(value), -1, -1, -1), [], []
+        for rung, feature in zip(self.rungs, reversed(self.encoder(value, embedding))):
+            h, mean, log_std = rung.descend(h, feature.shape[-1], embedding)
+            z, _ = rung.infer(h, feature, embedding)
+            latents.append(z.flatten(1))
+            residuals.append(((z - mean) * (-log_std).exp()).flatten(1))
+            h = rung.go_on(h, z, embedding)
+        return LadderNoise(self.separate(value, *self.head(h)), torch.cat(latents, dim=1), torch.cat(residuals, dim=1))
+
+    def predict(self, noise: LadderNoise, parents: Mapping[str, Tensor]) -> Tensor:
+        """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
+        embedding = self.embed(self.scaling(parents))
+        h = self.top.expand(len(noise.u), -1, -1, -1)
+        latents = self._split(noise.latents) if noise.latents.numel() else [None] * len(self.sizes)
+        for rung, side, kept, e in zip(self.rungs, reversed(self.sizes), latents, self._split(noise.residuals)):
+            h, mean, log_std = rung.descend(h, side, embedding)
+            follows = mean + log_std.exp() * e
+            z = follows if kept is None else torch.lerp(kept, follows, self.mix)
+            h = rung.go_on(h, z, embedding)
+        mean, log_std = self.head(h)
+        return mean + log_std.exp() * noise.u
+
+    def sample_noise(self, n: int, generator: torch.Generator) -> LadderNoise:
+        """Draw residuals and u from N(0, I), from which the latents follow."""
+        device = generator.device
+        u = torch.randn(n, *self.shape, generator=generator, device=device)
+        e = torch.randn(n, sum(self._counts()), generator=generator, device=device)
+        return LadderNoise(u if self.pixel_noise else torch.zeros_like(u), torch.empty(0, device=device), e)
+
+    def forward(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float
+    ) -> dict[str, Tensor]:
+        """Compute the negative evidence lower bound of images in [-1, 1]; arguments and result as in `VAE`."""
+        embedding = self.embed(self.scaling(parents))
+        h, kl = self.top.expand(len(value), -1, -1, -1), value.new_zeros(())
+        for rung, feature in zip(self.rungs, reversed(self.encoder(value, embedding))):
+            h, prior_mean, prior_log_std = rung.descend(h, feature.shape[-1], embedding)
+            mean, log_std = rung.infer(h, feature, embedding)
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            divergence = gaussian_kl(mean.float(), log_std.float(), prior_mean.float(), prior_log_std.float())
+            kl = kl + divergence.sum(dim=(1, 2, 3)).mean()
+            h = rung.go_on(h, mean + log_std.exp() * noise, embedding)
+        pixels = self.pixel_log_prob(value, *(part.float() for part in self.head(h)))
+        reconstruction = -pixels.sum(dim=(1, 2, 3)).mean()
+        return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}
+
+    def _counts(self) -> list[int]:
+        """Count the latent numbers of each level, coarsest first."""
+        return [self.latent * side**2 for side in reversed(self.sizes)]
+
+    def _split(self, flat: Tensor) -> list[Tensor]:
+        """Cut all latents, (B, L), into those of each level, (B, latent, side, side), coarsest first."""
+        parts = flat.split(self._counts(), dim=1)
+        return [part.unflatten(1, (self.latent, side, side)) for part, side in zip(parts, reversed(self.sizes))]

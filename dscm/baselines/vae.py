@@ -1,0 +1,110 @@
+"""The conditional variational autoencoder of deep structural causal models (Pawlowski, Castro and Glocker 2020)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dscm.baselines.autoencoder import Autoencoder, PixelHead, PixelNoise, Pyramid, level_sizes
+from dscm.baselines.likelihood import gaussian_kl
+from dscm.nn import ResBlock
+from dscm.variables import Variable
+
+
+class VAE(Autoencoder):
+    """Generate an image from a Gaussian code z and pixel noise u: ``x = μ(z, pa) + σ(z, pa)·u``.
+
+    Abduction: z is the mean of ``q(z | x, pa)``, or a sample, then ``u = (x − μ(z, pa))/σ(z, pa)``; so composition is
+    exact. Prediction keeps both. Trained by ``β·KL(q(z | x, pa) ‖ N(0, I)) − log p(x | z, pa)``.
+
+    Args:
+        parents, image_channels, size, likelihood, embedding: as in `Autoencoder`.
+        code_dim: size of z.
+        channels, multipliers, patch: of encoder and decoder, as in `Pyramid`.
+    """
+
+    kind = "vae"
+
+    def __init__(
+        self,
+        parents: Sequence[Variable],
+        image_channels: int,
+        size: int,
+        code_dim: int = 16,
+        likelihood: Literal["gaussian", "discretised"] = "discretised",
+        embedding: int = 128,
+        channels: int = 32,
+        multipliers: Sequence[int] = (1, 2, 2),
+        patch: int = 1,
+    ) -> None:
+        super().__init__(parents, image_channels, size, likelihood, embedding)
+        self.code_dim, self.sizes = code_dim, level_sizes(size, patch, len(multipliers))
+        self.encoder = Pyramid(image_channels, embedding, channels, multipliers, patch)
+        self.coarsest = (channels * multipliers[-1], self.sizes[-1], self.sizes[-1])
+        flat = self.coarsest[0] * self.sizes[-1] ** 2
+        self.to_code = nn.Linear(flat, 2 * code_dim)
+        self.from_code = nn.Linear(code_dim + embedding, flat)
+        self.decoder = nn.ModuleList()
+        current = self.coarsest[0]
+        for multiplier in reversed(multipliers):
+            self.decoder.append(ResBlock(current, channels * multiplier, embedding))
+            current = channels * multiplier
+        self.head = PixelHead(image_channels, current, patch)
+
+    def abduct(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
+    ) -> PixelNoise:
+        """Infer z and u of images in [-1, 1], (B, C, H, W), given their parents, each (B,)."""
+        embedding = self.embed(self.scaling(parents))
+        z, _ = self._encode(value, embedding)
+        return PixelNoise(self.separate(value, *self._decode(z, embedding)), z)
+
+    def predict(self, noise: PixelNoise, parents: Mapping[str, Tensor]) -> Tensor:
+        """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
+        mean, log_std = self._decode(noise.latents, self.embed(self.scaling(parents)))
+        return mean + log_std.exp() * noise.u
+
+    def sample_noise(self, n: int, generator: torch.Generator) -> PixelNoise:
+        """Draw z and, where it is kept, u from N(0, I)."""
+        u = torch.randn(n, *self.shape, generator=generator, device=generator.device)
+        z = torch.randn(n, self.code_dim, generator=generator, device=generator.device)
+        return PixelNoise(u if self.pixel_noise else torch.zeros_like(u), z)
+
+    def forward(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float
+    ) -> dict[str, Tensor]:
+        """Compute the negative evidence lower bound of images in [-1, 1], (B, C, H, W).
+
+        Args:
+            value: the images.
+            parents: each (B,).
+            generator: of the codes.
+            beta: weight of the KL term.
+
+        Returns:
+            Scalars in nats: ``loss``, ``kl`` and ``reconstruction``, the negative log-likelihood.
+        """
+        embedding = self.embed(self.scaling(parents))
+        mean, log_std = self._encode(value, embedding)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        z = mean + log_std.exp() * noise
+        zero = torch.zeros_like(mean)
+        kl = gaussian_kl(mean, log_std, zero, zero).sum(dim=1).mean()
+        pixels = self.pixel_log_prob(value, *(part.float() for part in self._decode(z, embedding)))
+        reconstruction = -pixels.sum(dim=(1, 2, 3)).mean()
+        return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}
+
+    def _encode(self, value: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of ``q(z | x, pa)``, both (B, code_dim)."""
+        features = self.encoder(value, embedding)[-1]
+        mean, log_std = self.to_code(F.silu(features).flatten(1)).chunk(2, dim=1)
+        return mean, log_std.clamp(-7, 2)
+
+    def _decode(self, z: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of every pixel, both (B, C, H, W)."""
+        h = self.from_code(torch.cat([z, embedding], dim=1)).unflatten(1, self.coarsest)
+        for block, side in zip(self.decoder, reversed(self.sizes)):
+            h = block(F.interpolate(h, (side, side), mode="nearest"), embedding)
+        return self.head(h)

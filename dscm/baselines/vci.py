@@ -1,0 +1,123 @@
+"""Variational causal inference (Wu, McConnell and Iriondo 2024): supervise counterfactuals that nobody has seen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from dscm.baselines.autoencoder import PixelNoise, Pyramid
+from dscm.baselines.likelihood import gaussian_kl
+from dscm.baselines.vae import VAE
+from dscm.nn import mlp
+from dscm.variables import Variable
+
+
+class Critic(nn.Module):
+    """Tell images that were seen with their parents from counterfactuals.
+
+    The score is a linear function of the features plus their inner product with the parents' embedding (Miyato and
+    Koyama 2018).
+
+    Args:
+        image_channels, channels, multipliers, patch: as in `Pyramid`.
+        parents_dim: size of the encoded parents.
+    """
+
+    def __init__(
+        self, image_channels: int, parents_dim: int, channels: int, multipliers: Sequence[int], patch: int
+    ) -> None:
+        super().__init__()
+        width = channels * multipliers[-1]
+        self.body = Pyramid(image_channels, width, channels, multipliers, patch)
+        self.parents = mlp(parents_dim, width, width)
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, x: Tensor, pa: Tensor) -> Tensor:
+        """Score images (B, C, H, W) with encoded parents (B, D); (B,), higher for what was seen."""
+        embedding = self.parents(pa)
+        features = F.silu(self.body(x, embedding)[-1]).mean(dim=(2, 3))
+        return self.score(features)[:, 0] + (features * embedding).mean(dim=1)
+
+
+class VCI(VAE):
+    """Encode an image with its parents, and decode the code with other parents; there is no pixel noise.
+
+    Trained on an image x and parents pa' that another image of the batch has:
+
+        ``−log p(x | z, pa) + γ·KL(q(z | x, pa) ‖ q(z | x', pa')) + λ·adversary(x', pa')``,
+
+    z a sample of ``q(z | x, pa)``, x' its decoding with pa'. The first term reconstructs; the second asks that the
+    counterfactual, seen with its parents, gives the same code; the third that a critic takes x' for an image that was
+    seen with pa' (hinge loss). The critic learns from the same forward pass, with a loss of its own.
+
+    Args:
+        parents, image_channels, size: as in `ImageMechanism`.
+        code_dim: size of z.
+        consistency: γ.
+        adversary: λ.
+        critic: further arguments of `Critic`.
+        rest: further arguments of `VAE`.
+    """
+
+    kind = "vci"
+
+    def __init__(
+        self,
+        parents: Sequence[Variable],
+        image_channels: int,
+        size: int,
+        code_dim: int = 32,
+        consistency: float = 1.0,
+        adversary: float = 10.0,
+        critic: Mapping[str, Any] = {},
+        **rest: Any,
+    ) -> None:
+        super().__init__(parents, image_channels, size, code_dim, **rest)
+        self.consistency, self.adversary = consistency, adversary
+        self.critic = Critic(image_channels, self.scaling.dim, **critic)
+        self.pixel_noise = False
+
+    def predict(self, noise: PixelNoise, parents: Mapping[str, Tensor]) -> Tensor:
+        """Decode the code with the parents, each (B,); images (B, C, H, W), about in [-1, 1]."""
+        return self._decode(noise.latents, self.embed(self.scaling(parents)))[0]
+
+    def forward(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float
+    ) -> dict[str, Tensor]:
+        """Compute the objective of images in [-1, 1], (B, C, H, W).
+
+        Args:
+            value: the images.
+            parents: each (B,).
+            generator: of the codes, and of whose parents an image is given.
+            beta: weight of ``KL(q(z | x, pa) ‖ N(0, I))``, which keeps codes where new ones can be drawn.
+
+        Returns:
+            Scalars: ``loss``; ``kl`` in nats; ``reconstruction``, ``consistency``, ``adversary`` and ``critic``.
+        """
+        pa = self.scaling(parents)
+        other = pa[torch.randperm(len(pa), generator=generator, device=pa.device)]
+        embedding, other_embedding = self.embed(pa), self.embed(other)
+        mean, log_std = self._encode(value, embedding)
+        z = mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
+        zero = torch.zeros_like(mean)
+        kl = gaussian_kl(mean, log_std, zero, zero).sum(dim=1).mean()
+        pixels = self.pixel_log_prob(value, *(part.float() for part in self._decode(z, embedding)))
+        reconstruction = -pixels.sum(dim=(1, 2, 3)).mean()
+
+        changed = self._decode(z, other_embedding)[0]
+        consistency = gaussian_kl(mean, log_std, *self._encode(changed, other_embedding)).sum(dim=1).mean()
+        # What moves the picture must not move the critic, and what moves the critic must not move the picture.
+        frozen = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
+        adversary = -functional_call(self.critic, frozen, (changed, other)).mean()
+        seen, made = self.critic(value, pa.detach()), self.critic(changed.detach(), other.detach())
+        critic = F.relu(1 - seen).mean() + F.relu(1 + made).mean()
+        weight = value[0].numel() / 100  # losses are sums over pixels: so that λ is of the order of 1 at any size
+        loss = reconstruction + beta * kl + self.consistency * consistency
+        loss = loss + weight * (self.adversary * adversary + critic)
+        terms = {"kl": kl, "reconstruction": reconstruction, "consistency": consistency}
+        terms |= {"adversary": adversary, "critic": critic}
+        return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
