@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dscm import assets, checkpoint, cli
+from dscm import assets, checkpoint, cli, parts
 from dscm.answers import SHEET, TABLE, AnswerWriter, Batch
 from dscm.data.folder import UnreadableImage, find_images
 from dscm.data.given import read_given
@@ -37,6 +37,7 @@ from dscm.data.sets import read_file
 from dscm.errors import InputError, exit_on_input_error
 from dscm.graph import Graph
 from dscm.graphs import get_graph
+from dscm.image import DiffusionMechanism
 from dscm.metrics import observe
 from dscm.noise import SavedNoise, write_noise
 from dscm.noise import describe as describe_noise
@@ -63,8 +64,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="CKPT", help="of the image's mechanism (default: the bundled semantic one)"
     )
-    cli.add_parts_arguments(parser)
-    parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), default=1.5, help="ω (default: 1.5)")
+    parts.add_parts_arguments(parser)
+    parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), help="ω (default: 1.5)")
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
     parser.add_argument("--paste", action="store_true",
                         help="also blend what changed into the images themselves, in OUT/pasted")  # fmt: skip
@@ -84,14 +85,18 @@ def main() -> int:
     """Answer every query for every image; returns the exit code."""
     args = parse_arguments()
     device = cli.set_up_machine(args.device, args.threads)
-    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args, ["semantic"])[0]
+    args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic"])[0]
     mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
     graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
-    cli.choose_parts(args, graph)
-    oracle = cli.restore_oracle(graph, args.oracle, device)
-    learned = cli.restore_attributes(graph, args.attributes, device)
+    parts.choose_parts(args, graph)
+    oracle = parts.restore_oracle(graph, args.oracle, device)
+    learned = parts.restore_attributes(graph, args.attributes, device)
+    if args.guidance and not isinstance(mechanism, DiffusionMechanism):
+        raise InputError(f"--guidance: {args.checkpoint} is of a mechanism without guidance, {mechanism.kind}")
+    args.guidance = args.guidance or 1.5
+    cli.check_pixel_noise(args, [mechanism])
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
-    mechanism.sampling = cli.read_sampling(args, args.guidance, args.abduction, args.cta_lr)
+    cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism, learned).to(device)
     if args.sample:
         return sample(args, scm, graph, device)
@@ -112,13 +117,14 @@ def main() -> int:
     cli.check_output(args.out, args.overwrite)
     if args.save_noise and args.save_noise.exists() and (args.save_noise.is_dir() or not args.overwrite):
         raise InputError(f"--save-noise {args.save_noise}: exists; name another file, or replace it with --overwrite")
-    about = describe_noise(args.checkpoint, names, mechanism.sampling)
+    about = describe_noise(args.checkpoint, names, getattr(mechanism, "sampling", None))
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None
     args.batch = saved.batch if saved else args.batch
     if saved:
         saved.check(batch.obs for batch in reader.batches(args.batch))
 
-    title = f"{args.checkpoint.stem}, guidance {args.guidance:g}. Under each counterfactual what it changed in the"
+    how = f", guidance {args.guidance:g}" if isinstance(mechanism, DiffusionMechanism) else ""
+    title = f"{args.checkpoint.stem}{how}. Under each counterfactual what it changed in the"
     title += " composition: red is brighter, blue darker."
     with ExitStack() as files:
         keep = files.enter_context(write_noise(args.save_noise, about, args.batch)) if args.save_noise else None
@@ -223,9 +229,9 @@ class Reader:
 def report(args: argparse.Namespace, graph: Graph, total: int, unreadable: dict[Path, str], given: bool) -> int:
     """Say what was done and what was skipped; returns the exit code: 1 if an image could not be read."""
     guessed = ", ".join(variable.name for variable in graph.predicted)
-    parts = [f"measured on the images: {', '.join(graph.measured)}"] * bool(graph.measured)
-    parts += [f"predicted by the oracle: {guessed}"] * bool(guessed)
-    print(f"factual attributes: {'from attributes.csv' if given else '; '.join(parts)}")
+    sources = [f"measured on the images: {', '.join(graph.measured)}"] * bool(graph.measured)
+    sources += [f"predicted by the oracle: {guessed}"] * bool(guessed)
+    print(f"factual attributes: {'from attributes.csv' if given else '; '.join(sources)}")
     read = total - len(unreadable)
     print(f"{read} images, {len(args.do)} queries → {args.out}/{f'{SHEET}, ' if read else ''}{TABLE}")
     for path, reason in unreadable.items():

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dscm import checkpoint, cli, report, runs
+from dscm import checkpoint, cli, parts, report, runs
+from dscm.baselines.presets import BASELINES, get_baseline_preset
 from dscm.curves import draw_curves
 from dscm.data import sets
 from dscm.data.mammogram import Framing
@@ -31,6 +32,7 @@ from dscm.files import atomic_path
 from dscm.graph import Graph
 from dscm.graphs import get_graph
 from dscm.image import DiffusionMechanism
+from dscm.image_mechanism import ImageMechanism
 from dscm.metrics import l1
 from dscm.oracles import Oracle
 from dscm.panels import draw_panels
@@ -50,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=Path, nargs="+", metavar="CKPT", help="of image mechanisms (default: the bundled ones)"
     )
-    cli.add_parts_arguments(parser)
+    parts.add_parts_arguments(parser)
     parser.add_argument(
         "--oracle-accuracy",
         type=cli.number(float, 0, 1),
@@ -85,7 +87,7 @@ def main() -> None:
     if args.out is None and args.run is None:
         raise InputError("name the folder to write with --out, or a run with --run")
     args.out = args.out or args.run / "soundness"
-    args.checkpoint = args.checkpoint or cli.choose_checkpoints(args, ["semantic", "spatial"])
+    args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic", "spatial"])
     models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
     made_for = {describe_images(mechanism, content) for mechanism, content in models}
     if len(made_for) > 1:
@@ -93,10 +95,11 @@ def main() -> None:
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
     cli.read_sampling(args, args.guidance[0], args.abduction[0], args.cta_lr[0])  # refuses what makes no sense
+    cli.check_pixel_noise(args, [mechanism for mechanism, _ in models])
     graph = get_graph(models[0][1]["graph"])
-    cli.choose_parts(args, graph)
-    oracle = cli.restore_oracle(graph, args.oracle, device)
-    learned = cli.restore_attributes(graph, args.attributes, device)
+    parts.choose_parts(args, graph)
+    oracle = parts.restore_oracle(graph, args.oracle, device)
+    learned = parts.restore_attributes(graph, args.attributes, device)
     source = cli.read_source(args, models[0][1].get("settings", {}))
     with main_process_first(rank, world):
         data = sets.load(graph, source, "test", models[0][0].shape[-1])
@@ -128,7 +131,7 @@ def main() -> None:
     leave(world)
 
 
-def describe_images(mechanism: DiffusionMechanism, content: dict[str, Any]) -> str:
+def describe_images(mechanism: ImageMechanism, content: dict[str, Any]) -> str:
     """Say which images a checkpoint was made for: those of its graph, their size and, if not the usual, framing."""
     framing = Framing.of(content.get("settings", {}))
     about = f"{get_graph(content['graph']).name}, {mechanism.shape[-1]} px"
@@ -149,14 +152,14 @@ def check_oracle(args: argparse.Namespace, oracle: Oracle, graph: Graph, data: d
 
 
 def settings(
-    args: argparse.Namespace, path: Path, mechanism: DiffusionMechanism, content: dict[str, Any]
+    args: argparse.Namespace, path: Path, mechanism: ImageMechanism, content: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Yield what is asked of one checkpoint: the entries of each record that tell it from the others."""
-    kind = "semantic" if mechanism.code_dim else "spatial"
+    kind = mechanism.kind
     training = content.get("settings", {})
     beta, graph = training.get("beta"), get_graph(content["graph"])
     if beta is None and "preset" in training:
-        beta = get_preset("image", graph.data_set, training["preset"], graph.image_size).beta
+        beta = choose_beta(kind, graph, training["preset"])
     fixed = {
         "checkpoint": str(path),
         "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -167,6 +170,11 @@ def settings(
         "device": str(next(mechanism.parameters()).device),
         "training_steps": content.get("step"),
     }
+    if not isinstance(mechanism, DiffusionMechanism):
+        plain = dict.fromkeys(("guidance", "cta_lr", "cta_steps", "cta_optimizer"))
+        without = args.no_pixel_noise and getattr(mechanism, "keeps_pixels", False)
+        yield fixed | {"abduction": f"{kind} without pixel noise" if without else kind, **plain}
+        return
     for guidance in args.guidance:
         for abduction in args.abduction:
             # Without guidance there is nothing to align.
@@ -180,6 +188,13 @@ def settings(
                     "cta_steps": args.cta_steps if aligned else None,
                     "cta_optimizer": args.cta_optimizer if aligned else None,
                 }
+
+
+def choose_beta(kind: str, graph: Graph, preset: str) -> float:
+    """Return the weight of the KL term that a preset gives a mechanism."""
+    if kind in BASELINES:
+        return get_baseline_preset(kind, graph.data_set, preset, graph.image_size).beta
+    return get_preset("image", graph.data_set, preset, graph.image_size).beta
 
 
 def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -210,9 +225,9 @@ def evaluate_mechanism(
     """
     mechanism = scm.mechanisms["image"]
     abduction = "semantic" if about["abduction"] == about["mechanism"] else about["abduction"]
-    mechanism.sampling = cli.read_sampling(args, about["guidance"], abduction, about["cta_lr"] or args.cta_lr[0])
+    cli.configure(mechanism, args, about["guidance"], abduction, about["cta_lr"] or args.cta_lr[0])
     starts = range(rank * args.batch, args.n, world * args.batch)
-    parts = {}
+    batches = {}
     with (
         tqdm(total=len(starts), desc=name, unit="batch", disable=rank > 0) as bar,
         cli.alignment_bar(mechanism, rank > 0),
@@ -221,9 +236,9 @@ def evaluate_mechanism(
             batch = task.batch(slice(start, start + args.batch))
             generator = cli.seed_batch(args.seed, start, batch.obs["image"].device)
             values, images = evaluate_batch(scm, judge, batch, args.cycles, generator)
-            parts[start] = (to_cpu(values), to_cpu(images) if start < SHOWN else {})
+            batches[start] = (to_cpu(values), to_cpu(images) if start < SHOWN else {})
             bar.update()
-    merged = gather(parts, world)
+    merged = gather(batches, world)
     values = {key: torch.cat([part[key] for part, _ in merged]) for key in merged[0][0]}
     shown = [images for _, images in merged if images]
     return values, {label: torch.cat([images[label] for images in shown])[:SHOWN] for label in shown[0]}

@@ -14,6 +14,7 @@ import argparse
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from dscm import check, checkpoint, cli, runs
+from dscm import check, checkpoint, cli, parts, runs
+from dscm.baselines.presets import BASELINES
 from dscm.calibration import draw_calibration
 from dscm.data import sets
 from dscm.data.scaling import to_unit
@@ -31,11 +33,11 @@ from dscm.diagram import draw_graph
 from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
 from dscm.graph import Graph
-from dscm.image import Sampling
 from dscm.log import Log
-from dscm.presets import Preset, get_preset
+from dscm.presets import Preset
 from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
+from dscm.recipes import choose_preset, image_size, model_config, objective_arguments
 from dscm.training import agree, backward, draw_batch, schedule_rate, step_seed
 
 LOG_EVERY = 50  # steps
@@ -47,9 +49,9 @@ csv cache_dir save_every""".split()  # may differ when a run goes on
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_graph_arguments(parser)
+    parts.add_graph_arguments(parser)
     parser.add_argument("--part", choices=checkpoint.KINDS, default="image", help="what to train")
-    parser.add_argument("--mechanism", choices=["spatial", "semantic"], default="semantic")
+    parser.add_argument("--mechanism", choices=["spatial", "semantic", *BASELINES], default="semantic")
     parser.add_argument("--preset", choices=["tiny", "paper"], default="tiny")
     parser.add_argument("--size", type=cli.number(int, 8), help="pixels a side (default: the preset's)")
     place = parser.add_mutually_exclusive_group(required=True)
@@ -87,12 +89,12 @@ def main() -> None:
     """Train until the budget of steps or minutes is spent."""
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
-    graph = cli.choose_graph(args)
+    graph = parts.choose_graph(args)
     args.out = args.out or args.run / args.part
     if args.part == "attributes" and not graph.learned:
         print(f"{graph.name}: every attribute is a root or has a known equation; there is nothing to fit")
         return leave(world)
-    preset = get_preset(args.part, graph.data_set, args.preset, graph.image_size)
+    preset = choose_preset(args, graph)
     run = Run(args, preset, graph, device, rank, world)
     if args.check:
         return check_only(args, run)
@@ -282,39 +284,6 @@ def load_data(
     return train, test
 
 
-def image_size(args: argparse.Namespace, graph: Graph) -> int:
-    """Return the side of the images in pixels: what the command line says, or the graph.
-
-    Raises:
-        InputError: it does not divide into the preset's patches.
-    """
-    preset = get_preset("image", graph.data_set, args.preset, graph.image_size)
-    size = args.size or graph.image_size
-    patch = max(network.get("patch", 1) for network in (preset.model["unet"], preset.semantic["encoder"]))
-    if size % patch:
-        raise InputError(f"--size {size}: must be a multiple of {patch}, the side of the model's patches")
-    return size
-
-
-def model_config(args: argparse.Namespace, graph: Graph, preset: Preset) -> dict[str, Any]:
-    """Collect the arguments of the model's constructor from the preset and the command line."""
-    config = dict(preset.model)
-    if args.part == "image":
-        config["size"] = image_size(args, graph)
-    if args.part == "image" and args.mechanism == "semantic":
-        config |= preset.semantic | ({"prior": args.prior} if args.prior else {})
-    return config
-
-
-def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> dict[str, float]:
-    """Return the further arguments of the objective at a step: p_∅, the warmed-up β and the focus."""
-    if args.part != "image":
-        return {}
-    beta = preset.beta if args.beta is None else args.beta
-    beta *= min(1.0, step / max(preset.beta_warmup, 1))
-    return {"p_null": args.p_null, "beta": beta, "focus": preset.focus}
-
-
 def check_same_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raise `InputError` if a run would be resumed with other settings."""
     for name, value in new.items():
@@ -328,7 +297,8 @@ def check_same_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) ->
 @torch.no_grad()
 def draw_samples(mechanism: nn.Module, parents: dict[str, Tensor], path: Path, device: torch.device) -> None:
     """Generate an image for each of the first test images' parents, always with the same noise, as a grid."""
-    mechanism.sampling = Sampling(steps=25)
+    if hasattr(mechanism, "sampling"):
+        mechanism.sampling = replace(mechanism.sampling, steps=25)
     shown = {name: value[:SHOWN] for name, value in parents.items()}
     noise = mechanism.sample_noise(len(next(iter(shown.values()))), torch.Generator(device).manual_seed(0))
     images = mechanism.predict(noise, shown)

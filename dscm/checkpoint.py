@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import dscm
+from dscm.baselines.diffscm import DiffSCM
+from dscm.baselines.hvae import HVAE
+from dscm.baselines.vae import VAE
+from dscm.baselines.vci import VCI
 from dscm.errors import InputError
 from dscm.files import atomic_path
 from dscm.graphs import get_graph
@@ -20,6 +24,7 @@ from dscm.oracles import Oracle
 
 FORMAT = 1  # of the file; raised when an older program could not read a newer file or the reverse
 KINDS = ("image", "attributes", "oracle")
+MECHANISMS = {"diffusion": DiffusionMechanism, "vae": VAE, "hvae": HVAE, "vci": VCI, "diffscm": DiffSCM}
 
 
 class EMA:
@@ -51,7 +56,7 @@ def build(kind: str, graph_key: str | dict[str, Any], config: dict[str, Any]) ->
     Args:
         kind: one of `KINDS`.
         graph_key: what `get_graph` takes.
-        config: arguments of the model's constructor.
+        config: arguments of the model's constructor; of an image's also ``mechanism``, one of `MECHANISMS`.
     """
     graph = get_graph(graph_key)
     if kind == "oracle":
@@ -59,7 +64,9 @@ def build(kind: str, graph_key: str | dict[str, Any], config: dict[str, Any]) ->
     if kind == "attributes":
         return LearnedAttributes(graph.attributes, **config)
     parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
-    return DiffusionMechanism(parents, graph.image_channels, **config)
+    config = dict(config)
+    mechanism = MECHANISMS[config.pop("mechanism", "diffusion")]
+    return mechanism(parents, graph.image_channels, **config)
 
 
 def save(

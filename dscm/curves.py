@@ -28,6 +28,7 @@ def draw_curves(folder: Path, records: Sequence[Record], graph: Graph) -> str:
     Returns:
         A line that says how to get the curves, where matplotlib is not installed; otherwise nothing.
     """
+    records = [record for record in records if record["guidance"] is not None]
     try:
         import matplotlib
     except ImportError:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dscm.baselines.autoencoder import PixelNoise
+from dscm.baselines.hvae import LadderNoise
 from dscm.data.scaling import to_levels
 from dscm.errors import InputError
 from dscm.files import atomic_path
@@ -26,23 +28,25 @@ from dscm.mechanisms import Noise, SigmoidNoise
 
 FORMAT = 2
 ABOUT = "about.json"
-KINDS = {kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise)}  # of noise that is more than one tensor
+KINDS = {
+    kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise, PixelNoise, LadderNoise)
+}  # of noise that is more than one tensor
 
 
-def describe(checkpoint: Path, images: list[str], sampling: Sampling) -> dict[str, Any]:
+def describe(checkpoint: Path, images: list[str], sampling: Sampling | None) -> dict[str, Any]:
     """Say what noise depends on: the checkpoint's bytes, the names of the images, and how it is abducted.
 
     Args:
         checkpoint: the file of the image's mechanism.
         images: their names, in order.
-        sampling: the settings; the guidance counts only where the abduction depends on it.
+        sampling: the settings, if the mechanism has any; guidance counts only where the abduction depends on it.
     """
-    settings = asdict(sampling)
-    del settings["clip"]
-    if sampling.abduction == "semantic":
+    settings = asdict(sampling) if sampling else {}
+    settings.pop("clip", None)
+    if settings.get("abduction") == "semantic":
         del settings["guidance"], settings["interval"]
-    if sampling.abduction != "dynamic":
-        del settings["alignment"]
+    if settings.get("abduction") != "dynamic":
+        settings.pop("alignment", None)
     digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
     return {"format": FORMAT, "checkpoint": digest, "images": images, "sampling": settings}
 

@@ -192,9 +192,15 @@ def get_preset(part: str, data_set: str, name: str, size: int) -> Preset:
         part, data_set, name: what is trained, on what, and the preset's name.
         size: of the images in pixels, which decides for a data set of a user's own.
     """
+    preset = PRESETS[part][choose_like(data_set, size)][name]
     if data_set in PRESETS[part]:
-        return PRESETS[part][data_set][name]
-    like = next(known for known, largest in _BY_SIZE if size <= largest)
-    preset = PRESETS[part][like][name]
+        return preset
     plain = {key: value for key, value in preset.model.items() if key != "strokes"}
     return replace(preset, model=plain, flip=False)  # nobody knows whether a mirror image is as good
+
+
+def choose_like(data_set: str, size: int) -> str:
+    """Return the built-in data set whose presets suit a data set with images of ``size`` pixels a side."""
+    if data_set in PRESETS["image"]:
+        return data_set
+    return next(known for known, largest in _BY_SIZE if size <= largest)

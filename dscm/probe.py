@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from dscm.data.scaling import to_signed
 from dscm.graph import Graph
 from dscm.image import DiffusionMechanism
+from dscm.image_mechanism import ImageMechanism
 from dscm.oracles import Oracle
 from dscm.statistics import f1_terms, summarise
 from dscm.variables import Variable
@@ -34,6 +35,8 @@ def judge(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor]) ->
         return {name: term.item() for name, term in model(data["image"], data).items()}
     if part == "oracle":
         return score_oracle(model, data)
+    if not isinstance(model, DiffusionMechanism):
+        return score_likelihood(model, data)
     if not model.code_dim:
         return {}
     parents = {name: data[name] for name in graph.image_parents}
@@ -41,6 +44,19 @@ def judge(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor]) ->
     names = {v.name: f"probe {v.name} {'accuracy' if v.discrete else 'R²'}" for v in graph.attributes}
     scores = probe_code(code, model.scaling.variables, parents)
     return {"KL (nats)": kl.mean().item()} | {names[name]: score for name, score in scores.items()}
+
+
+@torch.no_grad()
+def score_likelihood(model: ImageMechanism, data: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the terms of a baseline's objective on the test split, KL and reconstruction in nats among them."""
+    generator = torch.Generator(data["image"].device).manual_seed(0)
+    beta = {} if model.kind == "diffscm" else {"beta": 1.0}
+    totals: dict[str, float] = {}
+    for part in torch.arange(len(data["image"])).split(CHUNK):
+        parents = {name: value[part] for name, value in data.items()}
+        for name, term in model(to_signed(data["image"][part]), parents, generator=generator, **beta).items():
+            totals[name] = totals.get(name, 0.0) + term.item() * len(part) / len(data["image"])
+    return totals
 
 
 @torch.no_grad()

@@ -68,12 +68,14 @@ def name_row(record: Record, records: Sequence[Record]) -> str:
         words.append(f"η={record['cta_lr']:g}")
         if (record["cta_steps"], record["cta_optimizer"]) != (1, "sgd"):
             words.append(f"{record['cta_steps']}×{record['cta_optimizer']}")
-    return " ".join([*words, f"ω={record['guidance']:g}"])
+    return " ".join(words if record["guidance"] is None else [*words, f"ω={record['guidance']:g}"])
 
 
 def name_file(label: str, about: Record) -> str:
     """Name the file of a record's numbers."""
-    words = [label, about["checkpoint_sha256"][:8], about["abduction"], f"w{about['guidance']:g}"]
+    words = [label, about["checkpoint_sha256"][:8], about["abduction"]]
+    if about["guidance"] is not None:
+        words.append(f"w{about['guidance']:g}")
     if about["cta_lr"] is not None:
         words.append(f"eta{about['cta_lr']:g}x{about['cta_steps']}{about['cta_optimizer']}")
     return "_".join(words)

@@ -95,6 +95,8 @@ class Autoencoder(ImageMechanism):
         embedding: size of the parents' embedding.
     """
 
+    keeps_pixels = True  # whether there is such a thing as u
+
     def __init__(
         self,
         parents: Sequence[Variable],
@@ -108,7 +110,7 @@ class Autoencoder(ImageMechanism):
             raise ValueError(f"likelihood '{likelihood}': must be one of {', '.join(LIKELIHOODS)}")
         self.pixel_log_prob = LIKELIHOODS[likelihood]
         self.embed = mlp(self.scaling.dim, embedding, embedding)
-        self.pixel_noise = True  # whether abduction keeps u
+        self.pixel_noise = self.keeps_pixels  # whether abduction keeps u
 
     def separate(self, value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
         """Return u of images with these Gaussians, all (B, C, H, W); zeros where it is not to be kept."""

@@ -55,6 +55,7 @@ class DiffSCM(ImageMechanism):
         schedule: a name in `SCHEDULES`.
         timesteps: T.
         unet, classifier: further arguments of `UNet` and `NoisyClassifier`.
+        scale: s.
 
     Raises:
         InputError: the image has other parents.
@@ -71,6 +72,7 @@ class DiffSCM(ImageMechanism):
         timesteps: int = 1000,
         unet: Mapping[str, Any] = {},
         classifier: Mapping[str, Any] = {},
+        scale: float = 30.0,
     ) -> None:
         if len(parents) != 1 or not parents[0].discrete:
             names = ", ".join(variable.name for variable in parents)
@@ -80,7 +82,7 @@ class DiffSCM(ImageMechanism):
         self.schedule = SCHEDULES[schedule](timesteps)
         self.unet = UNet(image_channels, 0, **unet)
         self.classifier = NoisyClassifier(image_channels, self.parent.classes or 2, **classifier)
-        self.sampling = Sampling(guidance=30.0)
+        self.sampling, self.scale = Sampling(), scale
 
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict the noise in ``x`` (B, C, H, W) at timesteps ``t`` (B,)."""
@@ -94,7 +96,7 @@ class DiffSCM(ImageMechanism):
 
     def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from u and the class, (B,)."""
-        eps_fn = self._steered(parents[self.parent.name].long(), self.sampling.guidance)
+        eps_fn = self._steered(parents[self.parent.name].long(), self.scale)
         return sample(eps_fn, noise, self.schedule, self._grid(), self.sampling.clip)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:

@@ -63,6 +63,7 @@ class VCI(VAE):
     """
 
     kind = "vci"
+    keeps_pixels = False
 
     def __init__(
         self,
@@ -78,7 +79,6 @@ class VCI(VAE):
         super().__init__(parents, image_channels, size, code_dim, **rest)
         self.consistency, self.adversary = consistency, adversary
         self.critic = Critic(image_channels, self.scaling.dim, **critic)
-        self.pixel_noise = False
 
     def predict(self, noise: PixelNoise, parents: Mapping[str, Tensor]) -> Tensor:
         """Decode the code with the parents, each (B,); images (B, C, H, W), about in [-1, 1]."""

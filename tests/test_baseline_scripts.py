@@ -1,0 +1,108 @@
+"""The baselines through the three scripts: trained a few steps, asked, and measured beside a diffusion model."""
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FAST, MACHINE, TrainingRun
+
+from dscm import assets, checkpoint
+
+Call = Callable[..., subprocess.CompletedProcess]
+BASELINES = ("vae", "hvae", "vci", "diffscm")
+
+
+@pytest.fixture(scope="module")
+def trained(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingRun]:
+    """One run of each."""
+    runs = {}
+    for name in BASELINES:
+        graph = "morphomnist-digit" if name == "diffscm" else "morphomnist"
+        settings = ("--data", graph, "--mechanism", name, "--steps", 4, "--sample-every", 4)
+        runs[name] = train(tmp_path_factory.mktemp(name), *settings)
+    return runs
+
+
+def test_train_reports_the_terms(trained: dict[str, TrainingRun]) -> None:
+    for name, run in trained.items():
+        terms = dict(line.split(": ") for line in run.stdout.strip().splitlines())
+        assert ("denoising" if name == "diffscm" else "kl") in terms
+        assert (run.folder / "samples" / "000004.png").exists()
+
+
+def test_as_many_parameters_as_the_diffusion_model(trained: dict[str, TrainingRun]) -> None:
+    """Within a fifth."""
+
+    def count(path: Path) -> int:
+        model, _ = checkpoint.restore(path, "image", torch.device("cpu"))
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    wanted = count(assets.find("semantic"))
+    for name, run in trained.items():
+        assert 0.8 * wanted < count(run.checkpoint) < 1.2 * wanted, name
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_counterfactual(
+    trained: dict[str, TrainingRun], digits: Path, tmp_path: Path, call_script: Call, name: str
+) -> None:
+    asked = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--save-noise", tmp_path / "noise.zip")
+    done = call_script("counterfactual.py", digits, *asked, "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 0, done.stderr
+    again = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--load-noise", tmp_path / "noise.zip")
+    done = call_script("counterfactual.py", digits, *again, "--out", tmp_path / "again", *FAST)
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "out").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    with open(tmp_path / "out" / "counterfactuals.csv", newline="") as file:
+        assert {row["counterfactual_digit"] for row in csv.DictReader(file)} == {"3"}
+
+
+def test_evaluate_side_by_side(
+    trained: dict[str, TrainingRun], tmp_path: Path, call_script: Call, data_arguments: tuple
+) -> None:
+    """Autoencoders have one row each, exact in composition unless their pixel noise is dropped."""
+    paths = [trained[name].checkpoint for name in ("vae", "hvae", "vci")]
+    fixed = ("--n", 6, "--steps", 2, "--guidance", 1, "--out", tmp_path / "out", *data_arguments, *MACHINE)
+    done = call_script("evaluate.py", "--checkpoint", *paths, assets.find("spatial"), *fixed)
+    assert done.returncode == 0, done.stderr
+    done = call_script("evaluate.py", "--checkpoint", *paths[:2], "--no-pixel-noise", "--figures", *fixed)
+    assert done.returncode == 0, done.stderr
+    records = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    composition = {record["abduction"]: record["composition"]["l1"][0] for record in records}
+    assert list(composition)[:4] == ["vae", "hvae", "vci", "spatial"]
+    assert composition["vae"] <= 1e-5 and composition["hvae"] <= 1e-5
+    assert composition["vci"] > 0.01
+    assert composition["vae without pixel noise"] > 0.01 and composition["hvae without pixel noise"] > 0.01
+    assert "| vae |" in done.stdout and "| hvae hvae without pixel noise |" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("vae", ("--guidance", 2), "is of a mechanism without guidance, vae"),
+        ("vci", ("--no-pixel-noise",), "--no-pixel-noise: there is none in vci; vae and hvae have it"),
+        ("diffscm", ("--no-pixel-noise",), "there is none in diffscm"),
+    ],
+)
+def test_options_of_another_mechanism(
+    trained: dict[str, TrainingRun],
+    digits: Path,
+    tmp_path: Path,
+    refuse: Callable,
+    name: str,
+    arguments: tuple,
+    message: str,
+) -> None:
+    asked = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--out", tmp_path / "out", *arguments, *FAST)
+    assert message in refuse("counterfactual.py", digits, *asked)
+
+
+def test_diffscm_needs_one_class(refuse: Callable, tmp_path: Path, data_arguments: tuple) -> None:
+    asked = ("--mechanism", "diffscm", "--steps", 1, "--batch", 4, "--out", tmp_path / "run", *data_arguments, *MACHINE)
+    error = refuse("train.py", *asked)
+    assert "diffscm guides one class; the image's parents are thickness, intensity, digit, slant" in error
