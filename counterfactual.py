@@ -18,7 +18,7 @@ and changed only where the query changes it.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ from dscm.errors import InputError, exit_on_input_error
 from dscm.graph import Graph
 from dscm.graphs import get_graph
 from dscm.image import DiffusionMechanism
+from dscm.mechanisms import Noise
 from dscm.metrics import observe
 from dscm.noise import SavedNoise, write_noise
 from dscm.noise import describe as describe_noise
@@ -137,14 +138,21 @@ def main() -> int:
             noise = saved.read(index, device) if saved else scm.abduct(batch.obs, generator)
             if keep:
                 keep(batch.obs, noise)
-            answers = {}
-            for query in queries:
-                do = query.resolve(batch.obs, batch.names)
-                for effect in args.effect:
-                    answers[name_effect(query, effect)] = scm.effect(batch.obs, noise, do, effect, "image")
-            writer.add(batch, scm.predict(noise)["image"], answers)
+            writer.add(batch, scm.predict(noise)["image"], answer(scm, batch, noise, queries, args.effect))
             bar.update(len(batch.paths))
     return report(args, graph, len(paths), reader.unreadable, given is not None)
+
+
+def answer(
+    scm: SCM, batch: Batch, noise: Mapping[str, Noise], queries: Sequence[Query], effects: Sequence[str]
+) -> dict[str, dict[str, Tensor]]:
+    """Answer every query about a batch, along each of the paths asked for; every variable, by the query's name."""
+    answers = {}
+    for query in queries:
+        do = query.resolve(batch.obs, batch.names)
+        for effect in effects:
+            answers[name_effect(query, effect)] = scm.effect(batch.obs, noise, do, effect, "image")
+    return answers
 
 
 def sample(args: argparse.Namespace, scm: SCM, graph: Graph, device: torch.device) -> int:

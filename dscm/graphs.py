@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from dscm.errors import InputError
 from dscm.graph import Graph
 from dscm.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
@@ -32,6 +34,7 @@ FIELDS = {  # of a variable: those that it must have, and those that it may have
     "categorical": (("values",), ("parents", "equation")),
     "image": (("parents", "size", "channels"), ()),
 }
+DATA_SETS = ("folder", "morphomnist", "celebahq", "embed")
 OPTIONAL = ("name", "data", "measured", "interventions")  # of a graph, besides its variables
 CELEBA_ATTRIBUTES = """
 5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
@@ -119,6 +122,10 @@ class _Reader:
             self.fail("variables", "must be an object that holds a variable by each name")
         for field in spec.keys() - {"variables", *OPTIONAL}:
             self.fail(field, f"unknown field; known: variables, {', '.join(OPTIONAL)}")
+        if not isinstance(spec.get("name", ""), str):
+            self.fail("name", "must be text")
+        if spec.get("data", "folder") not in DATA_SETS:
+            self.fail("data", f"must be one of {', '.join(DATA_SETS)}")
         read = {name: self.variable(name, field) for name, field in variables.items()}
         try:
             order = topological_order({name: variable.parents for name, variable in read.items()})
@@ -144,6 +151,8 @@ class _Reader:
 
     def variable(self, name: str, spec: Any) -> Variable:
         """Read one variable."""
+        if set(name) & set(".,=/@") or hasattr(nn.ModuleDict(), name):
+            self.fail(name, "no name for a variable: choose one without . , = / @ that PyTorch does not use itself")
         if not isinstance(spec, dict) or spec.get("type") not in FIELDS:
             self.fail(name, f"must be an object with a type, one of {', '.join(FIELDS)}")
         kind = spec["type"]
@@ -178,7 +187,12 @@ class _Reader:
             return -1, 1, ()
         ends = {"continuous": (-math.inf, math.inf), "positive": (0, math.inf)}.get(kind, (0, 1))
         ends = spec.get("range", ends)
-        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] < ends[1]:
+        if (
+            not isinstance(ends, list | tuple)
+            or len(ends) != 2
+            or not all(isinstance(end, int | float) for end in ends)
+            or not ends[0] < ends[1]
+        ):
             self.fail(name, "range must be two numbers, the lower first")
         low, high = ends
         if kind == "positive" and low < 0:
@@ -200,15 +214,18 @@ class _Reader:
             inspect.signature(EQUATIONS[form]).bind(**constants)
         except TypeError as error:
             self.fail(name, f"equation '{form}': {error}")
-        if set(constants.get("weights", {})) != set(parents):
+        weights = constants.get("weights", {})
+        if not isinstance(weights, dict) or set(weights) != set(parents):
             self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
         return partial(EQUATIONS[form], **constants)
 
     def names(self, spec: Mapping[str, Any], field: str, known: tuple[str, ...], deep: bool = False) -> list:
         """Read a list of parents of the image, or a list of such lists."""
         found = spec.get(field, [])
-        for entry in found if isinstance(found, list) else [None]:
-            for name in entry if deep and isinstance(entry, list) else [entry]:
+        if not isinstance(found, list) or (deep and not all(isinstance(entry, list) for entry in found)):
+            self.fail(field, f"must be a list of {'lists of ' * deep}names")
+        for entry in found:
+            for name in entry if deep else [entry]:
                 if name not in known:
                     self.fail(field, f"{name!r} is not a parent of the image; those are {', '.join(known)}")
         return found

@@ -109,8 +109,9 @@ class Model:
         levels = torch.stack([self._read(image) for image in images]).to(self.device)
         given = {name: torch.as_tensor(value, device=self.device) for name, value in attributes.items()}
         missing = {variable.name for variable in self.graph.attributes} - given.keys()
-        if missing and self.oracle is None:
-            raise InputError(f"there is no oracle to predict {', '.join(sorted(missing))}: give them")
+        unknown = missing.intersection(variable.name for variable in self.graph.predicted)
+        if unknown and self.oracle is None:
+            raise InputError(f"there is no oracle to predict {', '.join(sorted(unknown))}: give them")
         found = observe(to_signed(levels), self.graph, self.oracle) if missing else {}
         return found | given | {"image": levels}
 

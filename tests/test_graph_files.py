@@ -96,6 +96,17 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
         ),
         (set_field("scanner", equation={"gamma": {}}), "equation 'gamma' does not suit type categorical"),
         (lambda spec: spec.update(interventions=[["weight"]]), "'weight' is not a parent of the image"),
+        (lambda spec: spec.update(interventions=["age"]), "interventions: must be a list of lists of names"),
+        (lambda spec: spec.update(measured="age"), "measured: must be a list of names"),
+        (lambda spec: spec.update(data="cats"), "data: must be one of folder, morphomnist"),
+        (lambda spec: spec.update(name=5), "name: must be text"),
+        (lambda spec: spec["variables"].update(type={"type": "binary"}), "type: no name for a variable"),
+        (lambda spec: spec["variables"].update({"a.b": {"type": "binary"}}), "a.b: no name for a variable"),
+        (set_field("age", range=5), "age: range must be two numbers"),
+        (
+            set_field("score", equation={"linear-gaussian": {"weights": 5, "bias": 0, "scale": 1}}),
+            "must weigh exactly the parents: age",
+        ),
         (lambda spec: spec.update(measured=["weight"]), "'weight' is not a parent of the image"),
     ],
 )

@@ -87,14 +87,18 @@ class VAE(Autoencoder):
             Scalars in nats: ``loss``, ``kl`` and ``reconstruction``, the negative log-likelihood.
         """
         embedding = self.embed(self.scaling(parents))
-        mean, log_std = self._encode(value, embedding)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        z = mean + log_std.exp() * noise
+        _, kl, reconstruction = self._bound(value, embedding, *self._encode(value, embedding), generator)
+        return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}
+
+    def _bound(
+        self, value: Tensor, embedding: Tensor, mean: Tensor, log_std: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a sample of z, (B, code_dim), the KL to N(0, I), and the negative log-likelihood of the images."""
+        z = mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
         zero = torch.zeros_like(mean)
         kl = gaussian_kl(mean, log_std, zero, zero).sum(dim=1).mean()
         pixels = self.pixel_log_prob(value, *(part.float() for part in self._decode(z, embedding)))
-        reconstruction = -pixels.sum(dim=(1, 2, 3)).mean()
-        return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}
+        return z, kl, -pixels.sum(dim=(1, 2, 3)).mean()
 
     def _encode(self, value: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of ``q(z | x, pa)``, both (B, code_dim)."""

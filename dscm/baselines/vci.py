@@ -102,12 +102,7 @@ class VCI(VAE):
         other = pa[torch.randperm(len(pa), generator=generator, device=pa.device)]
         embedding, other_embedding = self.embed(pa), self.embed(other)
         mean, log_std = self._encode(value, embedding)
-        z = mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
-        zero = torch.zeros_like(mean)
-        kl = gaussian_kl(mean, log_std, zero, zero).sum(dim=1).mean()
-        pixels = self.pixel_log_prob(value, *(part.float() for part in self._decode(z, embedding)))
-        reconstruction = -pixels.sum(dim=(1, 2, 3)).mean()
-
+        z, kl, reconstruction = self._bound(value, embedding, mean, log_std, generator)
         changed = self._decode(z, other_embedding)[0]
         consistency = gaussian_kl(mean, log_std, *self._encode(changed, other_embedding)).sum(dim=1).mean()
         # What moves the picture must not move the critic, and what moves the critic must not move the picture.
