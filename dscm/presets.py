@@ -90,7 +90,7 @@ _FACES = {
         model={
             "size": 64,
             "prediction": "v",
-            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 4},
+            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 4, "bypass": True},
         },
         semantic={
             "code_dim": 32,
@@ -126,7 +126,7 @@ _MAMMOGRAMS = {
             "size": 192,
             "prediction": "v",
             "schedule": "cosine",
-            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 8},
+            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 8, "bypass": True},
         },
         semantic={
             "code_dim": 64,

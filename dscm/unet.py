@@ -22,6 +22,9 @@ class UNet(nn.Module):
         attention: levels (0 is the finest) that have self-attention after each block.
         dropout: probability of dropping a feature inside a residual block.
         patch: side of the pixel blocks that are folded into channels.
+        bypass: add to the output ``W₂(g ⊙ W₁x)``, linear in the pixels of each block, with gains ``g`` from the
+            embedding. What the network predicts holds noise in every pixel, of which features that are fewer than
+            the pixels of a block can pass on but a part.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class UNet(nn.Module):
         attention: tuple[int, ...] = (),
         dropout: float = 0.0,
         patch: int = 1,
+        bypass: bool = False,
     ) -> None:
         super().__init__()
         self.patch, self.channels = patch, channels
@@ -70,6 +74,7 @@ class UNet(nn.Module):
             nn.SiLU(),
             zero_init(nn.Conv2d(current, image_channels * patch**2, 3, padding=1)),
         )
+        self.bypass = Bypass(image_channels * patch**2, embedding) if bypass else None
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """Predict a tensor of the shape of ``x``.
@@ -82,7 +87,8 @@ class UNet(nn.Module):
         embedding = self.time(sinusoidal_embedding(t, self.channels).to(x.dtype))
         if self.condition is not None:
             embedding = embedding + self.condition(c)
-        h = self.stem(F.pixel_unshuffle(x, self.patch))
+        blocks = F.pixel_unshuffle(x, self.patch)
+        h = self.stem(blocks)
         skips = [h]
         for stage in self.down:
             for layer in stage:
@@ -95,7 +101,10 @@ class UNet(nn.Module):
                 if h.shape[-2:] != skip.shape[-2:]:  # the way down rounded an odd size up
                     h = F.interpolate(h, size=skip.shape[-2:], mode="nearest")
                 h = layer(torch.cat([h, skip], dim=1), embedding)
-        return F.pixel_shuffle(self.head(h), self.patch)
+        output = self.head(h)
+        if self.bypass is not None:
+            output = output + self.bypass(blocks, embedding)
+        return F.pixel_shuffle(output, self.patch)
 
 
 class Stage(nn.Module):
@@ -109,3 +118,23 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Transform ``x`` of shape (B, C_in, H, W), modulated by ``embedding`` of shape (B, E)."""
         return self.attention(self.block(x, embedding))
+
+
+class Bypass(nn.Module):
+    """Map each block of pixels linearly, ``W₂(g ⊙ W₁x)``, by gains ``g`` that are linear in the embedding.
+
+    Args:
+        features: pixels of a block, times channels.
+        embedding: size of the embedding.
+    """
+
+    def __init__(self, features: int, embedding: int) -> None:
+        super().__init__()
+        self.analysis = nn.Conv2d(features, features, 1)
+        self.gain = nn.Linear(embedding, features)
+        self.synthesis = zero_init(nn.Conv2d(features, features, 1))
+        nn.init.orthogonal_(self.analysis.weight)
+
+    def forward(self, blocks: Tensor, embedding: Tensor) -> Tensor:
+        """Transform ``blocks`` of shape (B, F, H, W), given an embedding of shape (B, E)."""
+        return self.synthesis(self.gain(F.silu(embedding))[:, :, None, None] * self.analysis(blocks))

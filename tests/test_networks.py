@@ -124,6 +124,7 @@ def test_attention_does_not_know_positions() -> None:
         (3, 28, {"multipliers": (1, 2, 4)}),
         (1, 28, {"multipliers": (1, 2, 4), "patch": 2}),
         (3, 12, {"multipliers": (1,), "patch": 2, "blocks": 2}),
+        (3, 12, {"multipliers": (1, 2), "patch": 4, "bypass": True}),
         (1, 9, {"multipliers": (1, 1, 2), "attention": (0, 2)}),
     ],
 )
@@ -152,6 +153,17 @@ def test_unet_attends_where_it_was_asked_to() -> None:
     stages = [module for module in model.modules() if isinstance(module, Attention)]
     assert len(stages) == 2 + 1 + 3  # two down, the middle, three up
     assert not any(isinstance(module, Attention) for module in UNet(1, 5, channels=8).modules())
+
+
+@pytest.mark.parametrize("bypass", [False, True])
+def test_only_a_bypass_passes_on_noise_in_every_pixel_of_large_blocks(bypass: bool) -> None:
+    """A block of 16 pixels on 4 channels: how its output depends on its pixels has rank 4, or 16 with it."""
+    torch.manual_seed(0)
+    model = scatter(UNet(1, 5, channels=4, multipliers=(1,), patch=4, bypass=bypass))
+    x, t, c = randn(1, 1, 4, 4), torch.tensor([40.0], dtype=F64), randn(1, 5)  # one block alone
+    jacobian = torch.autograd.functional.jacobian(lambda pixels: model(pixels, t, c), x).reshape(16, 16)
+    rank = torch.linalg.matrix_rank(jacobian, rtol=1e-9)
+    assert rank == 16 if bypass else rank <= 4
 
 
 # Encoder and priors
@@ -266,4 +278,6 @@ def test_oracle_reports_cross_entropy_and_accuracy() -> None:
 
 def test_unet_starts_at_zero() -> None:
     """A new network predicts nothing, whatever it sees."""
-    assert not UNet(1, 5, channels=8, patch=2)(torch.randn(2, 1, 28, 28), torch.ones(2), torch.ones(2, 5)).any()
+    for bypass in (False, True):
+        model = UNet(1, 5, channels=8, patch=2, bypass=bypass)
+        assert not model(torch.randn(2, 1, 28, 28), torch.ones(2), torch.ones(2, 5)).any()
