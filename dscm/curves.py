@@ -10,9 +10,10 @@ from dscm.report import METRIC_NAMES, name_row, own_metric
 from dscm.results import lookup
 
 Record = Mapping[str, Any]
-# Okabe and Ito's palette, told apart by the colour-blind; markers tell lines apart in grey.
+# Okabe and Ito's palette, told apart by the colour-blind; markers tell lines apart in grey, dashes the next seven.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+DASHES = ("-", "--", ":")
 
 
 def draw_curves(folder: Path, records: Sequence[Record], graph: Graph) -> str:
@@ -95,7 +96,8 @@ def _draw(
     figure, axes = pyplot.subplots(height, columns, figsize=(4 * columns, 3 * height), squeeze=False)
     for axis, (title, value) in zip(axes.flat, panels.items()):
         for i, (key, points) in enumerate(lines.items()):
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]}
+            turn, i = divmod(i, len(COLOURS))
+            style = {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": DASHES[turn % len(DASHES)]}
             axis.plot([r[x] for r in points], [value(r) for r in points], label=key, markersize=4, **style)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(label)

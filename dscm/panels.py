@@ -18,7 +18,7 @@ def draw_panels(folder: Path, results: Results, graph: Graph) -> None:
 
     Writes ``panel_<row>.png`` for each record (paper, Fig. 2b and 2c: what was observed, composed, changed, what
     the change is, and what reversing it gives) and ``comparison_<variable>.png`` for each intervention (Fig. 3c:
-    one row for each record).
+    one row for each record, those of one ω together).
 
     Args:
         folder: where they are written.
@@ -35,12 +35,13 @@ def draw_panels(folder: Path, results: Results, graph: Graph) -> None:
             rows.append(Row("reversed", own[f"do({name}) reversed"], attached=True))
         title = f"{name_row(record, records)}. Effects: red is brighter than the composition, blue darker."
         draw_sheet(folder / f"panel_{Path(record['values']).stem}.png", rows, title)
+    together = sorted(zip(records, images), key=lambda pair: pair[0]["guidance"] or 0)
     for name in graph.interventions:
         rows = [Row("observation", images[0]["observation"])]
-        for record, own in zip(records, images):
+        for record, own in together:
             rows.append(Row(name_row(record, records), own[f"do({name})"]))
             rows.append(Row("effect", effect_of(own, name), attached=True))
-        draw_sheet(folder / f"comparison_{name}.png", rows, f"do({name}): the same digits and values for every row")
+        draw_sheet(folder / f"comparison_{name}.png", rows, f"do({name}): the same images and values in every row")
 
 
 def shown(results: Results, record: Mapping[str, Any]) -> dict[str, Tensor]:

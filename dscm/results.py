@@ -17,6 +17,7 @@ from dscm.statistics import bootstrap_interval, summarise
 
 METRICS = "metrics.json"
 VALUES = "values"  # folder of the numbers of every image
+ABDUCTIONS = ("dynamic", "residual", "guided")  # in which order they are shown, after the plain one
 IDENTITY = ("checkpoint_sha256", "guidance", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
 OTHER = {
     "data_sha256": "on other test digits (--data-dir)",
@@ -48,7 +49,7 @@ class Results:
             check_output(folder, overwrite or unfinished)
             return
         try:
-            self.records = list(json.loads(path.read_text()))
+            self.records = arrange(json.loads(path.read_text()))
             found = [{name: record[name] for name in (*IDENTITY, *common, "values")} for record in self.records]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -95,7 +96,7 @@ class Results:
         del intervals[("seconds",)]
         record = {**about, **self.common, "values": str(path.relative_to(self.folder)), "seconds_per_image": seconds}
         record |= nest(with_null(means)) | {"intervals": nest(with_null(intervals))}
-        self.records = [r for r in self._merge() if self.key(r) != self.key(record)] + [record]
+        self.records = arrange([r for r in self._merge() if self.key(r) != self.key(record)] + [record])
         self.starting_over = False
         with atomic_path(self.folder / METRICS) as temporary:
             temporary.write_text(json.dumps(self.records, indent=1, ensure_ascii=False) + "\n")
@@ -118,6 +119,18 @@ class Results:
                 return {name: torch.from_numpy(archive[name]) for name in archive.files}
         except Exception as error:  # damaged bytes make the reader raise nearly anything
             raise InputError(f"{path}: damaged; start over with --overwrite, or in another --out") from error
+
+
+def arrange(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Sort records by checkpoint, as these were first measured, ω, abduction, and how null tokens were tuned."""
+    checkpoints = list(dict.fromkeys(record["checkpoint_sha256"] for record in records))
+
+    def order(record: Mapping[str, Any]) -> tuple:
+        abduction = ABDUCTIONS.index(record["abduction"]) if record["abduction"] in ABDUCTIONS else -1
+        tuning = record["cta_optimizer"] == "adam", record["cta_steps"] or 0, record["cta_lr"] or 0
+        return checkpoints.index(record["checkpoint_sha256"]), record["guidance"] or 0, abduction, tuning
+
+    return sorted(records, key=order)
 
 
 def to_plain(values: Tensor) -> Any:
