@@ -76,6 +76,7 @@ def parse_arguments() -> argparse.Namespace:
         "--load-noise", type=Path, metavar="FILE", help="what an earlier run abducted from the images, in its batches"
     )
     cli.add_sampling_arguments(parser)
+    cli.add_baseline_arguments(parser)
     cli.add_abduction_arguments(parser)
     cli.add_machine_arguments(parser)
     return parser.parse_args()
@@ -95,7 +96,7 @@ def main() -> int:
     if args.guidance and not isinstance(mechanism, DiffusionMechanism):
         raise InputError(f"--guidance: {args.checkpoint} is of a mechanism without guidance, {mechanism.kind}")
     args.guidance = args.guidance or 1.5
-    cli.check_pixel_noise(args, [mechanism])
+    cli.check_own_options(args, [mechanism])
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
     cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism, learned).to(device)

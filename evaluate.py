@@ -73,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
     parser.add_argument("--overwrite", action="store_true", help="start over in a folder that has content")
     cli.add_sampling_arguments(parser)
+    cli.add_baseline_arguments(parser)
     cli.add_abduction_arguments(parser, several=True)
     cli.add_data_arguments(parser)
     cli.add_machine_arguments(parser)
@@ -95,7 +96,7 @@ def main() -> None:
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
     cli.read_sampling(args, args.guidance[0], args.abduction[0], args.cta_lr[0])  # refuses what makes no sense
-    cli.check_pixel_noise(args, [mechanism for mechanism, _ in models])
+    cli.check_own_options(args, [mechanism for mechanism, _ in models])
     graph = get_graph(models[0][1]["graph"])
     parts.choose_parts(args, graph)
     oracle = parts.restore_oracle(graph, args.oracle, device)
@@ -169,11 +170,14 @@ def settings(
         "batch": args.batch,
         "device": str(next(mechanism.parameters()).device),
         "training_steps": content.get("step"),
+        "training_minutes": content["seconds"] / 60 if "seconds" in content else None,
+        "parameters": sum(parameter.numel() for parameter in mechanism.parameters()),
     }
     if not isinstance(mechanism, DiffusionMechanism):
         plain = dict.fromkeys(("guidance", "cta_lr", "cta_steps", "cta_optimizer"))
-        without = args.no_pixel_noise and getattr(mechanism, "keeps_pixels", False)
-        yield fixed | {"abduction": f"{kind} without pixel noise" if without else kind, **plain}
+        own = [f"{name}={value:g}" for name, value in cli.own_options(args, kind).items() if name != "no_pixel_noise"]
+        own = ["without pixel noise"] * ("no_pixel_noise" in cli.own_options(args, kind)) + own
+        yield fixed | {"abduction": " ".join([kind, *own]), **plain}
         return
     for guidance in args.guidance:
         for abduction in args.abduction:

@@ -25,6 +25,7 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from dscm import check, checkpoint, cli, parts, runs
+from dscm.baselines.likelihood import LIKELIHOODS
 from dscm.baselines.presets import BASELINES
 from dscm.calibration import draw_calibration
 from dscm.data import sets
@@ -37,7 +38,7 @@ from dscm.log import Log
 from dscm.presets import Preset
 from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
-from dscm.recipes import choose_preset, image_size, model_config, objective_arguments
+from dscm.recipes import check_own_options, choose_preset, image_size, model_config, objective_arguments
 from dscm.training import agree, backward, draw_batch, schedule_rate, step_seed
 
 LOG_EVERY = 50  # steps
@@ -67,6 +68,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--beta", type=cli.number(float, 0), help="weight of the KL term")
     parser.add_argument("--prior", choices=["standard", "conditional"], help="p(z), the paper's, or p(z | parents)")
+    parser.add_argument("--likelihood", choices=list(LIKELIHOODS), help="of a pixel, in an autoencoder (default: "
+                        "discretised)")  # fmt: skip
     parser.add_argument("--batch", type=cli.number(int, 1), help="images in a step, over all processes")
     parser.add_argument("--learning-rate", type=cli.number(float, 0, open_low=True))
     parser.add_argument(
@@ -89,6 +92,7 @@ def main() -> None:
     """Train until the budget of steps or minutes is spent."""
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
+    check_own_options(args)
     graph = parts.choose_graph(args)
     args.out = args.out or args.run / args.part
     if args.part == "attributes" and not graph.learned:

@@ -176,7 +176,7 @@ def export(source: Path, kind: str, target: Path) -> None:
     half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
     kept = {
         k: content[k]
-        for k in ("format", "program", "kind", "graph", "config", "settings", "step", "test")
+        for k in ("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test")
         if k in content
     }
     with atomic_path(target) as temporary:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dscm.baselines.autoencoder import Autoencoder
 from dscm.baselines.diffscm import DiffSCM
 from dscm.data.mammogram import Framing
 from dscm.data.sets import Source
@@ -106,10 +105,18 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=number(int, 1), default=50, help="DDIM steps each way (default: 50)")
     parser.add_argument("--grid", choices=["log-sigma", "uniform"], default="log-sigma",
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
-    parser.add_argument("--no-pixel-noise", action="store_true",
-                        help="of an autoencoder: keep the latents alone")  # fmt: skip
     parser.add_argument("--fixed-point", type=number(int, 0), default=2, metavar="N",
                         help="evaluations for each step up; 0: the paper's explicit step (default: 2)")  # fmt: skip
+
+
+def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only some baselines know: ``--no-pixel-noise``, ``--mix`` and ``--classifier-scale``."""
+    parser.add_argument("--no-pixel-noise", action="store_const", const=True,
+                        help="of a VAE or HVAE: keep the latents alone")  # fmt: skip
+    parser.add_argument("--mix", type=number(float, 0, 1), metavar="π",
+                        help="of an HVAE: share of the latents' prior under the new parents (default: 0)")  # fmt: skip
+    parser.add_argument("--classifier-scale", type=number(float, 0), metavar="s",
+                        help="of DiffSCM: weight of the classifier's gradient (default: 30)")  # fmt: skip
 
 
 def add_abduction_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -153,29 +160,49 @@ def read_sampling(args: argparse.Namespace, guidance: float, abduction: str, rat
 def configure(
     mechanism: ImageMechanism, args: argparse.Namespace, guidance: float | None, abduction: str | None, rate: float
 ) -> None:
-    """Tell a mechanism how to abduct and predict; autoencoders have nothing to be told.
+    """Tell a mechanism how to abduct and predict; an autoencoder has little to be told.
 
     Raises:
         InputError: as `read_sampling`.
     """
-    if isinstance(mechanism, Autoencoder):
-        mechanism.pixel_noise = mechanism.keeps_pixels and not args.no_pixel_noise
-    elif isinstance(mechanism, DiffusionMechanism):
+    if isinstance(mechanism, DiffusionMechanism):
         mechanism.sampling = read_sampling(args, guidance, abduction, rate)
     elif isinstance(mechanism, DiffSCM):
         chosen = {"steps": args.steps, "grid": args.grid, "fixed_point": args.fixed_point}
         mechanism.sampling = replace(mechanism.sampling, **chosen)
+    own = own_options(args, mechanism.kind)
+    if "no_pixel_noise" in own:
+        mechanism.pixel_noise = False
+    if "mix" in own:
+        mechanism.mix = args.mix
+    if "classifier_scale" in own:
+        mechanism.scale = args.classifier_scale
 
 
-def check_pixel_noise(args: argparse.Namespace, mechanisms: Sequence[ImageMechanism]) -> None:
-    """Refuse ``--no-pixel-noise`` where no mechanism has any.
+# Options of `add_baseline_arguments`, and whose they are.
+OWNERS: Mapping[str, tuple[str, ...]] = {
+    "no_pixel_noise": ("vae", "hvae"),
+    "mix": ("hvae",),
+    "classifier_scale": ("diffscm",),
+}
+
+
+def own_options(args: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """Return, of the options that only some mechanisms know, those given for this kind."""
+    given = {name: getattr(args, name) for name, kinds in OWNERS.items() if kind in kinds}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def check_own_options(args: argparse.Namespace, mechanisms: Sequence[ImageMechanism]) -> None:
+    """Refuse an option that none of the mechanisms knows.
 
     Raises:
-        InputError: so it is.
+        InputError: one was given.
     """
-    if args.no_pixel_noise and not any(isinstance(m, Autoencoder) and m.keeps_pixels for m in mechanisms):
-        kinds = ", ".join(mechanism.kind for mechanism in mechanisms)
-        raise InputError(f"--no-pixel-noise: there is none in {kinds}; vae and hvae have it")
+    for name, owners in OWNERS.items():
+        if getattr(args, name) is not None and not any(mechanism.kind in owners for mechanism in mechanisms):
+            kinds = ", ".join(mechanism.kind for mechanism in mechanisms)
+            raise InputError(f"--{name.replace('_', '-')}: not known to {kinds}; an option of {' and '.join(owners)}")
 
 
 def check_null_token(path: Path, p_null: float, guidance: Sequence[float], abduction: Sequence[str]) -> None:

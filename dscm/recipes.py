@@ -44,8 +44,24 @@ def model_config(args: argparse.Namespace, graph: Graph, preset: Preset) -> dict
     if args.part == "image":
         config["size"] = image_size(args, graph)
     if args.part == "image" and args.mechanism == "semantic":
-        config |= preset.semantic | ({"prior": args.prior} if args.prior else {})
-    return config
+        config |= preset.semantic
+    return config | {name: getattr(args, name) for name in OWNERS if getattr(args, name)}
+
+
+# Options of some mechanisms alone, and whose they are.
+OWNERS: Mapping[str, tuple[str, ...]] = {"prior": ("semantic",), "likelihood": ("vae", "hvae", "vci")}
+
+
+def check_own_options(args: argparse.Namespace) -> None:
+    """Refuse an option of `OWNERS` that what is trained does not have.
+
+    Raises:
+        InputError: one was given.
+    """
+    for name, owners in OWNERS.items():
+        if getattr(args, name) and (args.part != "image" or args.mechanism not in owners):
+            what = args.mechanism if args.part == "image" else f"--part {args.part}"
+            raise InputError(f"--{name} {getattr(args, name)}: not known to {what}; an option of {', '.join(owners)}")
 
 
 def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> dict[str, float]:

@@ -63,7 +63,7 @@ def name_row(record: Record, records: Sequence[Record]) -> str:
         path = Path(record["checkpoint"])
         words.append(f"({path.parent.name}/{path.stem} {record['checkpoint_sha256'][:4]})")
     if record["abduction"] != record["mechanism"]:
-        words.append(record["abduction"])
+        words.append(record["abduction"].removeprefix(f"{record['mechanism']} "))
     if record["cta_lr"] is not None:
         words.append(f"η={record['cta_lr']:g}")
         if (record["cta_steps"], record["cta_optimizer"]) != (1, "sgd"):
@@ -110,11 +110,12 @@ def own_metric(variable: Variable) -> str:
 
 
 def _soundness(records: Sequence[Record], graph: Graph) -> str:
-    """Tabulate composition, reversibility, truth and time."""
+    """Tabulate composition, reversibility, truth and cost."""
     doings = list(graph.interventions)
     true = [name for name in doings if name in records[0].get("truth", {})]
     header = ["mechanism", "composition", *(f"reversibility do({name})" for name in doings)]
-    header += [f"truth do({name}) (factual)" for name in true] + ["s/image"]
+    header += [f"truth do({name}) (factual)" for name in true]
+    header += ["M parameters", "minutes of training", "s/image"]
     rows = []
     for record in records:
         row = [name_row(record, records), _cell(record, ("composition", "l1"), 100, 3)]
@@ -122,8 +123,18 @@ def _soundness(records: Sequence[Record], graph: Graph) -> str:
         for name in true:
             factual = 100 * record["truth"][name]["factual_l1"]
             row.append(f"{_cell(record, ('truth', name, 'l1'), 100, 3)} ({factual:.3f})")
-        rows.append([*row, f"{record['seconds_per_image']:.3f}"])
+        rows.append([*row, *_cost(record)])
     return table(header, rows)
+
+
+def _cost(record: Record) -> list[str]:
+    """Write millions of parameters, minutes of training, and seconds of an abduction and a prediction."""
+    parameters, minutes = record.get("parameters"), record.get("training_minutes")
+    return [
+        f"{parameters / 1e6:.2f}" if parameters else "–",
+        f"{minutes:.0f}" if minutes else "–",
+        f"{record['seconds_per_image']:.3f}",
+    ]
 
 
 def _identity(records: Sequence[Record], graph: Graph) -> str:

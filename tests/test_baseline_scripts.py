@@ -23,6 +23,7 @@ def trained(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPath
     for name in BASELINES:
         graph = "morphomnist-digit" if name == "diffscm" else "morphomnist"
         settings = ("--data", graph, "--mechanism", name, "--steps", 4, "--sample-every", 4)
+        settings += ("--likelihood", "gaussian") if name == "hvae" else ()
         runs[name] = train(tmp_path_factory.mktemp(name), *settings)
     return runs
 
@@ -72,21 +73,29 @@ def test_evaluate_side_by_side(
     assert done.returncode == 0, done.stderr
     done = call_script("evaluate.py", "--checkpoint", *paths[:2], "--no-pixel-noise", "--figures", *fixed)
     assert done.returncode == 0, done.stderr
+    done = call_script("evaluate.py", "--checkpoint", paths[1], "--no-pixel-noise", "--mix", 0.5, *fixed)
+    assert done.returncode == 0, done.stderr
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())
     composition = {record["abduction"]: record["composition"]["l1"][0] for record in records}
-    assert list(composition)[:4] == ["vae", "hvae", "vci", "spatial"]
+    plain = ["vae", "hvae", "vci", "spatial"]
+    assert [name for name in composition if name in plain] == plain
     assert composition["vae"] <= 1e-5 and composition["hvae"] <= 1e-5
     assert composition["vci"] > 0.01
     assert composition["vae without pixel noise"] > 0.01 and composition["hvae without pixel noise"] > 0.01
-    assert "| vae |" in done.stdout and "| hvae hvae without pixel noise |" in done.stdout
+    assert composition["hvae without pixel noise mix=0.5"] == composition["hvae without pixel noise"]
+    assert "| vae |" in done.stdout and "| hvae without pixel noise |" in done.stdout
+    parameters = sum(p.numel() for p in checkpoint.restore(paths[0], "image", torch.device("cpu"))[0].parameters())
+    assert records[0]["parameters"] == parameters and 0 < records[0]["training_minutes"] < 5
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
         ("vae", ("--guidance", 2), "is of a mechanism without guidance, vae"),
-        ("vci", ("--no-pixel-noise",), "--no-pixel-noise: there is none in vci; vae and hvae have it"),
-        ("diffscm", ("--no-pixel-noise",), "there is none in diffscm"),
+        ("vci", ("--no-pixel-noise",), "--no-pixel-noise: not known to vci; an option of vae and hvae"),
+        ("diffscm", ("--no-pixel-noise",), "--no-pixel-noise: not known to diffscm"),
+        ("vae", ("--mix", 0.5), "--mix: not known to vae; an option of hvae"),
+        ("hvae", ("--classifier-scale", 3), "--classifier-scale: not known to hvae; an option of diffscm"),
     ],
 )
 def test_options_of_another_mechanism(
@@ -106,3 +115,11 @@ def test_diffscm_needs_one_class(refuse: Callable, tmp_path: Path, data_argument
     asked = ("--mechanism", "diffscm", "--steps", 1, "--batch", 4, "--out", tmp_path / "run", *data_arguments, *MACHINE)
     error = refuse("train.py", *asked)
     assert "diffscm guides one class; the image's parents are thickness, intensity, digit, slant" in error
+
+
+def test_training_refuses_options_of_another_mechanism(refuse: Callable, tmp_path: Path, data_arguments: tuple) -> None:
+    fixed = ("--out", tmp_path / "run", *data_arguments, *MACHINE)
+    error = refuse("train.py", "--mechanism", "spatial", "--likelihood", "gaussian", *fixed)
+    assert "--likelihood gaussian: not known to spatial; an option of vae, hvae, vci" in error
+    error = refuse("train.py", "--mechanism", "vae", "--prior", "conditional", *fixed)
+    assert "--prior conditional: not known to vae; an option of semantic" in error
