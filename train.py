@@ -38,13 +38,13 @@ from dscm.log import Log
 from dscm.presets import Preset
 from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
-from dscm.recipes import check_own_options, choose_preset, image_size, model_config, objective_arguments
+from dscm.recipes import check_own_options, choose_preset, image_size, model_config, objective_arguments, start_tuning
 from dscm.training import agree, backward, draw_batch, schedule_rate, step_seed
 
 LOG_EVERY = 50  # steps
 SHOWN = 64  # samples in a grid
 RESUMABLE = """check graph run sample_every steps minutes device threads resume overwrite out data_dir
-csv cache_dir save_every""".split()  # may differ when a run goes on
+csv cache_dir save_every oracle attributes""".split()  # may differ when a run goes on
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -70,6 +70,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--prior", choices=["standard", "conditional"], help="p(z), the paper's, or p(z | parents)")
     parser.add_argument("--likelihood", choices=list(LIKELIHOODS), help="of a pixel, in an autoencoder (default: "
                         "discretised)")  # fmt: skip
+    parser.add_argument("--fine-tune", type=Path, metavar="CKPT", help="a trained VAE or HVAE: go on until an oracle "
+                        "finds in its counterfactuals what was intervened on")  # fmt: skip
+    parser.add_argument("--oracle", type=Path, metavar="CKPT", help="of --fine-tune (default: bundled)")
+    parser.add_argument("--attributes", type=Path, metavar="CKPT", help="of --fine-tune, where the graph has any that "
+                        "are learned (default: bundled)")  # fmt: skip
     parser.add_argument("--batch", type=cli.number(int, 1), help="images in a step, over all processes")
     parser.add_argument("--learning-rate", type=cli.number(float, 0, open_low=True))
     parser.add_argument(
@@ -189,7 +194,8 @@ class Run:
         self.args, self.preset, self.graph, self.device = args, preset, graph, device
         self.rank, self.world = rank, world
         self.path = args.out / "checkpoint.pt"
-        self.settings = {k: v for k, v in vars(args).items() if k not in RESUMABLE} | {"world": world}
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in RESUMABLE}
+        self.settings = settings | {"world": world}
         self.rate = args.learning_rate or preset.learning_rate
         self.bfloat16 = (
             args.part != "attributes"
@@ -209,17 +215,23 @@ class Run:
     def start(self, data: dict[str, Tensor]) -> None:
         """Build model and optimiser, afresh or from the checkpoint; ``data`` gives the scaling of the parents."""
         torch.manual_seed(self.args.seed)
-        self.config = model_config(self.args, self.graph, self.preset)
-        self.model = checkpoint.build(self.args.part, self.graph.key, self.config).to(self.device)
-        self.model.fit_scaling(data)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.rate)
+        if self.args.fine_tune:
+            self.objective, self.config = start_tuning(self.args, self.preset, self.graph, data, self.device)
+            self.model = self.objective.mechanism
+        else:
+            self.config = model_config(self.args, self.graph, self.preset)
+            self.model = checkpoint.build(self.args.part, self.graph.key, self.config).to(self.device)
+            self.model.fit_scaling(data)
+            self.objective = self.model
+        learned = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.Adam(learned, lr=self.rate)
         self.ema = checkpoint.EMA(self.model, self.preset.ema)
         if self.state:
             self.step, self.seconds = self.state["step"], self.state["seconds"]
-            self.model.load_state_dict(self.state["raw"])
+            self.objective.load_state_dict(self.state["raw"])
             self.ema.average.load_state_dict(self.state["model"])
             self.optimiser.load_state_dict(self.state["optimiser"])
-        self.replica = DistributedDataParallel(self.model) if self.world > 1 else self.model
+        self.replica = DistributedDataParallel(self.objective) if self.world > 1 else self.objective
 
     def claim(self) -> None:
         """Take the folder: no checkpoint of an earlier training stays, and a model gets its graph."""
@@ -265,7 +277,7 @@ class Run:
             "test": report,
             "step": self.step,
             "seconds": self.seconds,
-            "raw": self.model.state_dict(),
+            "raw": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
         average = self.ema.average

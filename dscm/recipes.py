@@ -4,10 +4,19 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from dscm import checkpoint, parts
 from dscm.baselines.presets import BASELINES, get_baseline_preset
+from dscm.baselines.tuning import CounterfactualTuning
+from dscm.data.scaling import to_signed
 from dscm.errors import InputError
 from dscm.graph import Graph
+from dscm.graphs import get_graph
 from dscm.presets import Preset, get_preset
+
+LEVEL_OF = 1000  # images that say how good a mechanism is before it is tuned
 
 
 def image_size(args: argparse.Namespace, graph: Graph) -> int:
@@ -31,6 +40,41 @@ def choose_preset(args: argparse.Namespace, graph: Graph, part: str | None = Non
     return get_preset(part, graph.data_set, args.preset, graph.image_size)
 
 
+def start_tuning(
+    args: argparse.Namespace, preset: Preset, graph: Graph, data: Mapping[str, Tensor], device: torch.device
+) -> tuple[CounterfactualTuning, dict[str, Any]]:
+    """Restore what ``--fine-tune`` names, and what it is tuned by.
+
+    Args:
+        args: the command line.
+        preset: of the mechanism.
+        graph: the causal graph.
+        data: the training split, uint8 images; its beginning says how good the mechanism is.
+        device: where to train.
+
+    Returns:
+        The objective, and the arguments of the mechanism's constructor.
+
+    Raises:
+        InputError: the checkpoint is of another mechanism, graph or size, or a part is missing.
+    """
+    mechanism, content = checkpoint.restore(args.fine_tune, "image", device)
+    wanted = (args.mechanism, graph.key, data["image"].shape[-1])
+    if wanted != (mechanism.kind, content["graph"], mechanism.shape[-1]):
+        found = f"{mechanism.kind} of {get_graph(content['graph']).name}, {mechanism.shape[-1]} px"
+        raise InputError(f"--fine-tune {args.fine_tune}: holds {found}, not {args.mechanism} of {graph.name}, "
+                         f"{wanted[-1]} px")  # fmt: skip
+    parts.choose_parts(args, graph)
+    oracle = parts.restore_oracle(graph, args.oracle, device)
+    learned = parts.restore_attributes(graph, args.attributes, device)
+    objective = CounterfactualTuning(mechanism.requires_grad_(True), oracle, graph.scm(learned=learned)).to(device)
+    some = {name: value[:LEVEL_OF] for name, value in data.items()}
+    generator = torch.Generator(device).manual_seed(args.seed)
+    beta = preset.beta if args.beta is None else args.beta
+    objective.set_bound(to_signed(some.pop("image")), some, generator, beta)
+    return objective, content["config"]
+
+
 def largest_patch(model: Any) -> int:
     """Return the largest patch in a model's settings."""
     if not isinstance(model, Mapping):
@@ -45,11 +89,15 @@ def model_config(args: argparse.Namespace, graph: Graph, preset: Preset) -> dict
         config["size"] = image_size(args, graph)
     if args.part == "image" and args.mechanism == "semantic":
         config |= preset.semantic
-    return config | {name: getattr(args, name) for name in OWNERS if getattr(args, name)}
+    return config | {name: getattr(args, name) for name in ("prior", "likelihood") if getattr(args, name)}
 
 
 # Options of some mechanisms alone, and whose they are.
-OWNERS: Mapping[str, tuple[str, ...]] = {"prior": ("semantic",), "likelihood": ("vae", "hvae", "vci")}
+OWNERS: Mapping[str, tuple[str, ...]] = {
+    "prior": ("semantic",),
+    "likelihood": ("vae", "hvae", "vci"),
+    "fine_tune": ("vae", "hvae"),
+}
 
 
 def check_own_options(args: argparse.Namespace) -> None:
@@ -61,7 +109,8 @@ def check_own_options(args: argparse.Namespace) -> None:
     for name, owners in OWNERS.items():
         if getattr(args, name) and (args.part != "image" or args.mechanism not in owners):
             what = args.mechanism if args.part == "image" else f"--part {args.part}"
-            raise InputError(f"--{name} {getattr(args, name)}: not known to {what}; an option of {', '.join(owners)}")
+            flag = f"--{name.replace('_', '-')} {getattr(args, name)}"
+            raise InputError(f"{flag}: not known to {what}; an option of {', '.join(owners)}")
 
 
 def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> dict[str, float]:
@@ -71,7 +120,7 @@ def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> 
     if args.mechanism == "diffscm":
         return {"focus": preset.focus}
     beta = preset.beta if args.beta is None else args.beta
-    beta *= min(1.0, step / max(preset.beta_warmup, 1))
+    beta *= 1.0 if args.fine_tune else min(1.0, step / max(preset.beta_warmup, 1))
     return (
         {"beta": beta} if args.mechanism in BASELINES else {"p_null": args.p_null, "beta": beta, "focus": preset.focus}
     )
