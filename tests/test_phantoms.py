@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dscm.data import celebahq, embed
+from dscm.data.given import read_given
 from dscm.data.mammogram import prepare
 from dscm.data.phantoms import __main__ as command
 from dscm.data.phantoms import faces, layouts, mammograms
@@ -282,6 +283,19 @@ def test_the_command_writes_a_folder(written: dict[str, Path], tmp_path: Path, m
         run_command(monkeypatch, "celebahq", "--out", out, "--n", 30, "--seed", SEED, "--workers", 1)
         assert read_all(out) == read_all(written["celebahq"])
         assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("kind", "images"), [("celebahq", "CelebAMask-HQ/CelebA-HQ-img"), ("embed", "images")])
+def test_a_plain_folder_holds_the_sets_images_and_what_its_graph_knows_of_them(
+    written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, images: str
+) -> None:
+    run_command(monkeypatch, kind, "--plain", "--out", tmp_path, "--n", 9, "--seed", SEED, "--workers", 1)
+    paths = sorted(path for path in tmp_path.iterdir() if path.name != "attributes.csv")
+    assert len(paths) == 9
+    assert all(path.read_bytes() == (written[kind] / images / path.name).read_bytes() for path in paths)
+    given = read_given(tmp_path / "attributes.csv", [path.name for path in paths], get_graph(kind).attributes)
+    drawn = {"celebahq": faces, "embed": mammograms}[kind].draw_attributes(SEED, torch.arange(9))
+    assert {name: value.tolist() for name, value in given.items()} == {k: v.tolist() for k, v in drawn.items()}
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from dscm.cli import number
-from dscm.data.phantoms.layouts import Kind, Recipe, write_set
+from dscm.data.phantoms.layouts import Kind, Recipe, write_plain, write_set
 from dscm.errors import InputError, exit_on_input_error
 
 
@@ -20,12 +20,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--n", type=number(int, 1, 999_999), required=True, help="number of images")
     parser.add_argument("--seed", type=number(int, 0, 2**62), default=0, help="of everything random (default: 0)")
+    parser.add_argument("--plain", action="store_true", help="images and attributes.csv alone, for counterfactual.py")
     parser.add_argument(
         "--workers", type=number(int, 1), default=os.cpu_count() or 1, help="processes (default: cores)"
     )
     args = parser.parse_args()
     with new_folder(args.out) as folder:
-        write_set(folder, Recipe(args.kind, args.n, args.seed), args.workers)
+        write = write_plain if args.plain else write_set
+        write(folder, Recipe(args.kind, args.n, args.seed), args.workers)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Write sets of drawn images as CelebAMask-HQ and EMBED are published."""
+"""Write sets of drawn images as CelebAMask-HQ and EMBED are published, or as a plain folder with attributes."""
 
 import json
 from collections.abc import Callable
@@ -49,6 +49,25 @@ def write_set(folder: Path, recipe: Recipe, workers: int = 1) -> None:
     (folder / RECIPE).write_text(json.dumps(asdict(recipe)) + "\n")
 
 
+def write_plain(folder: Path, recipe: Recipe, workers: int = 1) -> None:
+    """Draw images and write them with ``attributes.csv`` beside them, as counterfactual.py takes a folder.
+
+    Args:
+        folder: an empty folder.
+        recipe: of the images, which are the same as in the set.
+        workers: processes that draw.
+    """
+    generator, save, name = {
+        "celebahq": (faces, _save_faces, _name_face),
+        "embed": (mammograms, _save_mammograms, _name_mammogram),
+    }[recipe.kind]
+    _draw(partial(save, folder, recipe.seed), recipe.n, workers)
+    index = torch.arange(recipe.n)
+    drawn = generator.draw_attributes(recipe.seed, index)
+    names = {"image": [name(i) for i in range(recipe.n)]}
+    write_csv(folder / "attributes.csv", names | {name: values.tolist() for name, values in drawn.items()})
+
+
 def read_recipe(folder: Path) -> Recipe | None:
     """Read what a folder was made from; None where it wasn't drawn here, or by another version of the drawing.
 
@@ -90,12 +109,12 @@ def _write_celebahq(folder: Path, n: int, seed: int, workers: int) -> None:
 def _write_embed(folder: Path, n: int, seed: int, workers: int) -> None:
     """Write mammograms, a table of the markers on them, and one of what they show."""
     (folder / "images").mkdir()
-    _draw(partial(_save_mammograms, folder, seed), n, workers)
+    _draw(partial(_save_mammograms, folder / "images", seed), n, workers)
 
     index = torch.arange(n)
     drawn = {name: values.tolist() for name, values in mammograms.draw_attributes(seed, index).items()}
     patients = (FIRST_PATIENT + mammograms.patient_of(index)).tolist()
-    keys = {"image_path": [_name_mammogram(i) for i in range(n)], "empi_anon": patients}
+    keys = {"image_path": [f"images/{_name_mammogram(i)}" for i in range(n)], "empi_anon": patients}
     write_csv(folder / MARKERS, keys | {name: drawn[name] for name in ("circle marker", "triangle marker")})
     density = [1 + value for value in drawn["density"]]
     write_csv(folder / FINDINGS, keys | {"tissueden": density, "is_positive": drawn["cancer"]})
@@ -117,7 +136,7 @@ def _save_faces(folder: Path, seed: int, part: range) -> int:
     index = torch.tensor(part)
     images = faces.redraw(seed, index, faces.draw_attributes(seed, index))
     for i, image in zip(part, images.permute(0, 2, 3, 1).numpy()):
-        Image.fromarray(image).save(folder / f"{i}.jpg", **faces.JPEG)
+        Image.fromarray(image).save(folder / _name_face(i), **faces.JPEG)
     return len(part)
 
 
@@ -130,9 +149,14 @@ def _save_mammograms(folder: Path, seed: int, part: range) -> int:
     return len(part)
 
 
+def _name_face(index: int) -> str:
+    """Return the name of a face's file."""
+    return f"{index}.jpg"
+
+
 def _name_mammogram(index: int) -> str:
-    """Return the path of a mammogram in its folder; in the order of these, the images are in that of their indices."""
-    return f"images/{index:06}.png"
+    """Return the name of a mammogram's file; in the order of these, the images are in that of their indices."""
+    return f"{index:06}.png"
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
