@@ -204,8 +204,12 @@ def choose_beta(kind: str, graph: Graph, preset: str) -> float:
 def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Return the settings that all records of a folder share, the test digits and the oracle among them."""
     digits = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
-    names = ("guidance_interval", "steps", "grid", "fixed_point", "n", "seed", "cycles", "sampler")
+    names = ("guidance_interval", "steps", "grid", "n", "seed", "cycles", "sampler")
+    solver = cli.read_solver(args)
     return {name: getattr(args, name) for name in names} | {
+        "solver": solver.kind,
+        "fixed_point": solver.evaluations,
+        "tolerance": solver.tolerance,
         "data_sha256": digits.hexdigest(),
         "oracle_sha256": hashlib.sha256(args.oracle.read_bytes()).hexdigest(),
         "attributes_sha256": args.attributes and hashlib.sha256(args.attributes.read_bytes()).hexdigest(),
@@ -284,7 +288,7 @@ def draw_soundness(path: Path, results: Results) -> None:
                 first = f"{report.name_row(record, results.records)}: " if label == "observation" else ""
                 rows.append(Row(first + label, images, label.endswith("reversed")))
     about = results.records[0]
-    draw_sheet(path, rows, f"{about['steps']} steps, grid {about['grid']}, fixed point {about['fixed_point']}")
+    draw_sheet(path, rows, report.describe_solver(about))
 
 
 def tell_apart(paths: Sequence[Path]) -> list[str]:

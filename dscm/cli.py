@@ -18,7 +18,9 @@ from dscm.dynamic import Alignment
 from dscm.errors import InputError
 from dscm.image import DiffusionMechanism, Sampling
 from dscm.image_mechanism import ImageMechanism
+from dscm.solvers import Solver
 
+EVALUATIONS = {"ddim": 2, "2m": 0, "trapezoid": 1}  # of each implicit step of a solver, unless told otherwise
 CACHE_DIR = Path.home() / ".cache" / "dscm"
 
 
@@ -97,16 +99,37 @@ def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how counterfactuals are computed: ``--guidance-interval``, ``--steps``, ``--grid`` and ``--fixed-point``."""
+    """Add how counterfactuals are computed: ``--guidance-interval``, ``--steps``, ``--grid``, ``--solver``,
+    ``--fixed-point`` and ``--tolerance``."""
     parser.add_argument("--guidance-interval", type=number(float, 0), nargs=2, default=list(Sampling().interval),
                         metavar=("LOW", "HIGH"),
                         help="noise levels σ at which the prediction is guided; the paper's is 0 1000 "
                         "(default: 1 1000)")  # fmt: skip
-    parser.add_argument("--steps", type=number(int, 1), default=50, help="DDIM steps each way (default: 50)")
-    parser.add_argument("--grid", choices=["log-sigma", "uniform"], default="log-sigma",
+    parser.add_argument("--steps", type=number(int, 1), default=50, help="steps each way (default: 50)")
+    parser.add_argument("--grid", choices=["log-sigma", "edm", "uniform"], default="log-sigma",
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
-    parser.add_argument("--fixed-point", type=number(int, 0), default=2, metavar="N",
-                        help="evaluations for each step up; 0: the paper's explicit step (default: 2)")  # fmt: skip
+    parser.add_argument("--solver", choices=list(EVALUATIONS), default="ddim",
+                        help="of the ODE: ddim, the paper's; 2m, of second order; trapezoid, of second order and exact "
+                        "(default: ddim)")  # fmt: skip
+    parser.add_argument("--fixed-point", type=number(int, 0), metavar="N",
+                        help="evaluations for each implicit step, at most: of ddim those up, of trapezoid all; 0: the "
+                        "paper's explicit step (default: ddim 2, trapezoid 1)")  # fmt: skip
+    parser.add_argument("--tolerance", type=number(float, 0), default=0.0, metavar="X",
+                        help="leave an image alone once an implicit step moves its pixels, in [-1, 1], by less "
+                        "(default: 0)")  # fmt: skip
+
+
+def read_solver(args: argparse.Namespace) -> Solver:
+    """Gather the solver's settings.
+
+    Raises:
+        InputError: they do not go together.
+    """
+    evaluations = EVALUATIONS[args.solver] if args.fixed_point is None else args.fixed_point
+    try:
+        return Solver(args.solver, evaluations, args.tolerance)
+    except ValueError as error:
+        raise InputError(f"--solver {args.solver} --fixed-point {evaluations}: {error}") from error
 
 
 def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,15 +169,17 @@ def read_sampling(args: argparse.Namespace, guidance: float, abduction: str, rat
     """Gather the settings of abduction and prediction; those that a script may list are given apart.
 
     Raises:
-        InputError: the guidance interval is empty.
+        InputError: the guidance interval is empty, or the solver does not go with the rest.
     """
     low, high = args.guidance_interval
     if low > high:
         raise InputError(f"--guidance-interval {low:g} {high:g}: the first must not be above the second")
     alignment = Alignment(rate, args.cta_steps, args.cta_optimizer)
-    return Sampling(
-        guidance, (low, high), args.steps, args.grid, args.fixed_point, abduction=abduction, alignment=alignment
-    )
+    solver = read_solver(args)
+    try:
+        return Sampling(guidance, (low, high), args.steps, args.grid, solver, abduction=abduction, alignment=alignment)
+    except ValueError as error:
+        raise InputError(f"--solver {args.solver}: {error}") from error
 
 
 def configure(
@@ -168,7 +193,7 @@ def configure(
     if isinstance(mechanism, DiffusionMechanism):
         mechanism.sampling = read_sampling(args, guidance, abduction, rate)
     elif isinstance(mechanism, DiffSCM):
-        chosen = {"steps": args.steps, "grid": args.grid, "fixed_point": args.fixed_point}
+        chosen = {"steps": args.steps, "grid": args.grid, "solver": read_solver(args)}
         mechanism.sampling = replace(mechanism.sampling, **chosen)
     own = own_options(args, mechanism.kind)
     if "no_pixel_noise" in own:

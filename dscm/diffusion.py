@@ -1,11 +1,11 @@
-"""All the mathematics of DDPM and DDIM (Ho et al. 2020; Song et al. 2020), on any function eps_fn(x, t).
+"""The mathematics of DDPM and of one DDIM step (Ho et al. 2020; Song et al. 2020); `solvers` walks many.
 
 Nothing here knows of networks, conditions or guidance. ᾱ is written ``a``; ``x_t = √a·x_0 + √(1−a)·ε``, and
 ``σ = √(1−a)/√a`` is the noise level of ``x_t/√a``.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,7 +66,7 @@ SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 def make_grid(
     schedule: Schedule,
     steps: int,
-    kind: Literal["log-sigma", "uniform"] = "log-sigma",
+    kind: Literal["log-sigma", "edm", "uniform"] = "log-sigma",
     sigma_min: float = 0.03,
     sigma_max: float = 80.0,
 ) -> Tensor:
@@ -76,8 +76,9 @@ def make_grid(
         schedule: the noise schedule.
         steps: K, the number of DDIM steps, at least 1.
         kind: ``log-sigma`` spaces log σ evenly from ``sigma_max`` to ``sigma_min``, and the last step goes from
-            there to the clean image; ``uniform`` spaces t evenly from T to 0, as the paper does.
-        sigma_min, sigma_max: the range of the log-sigma grid, which never leaves that of the schedule.
+            there to the clean image; ``edm`` spaces σ^(1/7) evenly instead (Karras et al. 2022); ``uniform`` spaces t
+            evenly from T to 0, as the paper does.
+        sigma_min, sigma_max: the range of the first two, which never leaves that of the schedule.
 
     Returns:
         Descending real timesteps, float64, shape (K + 1,), ending at exactly 0.
@@ -85,7 +86,10 @@ def make_grid(
     if kind == "uniform":
         return torch.linspace(schedule.steps, 0, steps + 1, dtype=torch.float64)
     sigma_max = min(sigma_max, math.sqrt(math.expm1(-schedule.log_alpha_bar[-1].item())))  # of T
-    sigma = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64).exp()
+    if kind == "edm":
+        sigma = torch.linspace(sigma_max ** (1 / 7), sigma_min ** (1 / 7), steps, dtype=torch.float64) ** 7
+    else:
+        sigma = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64).exp()
     return torch.cat([schedule.timestep(sigma), torch.zeros(1, dtype=torch.float64)])
 
 
@@ -159,98 +163,6 @@ def eps_between(x: Tensor, x_to: Tensor, a_from: Tensor, a_to: Tensor) -> Tensor
     )
 
 
-def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, clip: bool = False) -> Tensor:
-    """Generate from noise by DDIM down the grid (paper, eq. 6 and 8).
-
-    Args:
-        eps_fn: ``eps_fn(x, t)`` with x (B, C, H, W) and the true timesteps t (B,), returns the noise.
-        x: noise at the grid's first timestep, shape (B, C, H, W).
-        schedule: the noise schedule.
-        grid: descending timesteps, shape (K + 1,), from `make_grid`.
-        clip: clamp x̂_0 to [-1, 1] in each step. Such a generation cannot be inverted.
-
-    Returns:
-        Images of the shape of ``x``.
-    """
-    a = schedule.alpha_bar(grid)
-    for k in range(len(grid) - 1):
-        eps = eps_fn(x, _fill(grid[k], x))
-        if clip:
-            clean = ddim_step(x, eps, a[k], torch.ones_like(a[k])).clamp(-1, 1)
-            eps = ((x - a[k].sqrt() * clean) / (1 - a[k]).sqrt()).to(x.dtype)
-        x = ddim_step(x, eps, a[k], a[k + 1])
-    return x
-
-
-def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_point: int = 0) -> Tensor:
-    """Abduct the noise of images by DDIM up the grid that `sample` walks down (paper, eq. 7 and 10).
-
-    Args:
-        eps_fn, x, schedule, grid, fixed_point: as in `inversion_path`.
-
-    Returns:
-        Noise at the grid's first timestep, of the shape of ``x``.
-    """
-    for x in inversion_path(eps_fn, x, schedule, grid, fixed_point):
-        pass
-    return x
-
-
-def inversion_path(
-    eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, fixed_point: int = 0
-) -> Iterator[Tensor]:
-    """Walk through the images at each timestep of the grid on their way to noise, K + 1 states, the clean ones first.
-
-    The explicit step takes ε at the level it leaves, as the paper does. The step down from x' took ε at x', so
-    the exact inverse solves ``x' = step(x; ε(x', t'))``: each fixed-point iteration evaluates ε at the last
-    guess of x', and the round trip gets exact as they converge.
-
-    The last step down is a denoiser: no x' at all leads exactly to an image with a trace of what it removes. With
-    iterations, therefore, the first state is not ``x`` but what the step down makes of the second state.
-
-    Args:
-        eps_fn: as in `sample`.
-        x: clean images, shape (B, C, H, W).
-        schedule: the noise schedule.
-        grid: descending timesteps, shape (K + 1,).
-        fixed_point: evaluations of ε for each step, and two more for the first; 0 is the explicit step, with one.
-
-    Returns:
-        An iterator over states of the shape of ``x``.
-    """
-    if not fixed_point:
-        return _explicit_path(eps_fn, x, schedule, grid)
-    return _implicit_path(eps_fn, x, schedule, grid, fixed_point)
-
-
-def _explicit_path(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor) -> Iterator[Tensor]:
-    """Walk up the grid with ε at the level that each step leaves."""
-    a = schedule.alpha_bar(grid)
-    yield x
-    for k in range(len(grid) - 2, -1, -1):
-        x = ddim_step(x, eps_fn(x, _fill(grid[k + 1], x)), a[k + 1], a[k])
-        yield x
-
-
-def _implicit_path(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, iterations: int) -> Iterator[Tensor]:
-    """Walk up the grid with ε at the level that each step arrives at."""
-    a = schedule.alpha_bar(grid)
-    before = eps = eps_fn(x, _fill(grid[-1], x))
-    for k in range(len(grid) - 2, -1, -1):
-        t = _fill(grid[k], x)
-        # ε changes smoothly along the path. Half of its last change, rather than all, does not amplify its errors.
-        guess = ddim_step(x, torch.lerp(before, eps, 1.5), a[k + 1], a[k])
-        before = eps
-        for _ in range(iterations):
-            eps = eps_fn(guess, t)
-            guess = ddim_step(x, eps, a[k + 1], a[k])
-        if k == len(grid) - 2:
-            before = eps = eps_fn(guess, t)
-            yield ddim_step(guess, eps, a[k], a[k + 1])
-        x = guess
-        yield x
-
-
 def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, generator: torch.Generator) -> Tensor:
     """Generate from noise with DDPM's stochastic steps (Ho et al. 2020, algorithm 2; DDIM's η = 1).
 
@@ -258,7 +170,7 @@ def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, genera
     variance ``s² = (1−a')/(1−a)·(1 − a/a')``.
 
     Args:
-        eps_fn, x, schedule, grid: as in `sample`; DDPM itself takes the uniform grid with K = T.
+        eps_fn, x, schedule, grid: as in `solvers.sample`; DDPM itself takes the uniform grid with K = T.
         generator: of the added noise, on the device of ``x``.
 
     Returns:
@@ -266,15 +178,10 @@ def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, genera
     """
     a = schedule.alpha_bar(grid)
     for k in range(len(grid) - 1):
-        eps = eps_fn(x, _fill(grid[k], x))
+        eps = eps_fn(x, grid[k].to(x.device, x.dtype).expand(len(x)))
         variance = (1 - a[k + 1]) / (1 - a[k]) * (1 - a[k] / a[k + 1])
         clean = ddim_step(x, eps, a[k], torch.ones_like(a[k]))
         kept = (1 - a[k + 1] - variance).clamp_min(0).sqrt().to(x.dtype)
         fresh = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x = a[k + 1].sqrt().to(x.dtype) * clean + kept * eps + variance.sqrt().to(x.dtype) * fresh
     return x
-
-
-def _fill(t: Tensor, x: Tensor) -> Tensor:
-    """Repeat the timestep ``t`` for each image of ``x``, shape (B,), in its dtype."""
-    return t.to(x.device, x.dtype).expand(len(x))

@@ -14,9 +14,7 @@ from dscm.diffusion import (
     SCHEDULES,
     add_noise,
     eps_from_velocity,
-    inversion_path,
     make_grid,
-    sample,
     sample_timesteps,
     velocity,
 )
@@ -24,6 +22,7 @@ from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
 from dscm.guidance import guided, shifted
 from dscm.image_mechanism import ImageMechanism
+from dscm.solvers import Solver, clipped, inversion_path, sample
 from dscm.unet import UNet
 from dscm.variables import Variable
 
@@ -52,24 +51,32 @@ class Sampling:
         guidance: ω of the prediction; the inversion is unguided.
         interval: the noise levels σ from which and up to which the prediction is guided; elsewhere ω is 1. Late
             steps, at small σ, amplify errors of the network: there guidance overshoots thickness and intensity.
-        steps: K, DDIM steps each way.
-        grid: ``log-sigma`` or ``uniform`` (the paper's).
-        fixed_point: evaluations that solve each step of the inversion; 0 is the paper's explicit step.
+        steps: K, each way.
+        grid: ``log-sigma``, ``edm`` or ``uniform`` (the paper's).
+        solver: of the ODE; dynamic and residual abduction know ``ddim`` alone.
         clip: clamp x̂_0 while generating.
         abduction: ``semantic`` keeps z and u (a spatial mechanism, u), by the unguided inversion; ``guided`` inverts
             the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
             ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
         alignment: how the tokens of dynamic abduction are tuned.
+
+    Raises:
+        ValueError: abduction and solver do not go together.
     """
 
     guidance: float = 1.5
     interval: tuple[float, float] = (1.0, 1000.0)
     steps: int = 50
-    grid: Literal["log-sigma", "uniform"] = "log-sigma"
-    fixed_point: int = 2
+    grid: Literal["log-sigma", "edm", "uniform"] = "log-sigma"
+    solver: Solver = Solver()
     clip: bool = False
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
     alignment: Alignment = Alignment()
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.abduction in ("dynamic", "residual") and self.solver.kind != "ddim":
+            raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.solver.kind}")
 
 
 class DiffusionMechanism(ImageMechanism):
@@ -138,7 +145,7 @@ class DiffusionMechanism(ImageMechanism):
         z = self.encode(value, pa)
         condition = torch.cat([z, pa], dim=1)
         field = guided(self.eps, condition, self.null, self._weight if how.abduction == "guided" else 1.0)
-        states = inversion_path(field, value, self.schedule, grid, how.fixed_point)
+        states = inversion_path(field, value, self.schedule, grid, how.solver)
         first = next(states)
         remainder = value - first
         if how.abduction in ("semantic", "guided") or how.guidance == 1:
@@ -162,7 +169,9 @@ class DiffusionMechanism(ImageMechanism):
         eps_fn = guided(self.eps, condition, null, self._weight)
         if noise.residuals.numel():
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
-        x = sample(eps_fn, noise.u, self.schedule, grid, how.clip)
+        if how.clip:
+            eps_fn = clipped(eps_fn, self.schedule)
+        x = sample(eps_fn, noise.u, self.schedule, grid, how.solver)
         return x + noise.remainder if noise.remainder.numel() else x
 
     def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:

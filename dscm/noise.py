@@ -26,7 +26,7 @@ from dscm.image import ImageNoise, Sampling
 from dscm.learned import FlowNoise
 from dscm.mechanisms import Noise, SigmoidNoise
 
-FORMAT = 2
+FORMAT = 3
 ABOUT = "about.json"
 KINDS = {
     kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise, PixelNoise, LadderNoise)

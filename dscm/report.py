@@ -33,8 +33,8 @@ def markdown(results: Results, graph: Graph) -> str:
     records = results.records
     first = records[0]
     about = (
-        f"{first['n']} test images, seed {first['seed']}, {first['sampler']} interventions, {first['steps']} steps, "
-        f"grid {first['grid']}, fixed point {first['fixed_point']}, guided at σ from "
+        f"{first['n']} test images, seed {first['seed']}, {first['sampler']} interventions, "
+        f"{describe_solver(first)}, guided at σ from "
         f"{first['guidance_interval'][0]:g} to {first['guidance_interval'][1]:g}, {first['cycles']} cycle(s). "
         "L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the images."
     )
@@ -49,6 +49,12 @@ def markdown(results: Results, graph: Graph) -> str:
             _differences(results, graph),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def describe_solver(record: Record) -> str:
+    """Say in a few words how the ODE was solved."""
+    implicit = f", implicit steps of {record['fixed_point']} evaluation(s)" if record["fixed_point"] else ""
+    return f"{record['steps']} steps of {record['solver']}{implicit}, grid {record['grid']}"
 
 
 def name_row(record: Record, records: Sequence[Record]) -> str:

@@ -16,6 +16,7 @@ from dscm.errors import InputError
 from dscm.graphs import get_graph
 from dscm.image import DiffusionMechanism, Sampling
 from dscm.image_mechanism import ImageMechanism
+from dscm.solvers import Solver
 
 PARENTS = get_graph("morphomnist").attributes
 DIGIT = [variable for variable in PARENTS if variable.name == "digit"]
@@ -48,7 +49,7 @@ def make(name: str) -> ImageMechanism:
             torch.nn.init.normal_(parameter, std=0.005, generator=seeded(i))
     model.fit_scaling(observe(50))
     if hasattr(model, "sampling"):
-        model.sampling = Sampling(guidance=1.0, steps=16, fixed_point=30)
+        model.sampling = Sampling(guidance=1.0, steps=16, solver=Solver(evaluations=30))
     return model
 
 

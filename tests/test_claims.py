@@ -12,6 +12,7 @@ from dscm.image import Sampling
 from dscm.metrics import l1, observe, reversals
 from dscm.oracles import Oracle
 from dscm.scm import SCM
+from dscm.solvers import Solver
 
 N, CPU = 24, torch.device("cpu")
 
@@ -54,7 +55,7 @@ def test_counterfactuals_obey_the_intervention_and_the_graph(scm: SCM, oracle: O
 @torch.no_grad()
 def test_composition_without_guidance_is_close_to_exact(scm: SCM, obs: dict) -> None:
     image = scm.mechanisms["image"]
-    image.sampling = Sampling(guidance=1.0, steps=25, fixed_point=3)
+    image.sampling = Sampling(guidance=1.0, steps=25, solver=Solver(evaluations=3))
     assert l1(scm.counterfactual(obs, {})["image"], obs["image"]).max() < 0.01
     image.sampling = Sampling(guidance=1.5, steps=25)
 

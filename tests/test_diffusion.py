@@ -12,12 +12,11 @@ from dscm.diffusion import (
     ancestral,
     ddim_step,
     eps_from_velocity,
-    invert,
     linear_schedule,
     make_grid,
-    sample,
     velocity,
 )
+from dscm.solvers import Solver, clipped, invert, sample
 
 MEAN, STD = 0.3, 0.6  # of the Gaussian data
 LINEAR = linear_schedule()
@@ -143,7 +142,7 @@ def test_ancestral_tells_the_true_timesteps() -> None:
 def test_explicit_inversion_sees_the_level_it_leaves(kind: str) -> None:
     """One evaluation a step, from the clean image at exactly 0 up to the last level but one."""
     grid, eps_fn, x = make_grid(LINEAR, 7, kind), Recorder(), randn(2, 1, 2, 2)
-    invert(eps_fn, x, LINEAR, grid)
+    invert(eps_fn, x, LINEAR, grid, Solver(evaluations=0))
     assert torch.equal(torch.stack(eps_fn.timesteps), grid[1:].flip(0))
     assert torch.equal(eps_fn.images[0], x)
 
@@ -151,7 +150,7 @@ def test_explicit_inversion_sees_the_level_it_leaves(kind: str) -> None:
 def test_implicit_inversion_sees_the_level_it_arrives_at() -> None:
     """After a first guess at the clean image all are at the level that a step goes to, with one more at first."""
     grid, eps_fn = make_grid(LINEAR, 4), Recorder()
-    invert(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, fixed_point=3)
+    invert(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, Solver(evaluations=3))
     arrivals = grid[:-1].flip(0).repeat_interleave(torch.tensor([4, 3, 3, 3]))
     assert torch.equal(torch.stack(eps_fn.timesteps), torch.cat([grid[-1:], arrivals]))
 
@@ -176,7 +175,7 @@ def test_invert_converges_to_the_ode_at_first_order(fixed_point: int) -> None:
     x, errors = MEAN + STD * randn(8, 1, 2, 2), []
     for steps in (100, 200, 400):
         grid = make_grid(LINEAR, steps, sigma_min=1e-3)
-        flowed = gaussian_flow(invert(gaussian_eps, x, LINEAR, grid, fixed_point), grid)
+        flowed = gaussian_flow(invert(gaussian_eps, x, LINEAR, grid, Solver(evaluations=fixed_point)), grid)
         errors.append((flowed - x).abs().max().item())
     assert errors[-1] < 0.05
     assert errors[0] > 1.5 * errors[1] > 1.5**2 * errors[2]
@@ -187,7 +186,7 @@ def test_explicit_round_trip_improves_with_steps() -> None:
     x, errors = MEAN + STD * randn(8, 1, 2, 2), []
     for steps in (10, 20, 40, 80):
         grid = make_grid(LINEAR, steps)
-        back = sample(gaussian_eps, invert(gaussian_eps, x, LINEAR, grid), LINEAR, grid)
+        back = sample(gaussian_eps, invert(gaussian_eps, x, LINEAR, grid, Solver(evaluations=0)), LINEAR, grid)
         errors.append((back - x).abs().max().item())
     assert errors[0] > 1e-2
     assert all(fewer > 1.5 * more for fewer, more in zip(errors, errors[1:]))
@@ -197,17 +196,8 @@ def test_explicit_round_trip_improves_with_steps() -> None:
 def test_implicit_round_trip_is_exact(kind: str) -> None:
     """Once the fixed point is reached, sampling undoes inversion to rounding, at few steps."""
     x, grid = MEAN + STD * randn(8, 1, 2, 2), make_grid(LINEAR, 6, kind)
-    u = invert(gaussian_eps, x, LINEAR, grid, fixed_point=1000)
+    u = invert(gaussian_eps, x, LINEAR, grid, Solver(evaluations=1000))
     torch.testing.assert_close(sample(gaussian_eps, u, LINEAR, grid), x, rtol=0, atol=1e-10)
-
-
-def test_each_fixed_point_iteration_helps() -> None:
-    """The round trip gets closer with every evaluation."""
-    x, grid, errors = MEAN + STD * randn(8, 1, 2, 2), make_grid(LINEAR, 20), []
-    for fixed_point in (1, 2, 4, 8):
-        u = invert(gaussian_eps, x, LINEAR, grid, fixed_point)
-        errors.append((sample(gaussian_eps, u, LINEAR, grid) - x).abs().max().item())
-    assert all(fewer > 1.5 * more for fewer, more in zip(errors, errors[1:]))
 
 
 def test_ancestral_sampling_draws_the_data() -> None:
@@ -259,7 +249,7 @@ def test_clip_keeps_the_clean_image_in_range() -> None:
     x, grid, eps_fn = 3 * randn(4, 1, 4, 4), make_grid(LINEAR, 8), Recorder(lambda x, t: -x)
     assert sample(eps_fn, x, LINEAR, grid).abs().max() > 1
     eps_fn.images.clear()
-    assert sample(eps_fn, x, LINEAR, grid, clip=True).abs().max() <= 1 + 1e-12
+    assert sample(clipped(eps_fn, LINEAR), x, LINEAR, grid).abs().max() <= 1 + 1e-12
     a = LINEAR.alpha_bar(grid)
     clean = (x + (1 - a[0]).sqrt() * x) / a[0].sqrt()
     noise = (x - a[0].sqrt() * clean.clamp(-1, 1)) / (1 - a[0]).sqrt()
@@ -271,8 +261,8 @@ def test_clip_keeps_the_clean_image_in_range() -> None:
 def test_clip_leaves_images_within_range_alone() -> None:
     """Where no x̂_0 leaves [-1, 1], clipping changes nothing."""
     x, grid = randn(4, 1, 4, 4).clamp(-0.5, 0.5), make_grid(LINEAR, 8)
-    plain, clipped = (sample(gaussian_eps, x, LINEAR, grid, clip) for clip in (False, True))
-    torch.testing.assert_close(clipped, plain, rtol=0, atol=1e-9)
+    plain, clamped = (sample(f, x, LINEAR, grid) for f in (gaussian_eps, clipped(gaussian_eps, LINEAR)))
+    torch.testing.assert_close(clamped, plain, rtol=0, atol=1e-9)
 
 
 # What is left alone
@@ -282,9 +272,9 @@ def test_clip_leaves_images_within_range_alone() -> None:
     "walk",
     [
         lambda x, grid: sample(gaussian_eps, x, LINEAR, grid),
-        lambda x, grid: sample(gaussian_eps, x, LINEAR, grid, clip=True),
-        lambda x, grid: invert(gaussian_eps, x, LINEAR, grid),
-        lambda x, grid: invert(gaussian_eps, x, LINEAR, grid, fixed_point=2),
+        lambda x, grid: sample(clipped(gaussian_eps, LINEAR), x, LINEAR, grid),
+        lambda x, grid: invert(gaussian_eps, x, LINEAR, grid, Solver(evaluations=0)),
+        lambda x, grid: invert(gaussian_eps, x, LINEAR, grid, Solver(evaluations=2)),
         lambda x, grid: ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(0)),
     ],
     ids=["sample", "clip", "explicit", "implicit", "ancestral"],
@@ -306,8 +296,8 @@ def test_samplers_keep_float32() -> None:
     generator = torch.Generator().manual_seed(0)
     results = [
         sample(eps_fn, x, LINEAR, grid),
-        sample(eps_fn, x, LINEAR, grid, clip=True),
-        invert(eps_fn, x, LINEAR, grid, fixed_point=1),
+        sample(clipped(eps_fn, LINEAR), x, LINEAR, grid),
+        invert(eps_fn, x, LINEAR, grid, Solver(evaluations=1)),
         ancestral(eps_fn, x, LINEAR, grid, generator),
     ]
     assert all(result.dtype == torch.float32 for result in results)

@@ -5,10 +5,11 @@ import torch
 from test_image import PARENTS, X, make
 from torch import Tensor
 
-from dscm.diffusion import ddim_step, eps_between, inversion_path, linear_schedule, make_grid, sample
+from dscm.diffusion import ddim_step, eps_between, linear_schedule, make_grid
 from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.guidance import guided, shifted
 from dscm.image import DiffusionMechanism, Sampling
+from dscm.solvers import Solver, inversion_path, sample
 
 SCHEDULE, STEPS, WEIGHT, EVERYWHERE = linear_schedule(), 6, 3.0, (0.0, 1000.0)
 GRID = make_grid(SCHEDULE, STEPS)
@@ -18,7 +19,7 @@ def abducted(**settings: object) -> tuple[DiffusionMechanism, Tensor]:
     """Return a mechanism and, under the null intervention, what it makes of the images."""
     model = make(std=0.2)
     model.requires_grad_(False)
-    model.sampling = Sampling(WEIGHT, EVERYWHERE, STEPS, fixed_point=3, **settings)
+    model.sampling = Sampling(WEIGHT, EVERYWHERE, STEPS, solver=Solver(evaluations=3), **settings)
     return model, model.predict(model.abduct(X, PARENTS), PARENTS)
 
 
@@ -36,7 +37,7 @@ def toy() -> tuple:
         return 0.3 * x + 0.2 * torch.tanh(c @ weights).view_as(x)
 
     condition, null = torch.randn(7, 3, generator=generator, dtype=torch.float64).split([6, 1])
-    path = list(inversion_path(guided(eps, condition, null[0]), X, SCHEDULE, GRID, 3))[::-1]
+    path = list(inversion_path(guided(eps, condition, null[0]), X, SCHEDULE, GRID, Solver(evaluations=3)))[::-1]
     return eps, condition, null[0], path
 
 
@@ -69,7 +70,7 @@ def test_residual_abduction_makes_composition_exact_at_any_guidance() -> None:
 def test_residuals_vanish_on_a_path_that_the_noise_function_made() -> None:
     eps, condition, null, _ = toy()
     eps_fn = guided(eps, condition, null)
-    path = list(inversion_path(eps_fn, X, SCHEDULE, GRID, 60))[::-1]
+    path = list(inversion_path(eps_fn, X, SCHEDULE, GRID, Solver(evaluations=60)))[::-1]
     missing = residuals(eps_fn, path, SCHEDULE, GRID)
     assert missing.shape == (6, STEPS, 1, 8, 8)
     torch.testing.assert_close(missing, torch.zeros_like(missing), rtol=0, atol=1e-8)

@@ -9,6 +9,7 @@ from dscm.diffusion import add_noise, velocity
 from dscm.graphs import get_graph
 from dscm.image import DiffusionMechanism, ImageNoise, Sampling
 from dscm.probe import encode_all, probe_code
+from dscm.solvers import Solver
 
 GRAPH = get_graph("morphomnist")
 F64 = torch.float64
@@ -57,9 +58,9 @@ def test_composition_is_exact_only_when_inversion_is_solved(
 ) -> None:
     """With enough fixed-point iterations at ω = 1 nothing changes; with the paper's explicit step something does."""
     model = make(code_dim, prior, prediction)
-    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, fixed_point=fixed_point)
+    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, solver=Solver(evaluations=fixed_point))
     torch.testing.assert_close(model.predict(model.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
-    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, fixed_point=0)
+    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, solver=Solver(evaluations=0))
     assert (model.predict(model.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
 
 
@@ -67,9 +68,10 @@ def test_composition_is_exact_only_when_inversion_is_solved(
 def test_guided_abduction_composes_exactly_at_its_guidance() -> None:
     """It inverts the field that generates; the unguided inversion of the same image does not lead back."""
     model = make()
-    model.sampling = Sampling(guidance=1.5, interval=(0.0, 1000.0), steps=8, fixed_point=40, abduction="guided")
+    everywhere = {"guidance": 1.5, "interval": (0.0, 1000.0), "steps": 8, "solver": Solver(evaluations=40)}
+    model.sampling = Sampling(**everywhere, abduction="guided")
     torch.testing.assert_close(model.predict(model.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
-    model.sampling = Sampling(guidance=1.5, interval=(0.0, 1000.0), steps=8, fixed_point=40)
+    model.sampling = Sampling(**everywhere)
     assert (model.predict(model.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
 
 
@@ -77,12 +79,12 @@ def test_guided_abduction_composes_exactly_at_its_guidance() -> None:
 def test_the_remainder_is_what_the_last_step_cannot_generate() -> None:
     """It is small beside the image, none where inversion is explicit, and drawn noise has none."""
     model = make(4)
-    model.sampling = Sampling(guidance=1.0, steps=8, fixed_point=3)
+    model.sampling = Sampling(guidance=1.0, steps=8, solver=Solver(evaluations=3))
     noise = model.abduct(X, PARENTS)
     assert 0 < noise.remainder.abs().max() < 0.1
     without = model.predict(noise._replace(remainder=torch.empty(0)), PARENTS)
     torch.testing.assert_close(without + noise.remainder, model.predict(noise, PARENTS))
-    model.sampling = Sampling(guidance=1.0, steps=8, fixed_point=0)
+    model.sampling = Sampling(guidance=1.0, steps=8, solver=Solver(evaluations=0))
     assert not model.abduct(X, PARENTS).remainder.any()
     assert not model.sample_noise(3, torch.Generator().manual_seed(0)).remainder.numel()
 
@@ -97,7 +99,7 @@ def test_settings_of_sampling_are_obeyed() -> None:
         model.sampling = Sampling(**{"steps": 5} | change)
         assert torch.equal(model.abduct(X, PARENTS).u, noise.u)
         assert not torch.allclose(model.predict(noise, PARENTS), image, rtol=0, atol=1e-6)
-    for change in ({"steps": 6}, {"grid": "uniform"}, {"fixed_point": 1}):
+    for change in ({"steps": 6}, {"grid": "uniform"}, {"solver": Solver(evaluations=1)}):
         model.sampling = Sampling(**{"steps": 5} | change)
         assert not torch.allclose(model.abduct(X, PARENTS).u, noise.u, rtol=0, atol=1e-6)
         assert torch.equal(model.abduct(X, PARENTS).z, noise.z)
@@ -150,7 +152,7 @@ def test_noise_has_its_shapes_and_depends_on_its_seed(code_dim: int) -> None:
 def test_it_serves_as_the_image_of_a_graph() -> None:
     """Under `Graph.scm`, the factual digit changes nothing, another one every image, and do(image) sets them all."""
     model = make()
-    model.sampling = Sampling(guidance=1.0, steps=8, fixed_point=20)
+    model.sampling = Sampling(guidance=1.0, steps=8, solver=Solver(evaluations=20))
     scm, obs = GRAPH.scm(model), PARENTS | {"image": X}
     same = scm.counterfactual(obs, {"digit": obs["digit"]})
     torch.testing.assert_close(same["image"], X, rtol=0, atol=1e-6)  # attributes are float32

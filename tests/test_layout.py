@@ -11,6 +11,7 @@ SCRIPTS = [ROOT / name for name in ("train.py", "counterfactual.py", "evaluate.p
 MAY_IMPORT = {
     "nn": set(),
     "diffusion": set(),
+    "solvers": {"diffusion"},
     "guidance": set(),
     "morphometry": set(),
     "unet": {"nn"},

@@ -1,0 +1,130 @@
+"""The solvers of the ODE: their orders, that what claims to be exact is exact, and that images do not mix."""
+
+import pytest
+import torch
+from test_diffusion import LINEAR, MEAN, STD, Recorder, gaussian_eps, gaussian_flow, randn
+from test_networks import scatter
+from torch import Tensor
+
+from dscm.diffusion import make_grid
+from dscm.image import Sampling
+from dscm.solvers import Solver, inversion_path, invert, sample
+from dscm.unet import UNet
+
+X = MEAN + STD * randn(8, 1, 2, 2)
+SOLVED = {"ddim": Solver("ddim", 100, 1e-14), "trapezoid": Solver("trapezoid", 100, 1e-14)}
+ORDERS = [("ddim", 2, 1), ("2m", 0, 2), ("trapezoid", 1, 2), ("trapezoid", 3, 2)]
+
+
+def make_network() -> tuple[UNet, Tensor]:
+    """A real UNet with random weights everywhere, as a noise function of images (B, 1, 8, 8)."""
+    torch.manual_seed(0)
+    network = scatter(UNet(1, 3, channels=8, multipliers=(1, 2))).double().requires_grad_(False)
+    c = randn(3, 3, seed=5)
+    return lambda x, t: 0.2 * network(x, t, c[: len(x)]) + 0.9 * x, randn(3, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("kind", "evaluations", "order"), ORDERS)
+def test_order_of_generation(kind: str, evaluations: int, order: int) -> None:
+    """Twice the steps cut the error to a half, or a quarter, on the way to the smallest σ of the grid."""
+    x, errors = randn(8, 1, 2, 2), []
+    for steps in (60, 120, 240):
+        grid = make_grid(LINEAR, steps, sigma_min=1e-4)  # so small that the last step errs by nothing
+        made = sample(gaussian_eps, x, LINEAR, grid, Solver(kind, evaluations))
+        errors.append((made - gaussian_flow(x, grid)).abs().max().item())
+    ratios = [errors[0] / errors[1], errors[1] / errors[2]]
+    assert all(0.75 * 2**order < ratio < 1.4 * 2**order for ratio in ratios), ratios
+
+
+@pytest.mark.parametrize(("kind", "evaluations", "order"), ORDERS)
+def test_order_of_inversion(kind: str, evaluations: int, order: int) -> None:
+    """The noise that is abducted from x is the one whose flow ends at x, with the error of the solver's order."""
+    errors = []
+    for steps in (40, 80, 160):
+        grid = make_grid(LINEAR, steps, sigma_min=1e-4)
+        u = invert(gaussian_eps, X, LINEAR, grid, Solver(kind, evaluations))
+        errors.append((gaussian_flow(u, grid) - X).abs().max().item())
+    assert errors[0] / errors[1] > 0.75 * 2**order and errors[1] / errors[2] > 0.75 * 2**order, errors
+
+
+@pytest.mark.parametrize("kind", SOLVED)
+@pytest.mark.parametrize("grid", ["log-sigma", "edm"])
+def test_exact_solvers_are_exact_on_a_network(kind: str, grid: str) -> None:
+    """Up and down again is the identity, on a UNet with random weights, at seven steps; what the last step takes away
+    is in neither."""
+    eps_fn, x = make_network()
+    steps = make_grid(LINEAR, 7, grid)
+    path = list(inversion_path(eps_fn, x, LINEAR, steps, SOLVED[kind]))
+    assert (path[-1] - x).abs().max() > 0.1
+    torch.testing.assert_close(sample(eps_fn, path[-1], LINEAR, steps, SOLVED[kind]), path[0], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", SOLVED)
+def test_each_evaluation_helps(kind: str) -> None:
+    """The round trip gets closer with every evaluation."""
+    eps_fn, x = make_network()
+    grid, errors = make_grid(LINEAR, 10), []
+    for evaluations in (1, 2, 4, 8):
+        first, *_, last = inversion_path(eps_fn, x, LINEAR, grid, Solver(kind, evaluations))
+        errors.append((sample(eps_fn, last, LINEAR, grid, Solver(kind, evaluations)) - first).abs().max().item())
+    assert all(fewer > 1.5 * more for fewer, more in zip(errors, errors[1:])), errors
+
+
+def test_acceleration_solves_where_iteration_turns_back_and_forth() -> None:
+    """x' = step(x; ε(x')) with a stiff ε: plain iteration would move farther every time."""
+    grid = make_grid(LINEAR, 2, sigma_min=1.0, sigma_max=8.0)
+    moved = []
+    stiff = Solver("ddim", 12, 1e-12)
+    path = list(inversion_path(lambda x, t: 0.9 * x, X, LINEAR, grid, stiff, lambda m: moved.append(m.max().item())))
+    assert moved[-1] < 1e-9
+    torch.testing.assert_close(sample(lambda x, t: 0.9 * x, path[-1], LINEAR, grid), path[0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", SOLVED)
+def test_tolerance_spares_evaluations_and_is_kept(kind: str) -> None:
+    """Fewer evaluations than allowed, and every step was solved to the tolerance."""
+    eps_fn, x = make_network()
+    counted, moved = Recorder(eps_fn), []
+    grid = make_grid(LINEAR, 10)
+    for _ in inversion_path(counted, x, LINEAR, grid, Solver(kind, 50, 1e-3), lambda m: moved.append(m)):
+        pass
+    assert len(moved) == 10 and torch.stack(moved).max() <= 1e-3
+    assert len(counted.timesteps) < 12 * 10
+
+
+@pytest.mark.parametrize("kind", SOLVED)
+def test_a_batch_is_its_images_one_at_a_time(kind: str) -> None:
+    """Each image stops on its own, whatever the others need."""
+    torch.manual_seed(0)
+    network = scatter(UNet(1, 3, channels=8, multipliers=(1, 2))).double().requires_grad_(False)
+    scale, x, c = torch.tensor([0.01, 0.3, 1.0])[:, None, None, None].double(), randn(3, 1, 8, 8), randn(3, 3)
+    grid, solver = make_grid(LINEAR, 6), Solver(kind, 20, 1e-4)
+
+    def solve(part: slice) -> Tensor:
+        return invert(lambda y, t: scale[part] * network(y, t, c[part]), x[part], LINEAR, grid, solver)
+
+    apart = torch.cat([solve(slice(i, i + 1)) for i in range(3)])
+    torch.testing.assert_close(solve(slice(0, 3)), apart, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["2m", "trapezoid"])
+def test_one_evaluation_a_step(kind: str) -> None:
+    """K down, and K up but for those that the last step down needs when it is undone."""
+    grid, eps_fn = make_grid(LINEAR, 9), Recorder()
+    solver = Solver(kind, {"2m": 0, "trapezoid": 1}[kind])
+    sample(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, solver)
+    assert torch.equal(torch.stack(eps_fn.timesteps), grid[:-1])
+    eps_fn.timesteps.clear()
+    invert(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, solver)
+    assert len(eps_fn.timesteps) == 9 + 2 * (kind == "trapezoid")
+
+
+@pytest.mark.parametrize(("kind", "evaluations"), [("2m", 2), ("trapezoid", 0), ("euler", 1)])
+def test_solvers_that_do_not_exist(kind: str, evaluations: int) -> None:
+    with pytest.raises(ValueError, match="2m takes no evaluations|must be ddim, 2m or trapezoid"):
+        Solver(kind, evaluations)
+
+
+def test_alignment_needs_the_steps_it_was_made_for() -> None:
+    with pytest.raises(ValueError, match="dynamic abduction follows the steps of ddim, not of trapezoid"):
+        Sampling(abduction="dynamic", solver=Solver("trapezoid", 1))
