@@ -30,7 +30,7 @@ class Alignment:
         tolerance: mean squared distance of a pixel, in [-1, 1], at which an image is left alone.
     """
 
-    rate: float = 0.01
+    rate: float = 0.03
     steps: int = 1
     optimiser: Literal["sgd", "adam"] = "sgd"
     tolerance: float = 1e-7
