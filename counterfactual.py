@@ -37,7 +37,8 @@ from dscm.data.sets import read_file
 from dscm.errors import InputError, exit_on_input_error
 from dscm.graph import Graph
 from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism
+from dscm.guidance import Weights
+from dscm.image import DiffusionMechanism, intervening
 from dscm.mechanisms import Noise
 from dscm.metrics import observe
 from dscm.noise import SavedNoise, write_noise
@@ -66,7 +67,9 @@ def parse_arguments() -> argparse.Namespace:
         "--checkpoint", type=Path, metavar="CKPT", help="of the image's mechanism (default: the bundled semantic one)"
     )
     parts.add_parts_arguments(parser)
-    parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), help="ω (default: 1.5)")
+    parser.add_argument("--guidance", type=cli.weights, metavar="ω", help="one weight, or one for each group of "
+                        "parents, as thickness=3,others=1 or, for what is intervened on, do=3,others=1 "
+                        "(default: 1.5)")  # fmt: skip
     parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
     parser.add_argument("--paste", action="store_true",
                         help="also blend what changed into the images themselves, in OUT/pasted")  # fmt: skip
@@ -95,7 +98,8 @@ def main() -> int:
     learned = parts.restore_attributes(graph, args.attributes, device)
     if args.guidance and not isinstance(mechanism, DiffusionMechanism):
         raise InputError(f"--guidance: {args.checkpoint} is of a mechanism without guidance, {mechanism.kind}")
-    args.guidance = args.guidance or 1.5
+    args.guidance = args.guidance or Weights(1.5)
+    cli.check_weights([args.guidance], graph)
     cli.check_own_options(args, [mechanism])
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
     cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
@@ -125,7 +129,7 @@ def main() -> int:
     if saved:
         saved.check(batch.obs for batch in reader.batches(args.batch))
 
-    how = f", guidance {args.guidance:g}" if isinstance(mechanism, DiffusionMechanism) else ""
+    how = f", guidance {args.guidance}" if isinstance(mechanism, DiffusionMechanism) else ""
     title = f"{args.checkpoint.stem}{how}. Under each counterfactual what it changed in the"
     title += " composition: red is brighter, blue darker."
     with ExitStack() as files:
@@ -151,8 +155,9 @@ def answer(
     answers = {}
     for query in queries:
         do = query.resolve(batch.obs, batch.names)
-        for effect in effects:
-            answers[name_effect(query, effect)] = scm.effect(batch.obs, noise, do, effect, "image")
+        with intervening(scm.mechanisms["image"], do):
+            for effect in effects:
+                answers[name_effect(query, effect)] = scm.effect(batch.obs, noise, do, effect, "image")
     return answers
 
 

@@ -11,6 +11,7 @@ interrupted evaluation goes on, and a new checkpoint or setting adds its rows. t
 
 import argparse
 import hashlib
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from dscm.figures import Row, draw_sheet
 from dscm.files import atomic_path
 from dscm.graph import Graph
 from dscm.graphs import get_graph
+from dscm.guidance import Weights
 from dscm.image import DiffusionMechanism
 from dscm.image_mechanism import ImageMechanism
 from dscm.metrics import l1
@@ -61,8 +63,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="the folder to write, or to add to (default: RUN/soundness)")
     parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test images (default: 512)")
-    parser.add_argument("--guidance", type=cli.number(float, 0, open_low=True), nargs="+", default=[1.0, 1.5, 3.0],
-                        metavar="ω", help="guidance weights (default: 1 1.5 3)")  # fmt: skip
+    parser.add_argument("--guidance", type=cli.weights, nargs="+", default=[Weights(1.0), Weights(1.5), Weights(3.0)],
+                        metavar="ω", help="guidance weights; one may be given to each group of parents, as in "
+                        "thickness=3,others=1 or, for what is intervened on, do=3,others=1 "
+                        "(default: 1 1.5 3)")  # fmt: skip
     parser.add_argument(
         "--cycles", type=cli.number(int, 1), default=1, help="rounds of composition and reversal (default: 1)"
     )
@@ -95,9 +99,11 @@ def main() -> None:
         raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
-    cli.read_sampling(args, args.guidance[0], args.abduction[0], args.cta_lr[0])  # refuses what makes no sense
+    for guidance, abduction in itertools.product(args.guidance, args.abduction):
+        cli.read_sampling(args, guidance, abduction, args.cta_lr[0])  # refuses what makes no sense
     cli.check_own_options(args, [mechanism for mechanism, _ in models])
     graph = get_graph(models[0][1]["graph"])
+    cli.check_weights(args.guidance, graph)
     parts.choose_parts(args, graph)
     oracle = parts.restore_oracle(graph, args.oracle, device)
     learned = parts.restore_attributes(graph, args.attributes, device)
@@ -174,7 +180,7 @@ def settings(
         "parameters": sum(parameter.numel() for parameter in mechanism.parameters()),
     }
     if not isinstance(mechanism, DiffusionMechanism):
-        plain = dict.fromkeys(("guidance", "cta_lr", "cta_steps", "cta_optimizer"))
+        plain = dict.fromkeys(("guidance", "weights", "cta_lr", "cta_steps", "cta_optimizer"))
         own = [f"{name}={value:g}" for name, value in cli.own_options(args, kind).items() if name != "no_pixel_noise"]
         own = ["without pixel noise"] * ("no_pixel_noise" in cli.own_options(args, kind)) + own
         yield fixed | {"abduction": " ".join([kind, *own]), **plain}
@@ -182,12 +188,13 @@ def settings(
     for guidance in args.guidance:
         for abduction in args.abduction:
             # Without guidance there is nothing to align.
-            plain = abduction == "semantic" or guidance == 1
+            plain = abduction == "semantic" or guidance.trivial
             for rate in args.cta_lr if abduction == "dynamic" and not plain else [None]:
                 aligned = rate is not None
                 yield fixed | {
                     "abduction": kind if plain else abduction,
-                    "guidance": guidance,
+                    "guidance": guidance.largest,
+                    "weights": str(guidance) if guidance.own else None,
                     "cta_lr": rate,
                     "cta_steps": args.cta_steps if aligned else None,
                     "cta_optimizer": args.cta_optimizer if aligned else None,
@@ -233,7 +240,8 @@ def evaluate_mechanism(
     """
     mechanism = scm.mechanisms["image"]
     abduction = "semantic" if about["abduction"] == about["mechanism"] else about["abduction"]
-    cli.configure(mechanism, args, about["guidance"], abduction, about["cta_lr"] or args.cta_lr[0])
+    guidance = about["guidance"] and Weights.parse(about["weights"] or str(about["guidance"]))
+    cli.configure(mechanism, args, guidance, abduction, about["cta_lr"] or args.cta_lr[0])
     starts = range(rank * args.batch, args.n, world * args.batch)
     batches = {}
     with (

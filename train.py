@@ -66,6 +66,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--p-null", type=cli.number(float, 0, 0.99), default=0.1, help="share of dropped conditions, p_∅"
     )
+    parser.add_argument("--null-apart", action="store_const", const=True, help="also drop the code, and each parent, "
+                        "by itself: for guidance with a weight for each group")  # fmt: skip
     parser.add_argument("--beta", type=cli.number(float, 0), help="weight of the KL term")
     parser.add_argument("--prior", choices=["standard", "conditional"], help="p(z), the paper's, or p(z | parents)")
     parser.add_argument("--likelihood", choices=list(LIKELIHOODS), help="of a pixel, in an autoencoder (default: "

@@ -16,6 +16,8 @@ from dscm.data.mammogram import Framing
 from dscm.data.sets import Source
 from dscm.dynamic import Alignment
 from dscm.errors import InputError
+from dscm.graph import Graph
+from dscm.guidance import DO, OTHERS, Weights
 from dscm.image import DiffusionMechanism, Sampling
 from dscm.image_mechanism import ImageMechanism
 from dscm.solvers import Solver
@@ -48,6 +50,27 @@ def number(kind: type, low: float, high: float = float("inf"), open_low: bool = 
         return value
 
     return parse
+
+
+def weights(text: str) -> Weights:
+    """Read guidance weights; an argparse type."""
+    try:
+        return Weights.parse(text)
+    except ValueError:
+        form = "a number, more than 0, or as NAME=3,others=1"
+        raise argparse.ArgumentTypeError(f"'{text}' must be {form}") from None
+
+
+def check_weights(several: Sequence[Weights], graph: Graph) -> None:
+    """Refuse guidance weights of what does not cause the image.
+
+    Raises:
+        InputError: one was given.
+    """
+    for name in (name for weights in several for name, _ in weights.own):
+        if name not in (DO, *graph.image_parents):
+            known = ", ".join((*graph.image_parents, DO, OTHERS))
+            raise InputError(f"--guidance {name}: no parent of the image of {graph.name}; known: {known}")
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +188,7 @@ def add_abduction_arguments(parser: argparse.ArgumentParser, several: bool = Fal
                         help="of the alignment (default: sgd, the paper's)")  # fmt: skip
 
 
-def read_sampling(args: argparse.Namespace, guidance: float, abduction: str, rate: float) -> Sampling:
+def read_sampling(args: argparse.Namespace, guidance: Weights, abduction: str, rate: float) -> Sampling:
     """Gather the settings of abduction and prediction; those that a script may list are given apart.
 
     Raises:
@@ -179,11 +202,11 @@ def read_sampling(args: argparse.Namespace, guidance: float, abduction: str, rat
     try:
         return Sampling(guidance, (low, high), args.steps, args.grid, solver, abduction=abduction, alignment=alignment)
     except ValueError as error:
-        raise InputError(f"--solver {args.solver}: {error}") from error
+        raise InputError(f"--abduction {abduction}: {error}") from error
 
 
 def configure(
-    mechanism: ImageMechanism, args: argparse.Namespace, guidance: float | None, abduction: str | None, rate: float
+    mechanism: ImageMechanism, args: argparse.Namespace, guidance: Weights | None, abduction: str | None, rate: float
 ) -> None:
     """Tell a mechanism how to abduct and predict; an autoencoder has little to be told.
 
@@ -230,7 +253,7 @@ def check_own_options(args: argparse.Namespace, mechanisms: Sequence[ImageMechan
             raise InputError(f"--{name.replace('_', '-')}: not known to {kinds}; an option of {' and '.join(owners)}")
 
 
-def check_null_token(path: Path, p_null: float, guidance: Sequence[float], abduction: Sequence[str]) -> None:
+def check_null_token(path: Path, p_null: float, guidance: Sequence[Weights], abduction: Sequence[str]) -> None:
     """Refuse to guide, or to align the guidance of, a mechanism that never saw its null token.
 
     Args:
@@ -244,7 +267,7 @@ def check_null_token(path: Path, p_null: float, guidance: Sequence[float], abduc
     """
     if p_null == 0 and set(abduction) != {"semantic"}:
         raise InputError(f"{path}: trained without a null token (--p-null 0); --abduction must be semantic")
-    if p_null == 0 and set(guidance) != {1.0}:
+    if p_null == 0 and not all(weights.trivial for weights in guidance):
         raise InputError(f"{path}: trained without a null token (--p-null 0); --guidance must be 1")
 
 
@@ -252,7 +275,7 @@ def check_null_token(path: Path, p_null: float, guidance: Sequence[float], abduc
 def alignment_bar(mechanism: ImageMechanism, disable: bool = False) -> Iterator[None]:
     """Show a bar over the timesteps of each alignment, with its loss, where there is something to align."""
     sampling = getattr(mechanism, "sampling", None)
-    if disable or sampling is None or sampling.abduction != "dynamic" or sampling.guidance == 1:
+    if disable or sampling is None or sampling.abduction != "dynamic" or sampling.weights.trivial:
         yield
         return
     silent = mechanism.watch

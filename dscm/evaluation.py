@@ -13,6 +13,7 @@ from dscm.data.scaling import to_levels, to_signed
 from dscm.data.truth import Truth
 from dscm.errors import InputError
 from dscm.graph import Graph
+from dscm.image import intervening
 from dscm.learned import LearnedAttributes
 from dscm.oracles import Oracle
 from dscm.scm import SCM
@@ -149,8 +150,9 @@ def evaluate_batch(
     result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles, generator), x)
     images = {"observation": x, "composition": composed}
     for name, do in task.interventions.items():
-        answer = scm.predict(noise, do)
-        back = list(metrics.reversals(scm, obs, answer, do, cycles, generator))
+        with intervening(scm.mechanisms["image"], do):
+            answer = scm.predict(noise, do)
+            back = list(metrics.reversals(scm, obs, answer, do, cycles, generator))
         result |= judge.compare_cycles(("reversibility", name), back, x)
         for attribute, errors in metrics.effectiveness(judge.graph, judge.oracle, answer, obs).items():
             result |= {("effectiveness", name, attribute, metric): error for metric, error in errors.items()}

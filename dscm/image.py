@@ -2,8 +2,9 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from dscm.diffusion import (
 )
 from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
-from dscm.guidance import guided, shifted
+from dscm.guidance import Groups, Weights, guided, shifted
 from dscm.image_mechanism import ImageMechanism
 from dscm.solvers import Solver, clipped, inversion_path, sample
 from dscm.unet import UNet
@@ -48,7 +49,7 @@ class Sampling:
     """How a trained mechanism abducts and predicts.
 
     Args:
-        guidance: ω of the prediction; the inversion is unguided.
+        guidance: ω of the prediction, or of groups of parents; the inversion is unguided.
         interval: the noise levels σ from which and up to which the prediction is guided; elsewhere ω is 1. Late
             steps, at small σ, amplify errors of the network: there guidance overshoots thickness and intensity.
         steps: K, each way.
@@ -59,12 +60,13 @@ class Sampling:
             the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
             ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
         alignment: how the tokens of dynamic abduction are tuned.
+        intervened: the variables that are being intervened on, which `Weights` may ask for.
 
     Raises:
-        ValueError: abduction and solver do not go together.
+        ValueError: abduction and solver, or guidance, do not go together.
     """
 
-    guidance: float = 1.5
+    guidance: float | Weights = 1.5
     interval: tuple[float, float] = (1.0, 1000.0)
     steps: int = 50
     grid: Literal["log-sigma", "edm", "uniform"] = "log-sigma"
@@ -72,11 +74,34 @@ class Sampling:
     clip: bool = False
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
     alignment: Alignment = Alignment()
+    intervened: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
         if self.abduction in ("dynamic", "residual") and self.solver.kind != "ddim":
             raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.solver.kind}")
+        if self.abduction == "dynamic" and self.weights.own:
+            raise ValueError("dynamic abduction tunes one token to one weight for all parents")
+
+    @property
+    def weights(self) -> Weights:
+        """Return ω of every group, as of now."""
+        weights = self.guidance if isinstance(self.guidance, Weights) else Weights(self.guidance)
+        return weights.resolve(self.intervened)
+
+
+@contextmanager
+def intervening(mechanism: ImageMechanism, names: Iterable[str]) -> Iterator[None]:
+    """Tell a mechanism which variables are intervened on while a block runs, should its guidance depend on that."""
+    sampling = getattr(mechanism, "sampling", None)
+    if sampling is None:
+        yield
+        return
+    mechanism.sampling = replace(sampling, intervened=tuple(names))
+    try:
+        yield
+    finally:
+        mechanism.sampling = sampling
 
 
 class DiffusionMechanism(ImageMechanism):
@@ -131,6 +156,11 @@ class DiffusionMechanism(ImageMechanism):
         """Return ``semantic``, or ``spatial`` if there is no code."""
         return "semantic" if self.code_dim else "spatial"
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Return how many entries of a condition the code and each parent take, in order."""
+        return {"z": self.code_dim, **self.scaling.widths}
+
     def eps(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """Predict the noise in ``x`` (B, C, H, W) at true timesteps ``t`` (B,) given conditions ``c`` (B, D)."""
         output = self.unet(x, t, c)
@@ -148,7 +178,7 @@ class DiffusionMechanism(ImageMechanism):
         states = inversion_path(field, value, self.schedule, grid, how.solver)
         first = next(states)
         remainder = value - first
-        if how.abduction in ("semantic", "guided") or how.guidance == 1:
+        if how.abduction in ("semantic", "guided") or how.weights.trivial:
             (u,) = deque(states, maxlen=1)
             return ImageNoise(u, z, remainder=remainder)
         path = [first, *states][::-1]
@@ -201,6 +231,7 @@ class DiffusionMechanism(ImageMechanism):
         p_null: float,
         beta: float,
         focus: float = 0.0,
+        apart: bool = False,
     ) -> dict[str, Tensor]:
         """Compute the training loss ``β·KL(q(z|x) ‖ p(z|pa)) + ‖ε − ε_θ(x_t, t, c)‖²`` (paper, eq. 13).
 
@@ -214,6 +245,8 @@ class DiffusionMechanism(ImageMechanism):
             p_null: p_∅ in [0, 1).
             beta: weight of the KL term.
             focus: share of the timesteps drawn where detail is decided, as `sample_timesteps`; the paper's is 0.
+            apart: with the same probability, drop also the code, and each parent, of the other images by itself, as
+                guidance with a weight for each group of parents expects.
 
         Returns:
             Scalars: ``loss``; ``kl`` in nats; ``conditional`` and ``null``, the denoising loss of the images
@@ -231,7 +264,12 @@ class DiffusionMechanism(ImageMechanism):
             z = (q.mean + q.stddev * noise - p.mean.detach()) / p.stddev.detach()
             kl = kl_divergence(q, p).sum(dim=1).mean()
         dropped = torch.rand(b, generator=generator, device=device) < p_null
-        condition = torch.where(dropped[:, None], self.null, torch.cat([z, pa], dim=1))
+        gone = dropped[:, None]  # (B, 1) or (B, D)
+        if apart:
+            widths = torch.tensor(list(self.widths.values()), device=device)
+            alone = torch.rand(b, len(widths), generator=generator, device=device) < p_null
+            gone = gone | alone.repeat_interleave(widths, dim=1)
+        condition = torch.where(gone, self.null, torch.cat([z, pa], dim=1))
 
         t = sample_timesteps(b, self.schedule, generator, focus)
         a = self.schedule.alpha_bar(t)
@@ -246,11 +284,24 @@ class DiffusionMechanism(ImageMechanism):
             "null": error.detach()[dropped].mean(),
         }
 
-    def _weight(self, t: Tensor) -> float:
-        """Return ω at timesteps ``t`` (B,), all alike: 1 outside the interval."""
+    def _weight(self, t: Tensor) -> float | Groups:
+        """Return ω at timesteps ``t`` (B,), all alike, or that of each group; 1 outside the interval."""
         low, high = self.sampling.interval
         sigma = math.sqrt(1 / self.schedule.alpha_bar(t[:1]).item() - 1)
-        return self.sampling.guidance if low <= sigma <= high else 1.0
+        weights = self.sampling.weights
+        if weights.trivial or not low <= sigma <= high:
+            return 1.0
+        return self._groups(weights) if weights.own else weights.others
+
+    def _groups(self, weights: Weights) -> Groups:
+        """Say which entries of the condition have which ω; variables that do not cause the image have no say."""
+        own = dict(weights.own)
+        names = [name for name, width in self.widths.items() for _ in range(width)]
+        return [
+            (torch.tensor([entry == name for entry in names], device=self.null.device), own.get(name, weights.others))
+            for name, width in self.widths.items()
+            if width
+        ]
 
     def _grid(self) -> Tensor:
         """Return the timesteps of the current sampling settings."""

@@ -42,7 +42,8 @@ def describe(checkpoint: Path, images: list[str], sampling: Sampling | None) -> 
         sampling: the settings, if the mechanism has any; guidance counts only where the abduction depends on it.
     """
     settings = asdict(sampling) if sampling else {}
-    settings.pop("clip", None)
+    for name in ("clip", "intervened"):
+        settings.pop(name, None)
     if settings.get("abduction") == "semantic":
         del settings["guidance"], settings["interval"]
     if settings.get("abduction") != "dynamic":

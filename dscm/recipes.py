@@ -109,7 +109,8 @@ def check_own_options(args: argparse.Namespace) -> None:
     for name, owners in OWNERS.items():
         if getattr(args, name) and (args.part != "image" or args.mechanism not in owners):
             what = args.mechanism if args.part == "image" else f"--part {args.part}"
-            flag = f"--{name.replace('_', '-')} {getattr(args, name)}"
+            value = "" if getattr(args, name) is True else f" {getattr(args, name)}"
+            flag = f"--{name.replace('_', '-')}{value}"
             raise InputError(f"{flag}: not known to {what}; an option of {', '.join(owners)}")
 
 
@@ -121,6 +122,6 @@ def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> 
         return {"focus": preset.focus}
     beta = preset.beta if args.beta is None else args.beta
     beta *= 1.0 if args.fine_tune else min(1.0, step / max(preset.beta_warmup, 1))
-    return (
-        {"beta": beta} if args.mechanism in BASELINES else {"p_null": args.p_null, "beta": beta, "focus": preset.focus}
-    )
+    if args.mechanism in BASELINES:
+        return {"beta": beta}
+    return {"p_null": args.p_null, "beta": beta, "focus": preset.focus, "apart": bool(args.null_apart)}

@@ -74,14 +74,16 @@ def name_row(record: Record, records: Sequence[Record]) -> str:
         words.append(f"η={record['cta_lr']:g}")
         if (record["cta_steps"], record["cta_optimizer"]) != (1, "sgd"):
             words.append(f"{record['cta_steps']}×{record['cta_optimizer']}")
-    return " ".join(words if record["guidance"] is None else [*words, f"ω={record['guidance']:g}"])
+    if record["guidance"] is not None:
+        words.append(f"ω: {record['weights']}" if record["weights"] else f"ω={record['guidance']:g}")
+    return " ".join(words)
 
 
 def name_file(label: str, about: Record) -> str:
     """Name the file of a record's numbers."""
     words = [label, about["checkpoint_sha256"][:8], about["abduction"]]
     if about["guidance"] is not None:
-        words.append(f"w{about['guidance']:g}")
+        words.append(f"w{about['weights'] or format(about['guidance'], 'g')}")
     if about["cta_lr"] is not None:
         words.append(f"eta{about['cta_lr']:g}x{about['cta_steps']}{about['cta_optimizer']}")
     return "_".join(words)

@@ -18,7 +18,7 @@ from dscm.statistics import bootstrap_interval, summarise
 METRICS = "metrics.json"
 VALUES = "values"  # folder of the numbers of every image
 ABDUCTIONS = ("dynamic", "residual", "guided")  # in which order they are shown, after the plain one
-IDENTITY = ("checkpoint_sha256", "guidance", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
+IDENTITY = ("checkpoint_sha256", "guidance", "weights", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
 OTHER = {
     "data_sha256": "on other test digits (--data-dir)",
     "oracle_sha256": "with another --oracle",
@@ -128,7 +128,8 @@ def arrange(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     def order(record: Mapping[str, Any]) -> tuple:
         abduction = ABDUCTIONS.index(record["abduction"]) if record["abduction"] in ABDUCTIONS else -1
         tuning = record["cta_optimizer"] == "adam", record["cta_steps"] or 0, record["cta_lr"] or 0
-        return checkpoints.index(record["checkpoint_sha256"]), record["guidance"] or 0, abduction, tuning
+        guidance = record["guidance"] or 0, record["weights"] or ""
+        return checkpoints.index(record["checkpoint_sha256"]), guidance, abduction, tuning
 
     return sorted(records, key=order)
 

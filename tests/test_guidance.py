@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.guidance import guided
+from dscm.guidance import Weights, guided
 
 
 class Predictor:
@@ -88,3 +88,61 @@ def test_gradient_reaches_the_null_token() -> None:
     plain = NULL.clone().requires_grad_()
     Predictor()(X, T, plain.expand(3, 4)).sum().backward()
     torch.testing.assert_close(token.grad, -2 * plain.grad, rtol=0, atol=1e-10)
+
+
+# A weight for each group
+
+FIRST, REST = torch.tensor([True, False, False, False]), torch.tensor([False, True, True, True])
+MIXED = torch.where(REST, CONDITION, NULL)
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0, 3.0])
+def test_groups_of_one_weight_are_as_one(weight: float) -> None:
+    """The same as joint guidance, and as cheap: what cancels is not evaluated."""
+    eps, joint = Predictor(), Predictor()
+    result = guided(eps, CONDITION, NULL, lambda t: [(FIRST, weight), (REST, weight)])(X, T)
+    torch.testing.assert_close(result, guided(joint, CONDITION, NULL, weight)(X, T), rtol=0, atol=1e-12)
+    assert [len(call[0]) for call in eps.calls] == [len(call[0]) for call in joint.calls]
+
+
+def test_the_heavier_group_is_amplified_given_the_lighter() -> None:
+    """ε(c_1) + ω·(ε(c) − ε(c_1)), c_1 without the amplified group; where the lighter weight is 1, ∅ has no say."""
+    eps = Predictor()
+    result = guided(eps, CONDITION, NULL, lambda t: [(FIRST, 3.0), (REST, 1.0)])(X, T)
+    mixed = Predictor()(X, T, MIXED)
+    torch.testing.assert_close(result, mixed + 3 * (GIVEN - mixed), rtol=0, atol=1e-12)
+    assert [len(call[0]) for call in eps.calls] == [6]
+
+
+def test_three_terms_in_one_pass() -> None:
+    eps = Predictor()
+    result = guided(eps, CONDITION, NULL, lambda t: [(FIRST, 3.0), (REST, 2.0)])(X, T)
+    mixed = Predictor()(X, T, MIXED)
+    torch.testing.assert_close(result, WITHOUT + 2 * (mixed - WITHOUT) + 3 * (GIVEN - mixed), rtol=0, atol=1e-12)
+    assert [len(call[0]) for call in eps.calls] == [9]
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("3", Weights(3.0)),
+        ("thickness=3,others=1.5", Weights(1.5, (("thickness", 3.0),))),
+        ("do=2", Weights(1.0, (("do", 2.0),))),
+    ],
+)
+def test_weights_are_read_and_written(text: str, weights: Weights) -> None:
+    assert Weights.parse(text) == weights and Weights.parse(str(weights)) == weights
+
+
+@pytest.mark.parametrize("text", ["", "x", "a=", "a=0", "a=-1", "others=nan", "inf", "a=1,a=2", "a=1=2", "0"])
+def test_weights_that_make_no_sense(text: str) -> None:
+    with pytest.raises(ValueError):
+        Weights.parse(text)
+
+
+def test_do_stands_for_what_is_intervened_on() -> None:
+    """A variable with a weight of its own keeps it; without an intervention nothing is emphasised."""
+    weights = Weights.parse("do=3,slant=2")
+    assert weights.resolve(["digit", "slant"]) == Weights(1.0, (("digit", 3.0), ("slant", 2.0)))
+    assert Weights.parse("do=3").resolve([]).trivial and not Weights.parse("do=3").trivial
+    assert Weights.parse("do=3,others=2").largest == 3

@@ -39,7 +39,8 @@ class ParentScaling(nn.Module):
         self.variables = tuple(variables)
         self.register_buffer("mean", torch.zeros(len(variables)))
         self.register_buffer("std", torch.ones(len(variables)))
-        self.dim = sum(variable.classes or (2 if variable.kind == "circular" else 1) for variable in variables)
+        self.widths = {v.name: v.classes or (2 if v.kind == "circular" else 1) for v in variables}  # of each one's code
+        self.dim = sum(self.widths.values())
 
     def fit(self, data: Mapping[str, Tensor]) -> None:
         """Take means and standard deviations of the continuous parents from tensors of shape (N,)."""
