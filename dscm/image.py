@@ -80,7 +80,7 @@ class Sampling:
         """Refuse what does not go together."""
         if self.abduction in ("dynamic", "residual") and self.solver.kind != "ddim":
             raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.solver.kind}")
-        if self.abduction == "dynamic" and self.weights.own:
+        if self.abduction == "dynamic" and getattr(self.guidance, "own", ()):
             raise ValueError("dynamic abduction tunes one token to one weight for all parents")
 
     @property

@@ -62,7 +62,7 @@ def test_differences_are_paired(trade_off: Path) -> None:
 def test_rows_are_shown_in_an_order_of_their_own() -> None:
     """By checkpoint, ω, abduction and how tokens were tuned, whenever each was measured."""
     plain = {"checkpoint_sha256": "b", "guidance": 1.5, "abduction": "semantic"}
-    plain |= dict.fromkeys(("cta_lr", "cta_steps", "cta_optimizer"))
+    plain |= dict.fromkeys(("weights", "cta_lr", "cta_steps", "cta_optimizer"))
     aligned = plain | {"abduction": "dynamic", "cta_lr": 0.1, "cta_steps": 1, "cta_optimizer": "sgd"}
     wanted = [
         plain,
