@@ -41,7 +41,7 @@ def describe(checkpoint: Path, images: list[str], sampling: Sampling | None) -> 
         images: their names, in order.
         sampling: the settings, if the mechanism has any; guidance counts only where the abduction depends on it.
     """
-    settings = asdict(sampling) if sampling else {}
+    settings = asdict(sampling) | {"guidance": str(sampling.guidance)} if sampling else {}
     for name in ("clip", "intervened"):
         settings.pop(name, None)
     if settings.get("abduction") == "semantic":
