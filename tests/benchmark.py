@@ -1,0 +1,225 @@
+"""Compare what the program does with the published procedure, in one run: speed at what soundness, and why.
+
+    python tests/benchmark.py --data-dir MNIST --n 256 --published 64 --out benchmark.json
+
+The published procedure is 1,000 explicit DDIM steps up and 1,000 guided ones down, and an alignment of one image at a
+time that evaluates ε(c) anew for every gradient step. Ratios are to it.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dscm import assets, checkpoint
+from dscm.data import sets
+from dscm.data.scaling import to_signed
+from dscm.diffusion import ddim_step
+from dscm.dynamic import Alignment, align
+from dscm.files import atomic_path
+from dscm.graphs import get_graph
+from dscm.guidance import guided
+from dscm.image import DiffusionMechanism, Sampling
+from dscm.metrics import l1, observe
+from dscm.oracles import Oracle
+from dscm.presets import get_preset
+from dscm.scm import SCM
+from dscm.solvers import Solver, inversion_path
+from dscm.training import backward
+
+GRAPH = get_graph("morphomnist")
+PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", Solver(evaluations=0))
+SETTINGS = {
+    "published": PUBLISHED,
+    "ddim, 50 steps": Sampling(1.5),
+    "ddim, 20 steps": Sampling(1.5, steps=20),
+    "2m, 20 steps": Sampling(1.5, steps=20, solver=Solver("2m", 0)),
+    "trapezoid, 20 steps": Sampling(1.5, steps=20, solver=Solver("trapezoid", 1)),
+    "trapezoid, 15 steps": Sampling(1.5, steps=15, solver=Solver("trapezoid", 1)),
+}
+
+
+def main() -> None:
+    """Print a table of each comparison, ratios first, and write all of them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, help="raw MNIST (default: the 64 bundled digits)")
+    parser.add_argument("--cache-dir", type=Path, default=Path("data-cache"), help="of the redrawn digits")
+    parser.add_argument("--n", type=int, default=64, help="digits (default: 64)")
+    parser.add_argument("--published", type=int, default=16, help="digits for the published procedure (default: 16)")
+    parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
+    parser.add_argument("--out", type=Path, help="a JSON file")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    mechanism, _ = checkpoint.restore(assets.find("semantic"), "image", device)
+    oracle, _ = checkpoint.restore(assets.find("oracle"), "oracle", device)
+    obs = {name: value.to(device) for name, value in read_digits(args).items()}
+    result = {"device": str(device), "threads": args.threads, "n": args.n, "published_n": args.published}
+    result["counterfactuals"] = compare_counterfactuals(GRAPH.scm(mechanism), oracle, obs, args.published)
+    result["alignment"] = compare_alignments(mechanism, {name: value[:64] for name, value in obs.items()})
+    result["training"] = compare_training(device)
+    if args.out:
+        with atomic_path(args.out) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def read_digits(args: argparse.Namespace) -> dict[str, Tensor]:
+    """Read the first test digits, or the bundled ones."""
+    if args.data_dir is None:
+        return assets.read_observation(args.n)
+    data = sets.load(GRAPH, sets.Source(args.data_dir, args.cache_dir), "test", 28)
+    data = {name: value[: args.n] for name, value in data.items() if name != "base"}
+    return data | {"image": to_signed(data["image"])}
+
+
+@torch.no_grad()
+def compare_counterfactuals(scm: SCM, oracle: Oracle, obs: dict[str, Tensor], few: int) -> list[dict[str, Any]]:
+    """Time abduction and prediction in batches of 64, and measure what comes of it, on the same digits."""
+    rows: list[dict[str, Any]] = []
+    for name, sampling in SETTINGS.items():
+        n = few if sampling is PUBLISHED else len(obs["image"])
+        rows.append({"procedure": name, "n": n} | measure(scm, oracle, {k: v[:n] for k, v in obs.items()}, sampling))
+        if sampling is not PUBLISHED:  # at equal soundness means on the same digits
+            same = measure(scm, oracle, {k: v[:few] for k, v in obs.items()}, sampling)
+            rows.append({"procedure": name, "n": few} | same)
+        for row in rows:
+            row["times as fast"] = rows[0]["s an image"] / row["s an image"]
+    return show("counterfactuals at ω = 1.5", rows)
+
+
+def measure(scm: SCM, oracle: Oracle, obs: dict[str, Tensor], sampling: Sampling) -> dict[str, float]:
+    """Return seconds of a counterfactual, and its soundness; the image's mechanism is told how."""
+    scm.mechanisms["image"].sampling = sampling
+    totals: dict[str, float] = {}
+    permuted = torch.randperm(len(obs["image"]), generator=torch.Generator().manual_seed(0))
+    for part in torch.arange(len(obs["image"])).split(64):
+        batch = {name: value[part] for name, value in obs.items()}
+        began = clock(batch["image"])
+        noise = scm.abduct(batch)
+        composed = scm.predict(noise)["image"]
+        values = {"s an image": torch.full((len(part),), (clock(composed) - began) / len(part))}
+        values["composition ×10⁻²"] = 100 * l1(composed, batch["image"])
+        for name in ("thickness", "digit"):
+            answer = scm.predict(noise, {name: obs[name][permuted[part]]})
+            back = scm.counterfactual(answer, {name: batch[name]})["image"]
+            values[f"reversed do({name}) ×10⁻²"] = 100 * l1(back, batch["image"])
+            got = observe(answer["image"], GRAPH, oracle)[name]
+            values["digit accuracy %" if name == "digit" else "thickness MAPE %"] = 100 * (
+                (got == answer[name]).float() if name == "digit" else (got / answer[name] - 1).abs()
+            )
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + value.sum().item() / len(obs["image"])
+    return totals
+
+
+def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """Time the alignment of a batch against that of one image at a time with ε(c) evaluated at every gradient step."""
+    pa = mechanism.scaling(obs)
+    mechanism.sampling = Sampling(3.0, steps=25)
+    grid, alignment = mechanism._grid(), Alignment(0.03, 5)
+    with torch.no_grad():
+        condition = torch.cat([mechanism.encode(obs["image"], pa), pa], dim=1)
+        field = guided(mechanism.eps, condition, mechanism.null)
+        path = list(inversion_path(field, obs["image"], mechanism.schedule, grid))[::-1]
+    losses: list[float] = []
+
+    def together() -> None:
+        losses.clear()
+        align(mechanism.eps, condition, mechanism.null, lambda t: 3.0, path, mechanism.schedule, grid, alignment,
+              losses.append)  # fmt: skip
+
+    def apart(n: int) -> list[float]:
+        return [align_naively(mechanism, condition[i : i + 1], [x[i : i + 1] for x in path], grid, alignment)
+                for i in range(n)]  # fmt: skip
+
+    rows, few = [], 4
+    for name, work, n in (("one by one", lambda: losses.extend(apart(few)), few), ("batched", together, len(pa))):
+        losses.clear()
+        began = clock(pa)
+        work()
+        rows.append(
+            {
+                "alignment": name,
+                "n": n,
+                "s an image": (clock(pa) - began) / n,
+                "mean final loss": sum(losses) / len(losses) if n == few else losses[-1],
+            }
+        )
+    for row in rows:
+        row["times as fast"] = rows[0]["s an image"] / row["s an image"]
+    return show("alignment, 25 steps, 5 gradient steps each, ω = 3", rows)
+
+
+def align_naively(
+    mechanism: DiffusionMechanism, condition: Tensor, path: list[Tensor], grid: Tensor, alignment: Alignment
+) -> float:
+    """Tune the tokens of one image as published; return the last step's mean squared distance."""
+    a, x, token = mechanism.schedule.alpha_bar(grid), path[0], mechanism.null.detach()[None].clone()
+    for k in range(len(grid) - 1):
+        t = grid[k].to(x).expand(1)
+
+        def move() -> Tensor:
+            return ddim_step(x, guided(mechanism.eps, condition, token, 3.0)(x, t), a[k], a[k + 1])
+
+        for _ in range(alignment.steps):
+            token.requires_grad_()
+            (gradient,) = torch.autograd.grad((move() - path[k + 1]).square().sum(), token)
+            token = (token - alignment.rate * gradient).detach()
+        with torch.no_grad():
+            x = move()
+    return (x - path[-1]).square().mean().item()
+
+
+def compare_training(device: torch.device, steps: int = 8) -> list[dict[str, Any]]:
+    """Time training steps of the tiny semantic model with and without each option."""
+    preset = get_preset("image", "morphomnist", "tiny", 28)
+    data = {name: value.to(device) for name, value in GRAPH.scm().sample(512, torch.Generator()).items()}
+    data["image"] = torch.randint(256, (512, 1, 28, 28), dtype=torch.uint8, device=device)
+    arguments = {"p_null": 0.1, "beta": 0.3, "focus": 0.5}
+    options = {"float32": {}, "bfloat16": {"bfloat16": True}, "channels last": {"last": True},
+               "bfloat16, channels last": {"bfloat16": True, "last": True}}  # fmt: skip
+    rows = []
+    for name, option in options.items():
+        model = DiffusionMechanism(GRAPH.attributes, 1, **preset.model, **preset.semantic).to(device)
+        if option.get("last"):
+            model = model.to(memory_format=torch.channels_last)
+        index = torch.arange(preset.batch)
+        began = 0.0
+        for step in range(steps + 2):
+            if step == 2:
+                began = clock(data["image"])
+            backward(model, data, index, step, arguments, False, option.get("bfloat16", False))
+        rate = steps * preset.batch / (clock(data["image"]) - began)
+        rows.append(
+            {"training": name, "times as fast": rate / (rows[0]["images/s"] if rows else rate), "images/s": rate}
+        )
+    return show("training, tiny, forward and backward", rows)
+
+
+def clock(like: Tensor) -> float:
+    """Return the time once the device of a tensor has done what it was told."""
+    if like.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print rows as a table, and return them."""
+
+    def write(value: Any) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names.sort(key=lambda name: name != "times as fast")
+    print(f"\n{title}\n\n| {' | '.join(names)} |\n|{'---|' * len(names)}")
+    for row in rows:
+        print(f"| {' | '.join(write(row[name]) for name in names)} |")
+    return rows
+
+
+if __name__ == "__main__":
+    main()
