@@ -13,7 +13,7 @@ Each --do is one query; commas join variables into one intervention:
 
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
 result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
-and changed only where the query changes it.
+and changed only where the query changes it. Under torchrun, processes share the images out.
 """
 
 import argparse
@@ -44,6 +44,7 @@ from dscm.metrics import observe
 from dscm.noise import SavedNoise, write_noise
 from dscm.noise import describe as describe_noise
 from dscm.oracles import Oracle
+from dscm.processes import gather, leave, main_process_first, set_up_processes
 from dscm.queries import Query, parse_query
 from dscm.samples import write_samples
 from dscm.scm import SCM
@@ -89,7 +90,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Answer every query for every image; returns the exit code."""
     args = parse_arguments()
-    device = cli.set_up_machine(args.device, args.threads)
+    device, rank, world = set_up_processes(args.device, args.threads)
+    alone = [name for name in ("sample", "save_noise", "load_noise") if getattr(args, name)]
+    if world > 1 and alone:
+        raise InputError(f"--{alone[0].replace('_', '-')}: takes one process, without torchrun")
     args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic"])[0]
     mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
     graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
@@ -120,32 +124,39 @@ def main() -> int:
     queries = [parse_query(text, graph, args.images, names, reader.look_up) for text in args.do]
     for query in queries if given else []:
         query.resolve(given, names)  # refuses what cannot be asked before anything is written
-    cli.check_output(args.out, args.overwrite)
+    with main_process_first(rank, world):
+        if rank == 0:
+            cli.check_output(args.out, args.overwrite)
     if args.save_noise and args.save_noise.exists() and (args.save_noise.is_dir() or not args.overwrite):
         raise InputError(f"--save-noise {args.save_noise}: exists; name another file, or replace it with --overwrite")
     about = describe_noise(args.checkpoint, names, getattr(mechanism, "sampling", None))
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None
     args.batch = saved.batch if saved else args.batch
     if saved:
-        saved.check(batch.obs for batch in reader.batches(args.batch))
+        saved.check(batch.obs for _, batch in reader.batches(args.batch))
 
     how = f", guidance {args.guidance}" if isinstance(mechanism, DiffusionMechanism) else ""
     title = f"{args.checkpoint.stem}{how}. Under each counterfactual what it changed in the"
     title += " composition: red is brighter, blue darker."
     with ExitStack() as files:
         keep = files.enter_context(write_noise(args.save_noise, about, args.batch)) if args.save_noise else None
-        writer = AnswerWriter(args.out, args.images, paths, graph, oracle, framing if args.paste else None, title)
+        writer = AnswerWriter(args.out, args.images, paths, graph, oracle, framing if args.paste else None, title,
+                              rank, world)  # fmt: skip
         files.enter_context(writer)
-        bar = files.enter_context(tqdm(total=len(paths), unit="image", desc="counterfactuals"))
-        files.enter_context(cli.alignment_bar(mechanism))
-        for index, batch in enumerate(reader.batches(args.batch)):
+        bar = files.enter_context(tqdm(total=len(paths), unit="image", desc="counterfactuals", disable=rank > 0))
+        files.enter_context(cli.alignment_bar(mechanism, rank > 0))
+        for count, (index, batch) in enumerate(reader.batches(args.batch, rank, world)):
             generator = cli.seed_batch(args.seed, index * args.batch, device)
-            noise = saved.read(index, device) if saved else scm.abduct(batch.obs, generator)
+            noise = saved.read(count, device) if saved else scm.abduct(batch.obs, generator)
             if keep:
                 keep(batch.obs, noise)
-            writer.add(batch, scm.predict(noise)["image"], answer(scm, batch, noise, queries, args.effect))
-            bar.update(len(batch.paths))
-    return report(args, graph, len(paths), reader.unreadable, given is not None)
+            writer.add(index, batch, scm.predict(noise)["image"], answer(scm, batch, noise, queries, args.effect))
+            bar.update(min(world * args.batch, len(paths) - bar.n))
+    skipped = {path: why for part in gather({rank: reader.unreadable}, world) for path, why in part.items()}
+    leave(world)
+    if rank > 0:
+        return 0
+    return report(args, graph, len(paths), {path: skipped[path] for path in paths if path in skipped}, bool(given))
 
 
 def answer(
@@ -205,9 +216,14 @@ class Reader:
     device: torch.device
     unreadable: dict[Path, str] = field(default_factory=dict)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield the images that can be read, ``size`` files at a time."""
-        for start in range(0, len(self.paths), size):
+    def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[int, Batch]]:
+        """Yield the images that can be read, ``size`` files at a time, and the number of each such batch.
+
+        Args:
+            size: files in a batch.
+            rank, world: this process, which gets every ``world``-th batch, and how many there are.
+        """
+        for start in range(rank * size, len(self.paths), world * size):
             kept, images = [], []
             for i in range(start, min(start + size, len(self.paths))):
                 try:
@@ -219,7 +235,7 @@ class Reader:
                 x = to_signed(torch.stack(images)).to(self.device)
                 given = self.given and {name: value[kept].to(self.device) for name, value in self.given.items()}
                 known = given or observe(x, self.graph, self.oracle)
-                yield Batch([self.paths[i] for i in kept], {**known, "image": x})
+                yield start // size, Batch([self.paths[i] for i in kept], {**known, "image": x})
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return an attribute of one image.

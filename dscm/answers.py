@@ -1,12 +1,13 @@
 """Write the answers to queries about a folder of images as they come: pictures, a table, a contact sheet."""
 
 import csv
+import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import torch
 from PIL import Image
@@ -22,6 +23,7 @@ from dscm.graph import Graph
 from dscm.metrics import l1, observe
 from dscm.oracles import Oracle
 from dscm.paste import change_mask, paste
+from dscm.processes import wait
 
 SHOWN = 12  # images on the contact sheet
 TABLE, SHEET, PASTED = "counterfactuals.csv", "grid.png", "pasted"
@@ -43,7 +45,8 @@ class Batch:
 class AnswerWriter:
     """Write a PNG for each image and query, ``counterfactuals.csv`` and ``grid.png``; use it in a ``with`` block.
 
-    The table and the contact sheet are there, whole, when the block ends well.
+    The table and the contact sheet are there, whole, when the block ends well. Several processes may share the batches
+    out, in turns: each keeps the rows of its own, and the first puts them together.
 
     Args:
         out: the folder to write.
@@ -53,6 +56,7 @@ class AnswerWriter:
         oracle: predicts what is not measured.
         framing: how the model's mammograms were brought to a square; None pastes nothing into the images.
         title: of the contact sheet.
+        rank, world: this process and how many there are.
     """
 
     def __init__(
@@ -64,33 +68,43 @@ class AnswerWriter:
         oracle: Oracle,
         framing: Framing | None,
         title: str,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
+        self.rank, self.world = rank, world
         self.out, self.images, self.graph, self.oracle = out, images, graph, oracle
         self.framing, self.title = framing, title
         self.names = name_outputs(paths)
         self.rows: list[Row] = []
 
     def __enter__(self) -> "AnswerWriter":
-        """Begin the table."""
-        self.whole = atomic_path(self.out / TABLE)
-        self.file = self.whole.__enter__().open("w", newline="")
-        self.table = csv.DictWriter(self.file, list_columns(self.graph), lineterminator="\n")
-        self.table.writeheader()
+        """Begin the rows of this process."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.file = self._part(self.rank).open("w", newline="", encoding="utf-8")
+        self.table = csv.writer(self.file, lineterminator="\n")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the table and draw the contact sheet."""
+        """Put the table together and draw the contact sheet."""
         self.file.close()
-        self.whole.__exit__(kind, error, trace)
-        if kind is None and self.rows:
-            draw_sheet(self.out / SHEET, self.rows, self.title)
+        try:
+            if kind is None:
+                wait(self.world)
+                if self.rank == 0:
+                    self._merge()
+                wait(self.world)
+            if kind is None and self.rows:
+                draw_sheet(self.out / SHEET, self.rows, self.title)
+        finally:
+            self._part(self.rank).unlink()
 
-    def add(self, batch: Batch, composed: Tensor, answers: dict[str, dict[str, Tensor]]) -> None:
+    def add(self, index: int, batch: Batch, composed: Tensor, answers: dict[str, dict[str, Tensor]]) -> None:
         """Write the answers about one batch.
 
         Args:
+            index: its number; those of a process rise.
             batch: the images.
             composed: their compositions, (B, C, H, W).
             answers: by the text of each query, every variable under it, the image among them.
@@ -102,14 +116,30 @@ class AnswerWriter:
                     to_picture(image).save(temporary, format="PNG")
             if self.framing:
                 self._paste(batch, composed, query, answer["image"])
-            self.table.writerows(self._describe(batch, query, answer))
-        if not self.rows:
+            self.table.writerows([index, *row] for row in self._describe(batch, query, answer))
+        if self.rank == 0 and not self.rows:
             some = slice(0, SHOWN)
             self.rows = [Row("observation", to_levels(batch.obs["image"][some]))]
             self.rows.append(Row("composition", to_levels(composed[some])))
             for query, answer in answers.items():
                 self.rows.append(Row(f"do({query})", to_levels(answer["image"][some])))
                 self.rows.append(Row("effect", effect_map(answer["image"][some], composed[some]), attached=True))
+
+    def _part(self, rank: int) -> Path:
+        """Name the file of the rows of one process, each after the number of its batch."""
+        return self.out / f".{TABLE}.{rank}"
+
+    def _merge(self) -> None:
+        """Write the rows of all processes as one table, in the order of the batches."""
+        with ExitStack() as files:
+            temporary = files.enter_context(atomic_path(self.out / TABLE))
+            whole = csv.writer(
+                files.enter_context(temporary.open("w", newline="", encoding="utf-8")), lineterminator="\n"
+            )
+            whole.writerow(list_columns(self.graph))
+            parts = [files.enter_context(self._part(r).open(newline="", encoding="utf-8")) for r in range(self.world)]
+            for _, *row in heapq.merge(*map(csv.reader, parts), key=lambda row: int(row[0])):
+                whole.writerow(row)
 
     def _paste(self, batch: Batch, composed: Tensor, query: str, answer: Tensor) -> None:
         """Write, at the size and depth of each image, the image with what the query changed blended into it."""
@@ -121,7 +151,7 @@ class AnswerWriter:
             with atomic_path(self.out / PASTED / query / name.with_name(f"{name.name}.png")) as temporary:
                 Image.fromarray(paste(pixels, layer[:-1], layer[-1:])).save(temporary, format="PNG")
 
-    def _describe(self, batch: Batch, query: str, answer: dict[str, Tensor]) -> Iterator[dict[str, Any]]:
+    def _describe(self, batch: Batch, query: str, answer: dict[str, Tensor]) -> Iterator[list[str]]:
         """Yield the table's row of each image: attributes before, after, as measured, and the L1 to the factual."""
         measured = observe(answer["image"], self.graph, self.oracle)
         distance = l1(answer["image"], batch.obs["image"])
@@ -130,7 +160,7 @@ class AnswerWriter:
             for variable in self.graph.attributes:
                 for kind, values in (("", batch.obs), ("counterfactual_", answer), ("measured_", measured)):
                     row[f"{kind}{variable.name}"] = variable.show(values[variable.name][i].item())
-            yield row
+            yield [row[column] for column in list_columns(self.graph)]
 
 
 def list_columns(graph: Graph) -> list[str]:

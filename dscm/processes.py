@@ -40,10 +40,16 @@ def set_up_processes(device: str | None, threads: int | None) -> tuple[torch.dev
 @contextmanager
 def main_process_first(rank: int, world: int) -> Iterator[None]:
     """Let rank 0 go through the block, and write caches, before the other ranks."""
-    if world > 1 and rank > 0:
-        distributed.barrier()
+    if rank > 0:
+        wait(world)
     yield
-    if world > 1 and rank == 0:
+    if rank == 0:
+        wait(world)
+
+
+def wait(world: int) -> None:
+    """Wait until every process has come here."""
+    if world > 1:
         distributed.barrier()
 
 

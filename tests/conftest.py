@@ -97,6 +97,22 @@ def run_script(start_script: Callable[..., subprocess.Popen]) -> Callable[..., s
     return run
 
 
+@pytest.fixture(scope="session")
+def share_script(start_script: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run `torchrun --nproc-per-node 2 -- NAME ARGS…` to its end."""
+
+    def run(*command: object) -> subprocess.CompletedProcess:
+        launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--")
+        process = start_script(*launch, *command)
+        try:
+            stdout, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+    return run
+
+
 @pytest.fixture
 def call_script(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

@@ -199,6 +199,27 @@ def test_unreadable_images_are_skipped_and_listed(messy: Answers) -> None:
     assert "4 images, 1 queries" in messy.done.stdout
 
 
+def test_processes_share_the_images_and_give_the_same(
+    messy: Answers, run_script: RunScript, share_script: RunScript, tmp_path: Path
+) -> None:
+    """Under torchrun, in batches of one and two images, one of which has none that can be read, as alone."""
+    asked = ("counterfactual.py", messy.images, "--do", "thickness=5", "--batch", 2, *FAST)
+    runs = [run(*asked, "--out", tmp_path / out) for run, out in ((run_script, "alone"), (share_script, "shared"))]
+    files = [{p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+             for out in (tmp_path / "alone", tmp_path / "shared")]  # fmt: skip
+    assert files[0] == files[1] and len(files[0]) == 4 + 2
+    skipped = [[line for line in run.stderr.splitlines() if line.startswith("skipped ")] for run in runs]
+    assert skipped[0] == skipped[1] and len(skipped[0]) == 4
+    assert runs[0].returncode == 1 and runs[1].returncode != 0
+
+
+def test_noise_is_kept_by_one_process(share_script: RunScript, tmp_path: Path) -> None:
+    asked = ("--do", "thickness=5", "--out", tmp_path / "out", "--save-noise", tmp_path / "noise.zip", *FAST)
+    done = share_script("counterfactual.py", *asked)
+    assert done.returncode != 0 and "--save-noise: takes one process, without torchrun" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_readable(call_script: RunScript, tmp_path: Path) -> None:
     """The exit code is 1, and no sheet is announced that was not drawn."""
     (tmp_path / "empty.png").touch()

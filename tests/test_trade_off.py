@@ -1,16 +1,14 @@
 """evaluate.py over several abductions: resumed, shared out, refused, and without LPIPS."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import MACHINE, ROOT, TrainingRun
+from conftest import MACHINE, TrainingRun
 from test_evaluate import PARENTS, SETTINGS, numbers, read
 
 from dscm.errors import InputError
@@ -147,15 +145,12 @@ def cut(path: Path) -> None:
 
 
 def test_processes_share_the_images_and_give_the_same(
-    spatial_run: TrainingRun, data_arguments: tuple, tmp_path: Path
+    spatial_run: TrainingRun, data_arguments: tuple, tmp_path: Path, run_script: Callable, share_script: Callable
 ) -> None:
     """Under torchrun, in batches of 3, 3 and 2 over two processes, as alone in the same batches."""
     arguments = ("--checkpoint", spatial_run.checkpoint, *data_arguments, *MACHINE, *SETTINGS, "--batch", 3)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
-    for start, out in (([sys.executable], "alone"), (launch, "shared")):
-        command = [*start, "evaluate.py", *map(str, arguments), "--out", str(tmp_path / out)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    for run, out in ((run_script, "alone"), (share_script, "shared")):
+        done = run("evaluate.py", *arguments, "--out", tmp_path / out)
         assert done.returncode == 0, done.stderr
     alone, shared = (
         [{k: v for k, v in record.items() if k != "seconds_per_image"} for record in read(tmp_path / out)]
