@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from dscm import assets, checkpoint, cli, parts
 from dscm.answers import SHEET, TABLE, AnswerWriter, Batch
+from dscm.batch import AUTO, batch_size, choose_batch
 from dscm.data.folder import UnreadableImage, find_images
 from dscm.data.given import read_given
 from dscm.data.mammogram import Framing
@@ -71,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--guidance", type=cli.weights, metavar="ω", help="one weight, or one for each group of "
                         "parents, as thickness=3,others=1 or, for what is intervened on, do=3,others=1 "
                         "(default: 1.5)")  # fmt: skip
-    parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
+    parser.add_argument("--batch", type=batch_size, default=64, help="images at a time; auto: what fits (default: 64)")
     parser.add_argument("--paste", action="store_true",
                         help="also blend what changed into the images themselves, in OUT/pasted")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
@@ -109,6 +110,7 @@ def main() -> int:
     cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism, learned).to(device)
     if args.sample:
+        args.batch = choose_batch(args.batch, scm, None, rank, world)
         return sample(args, scm, graph, device)
     if not args.do:
         raise InputError("nothing is asked: give a query with --do, or --sample")
@@ -131,7 +133,8 @@ def main() -> int:
         raise InputError(f"--save-noise {args.save_noise}: exists; name another file, or replace it with --overwrite")
     about = describe_noise(args.checkpoint, names, getattr(mechanism, "sampling", None))
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None
-    args.batch = saved.batch if saved else args.batch
+    first = next((batch.obs for _, batch in reader.batches(1)), None) if args.batch == AUTO else None
+    args.batch = saved.batch if saved else choose_batch(args.batch, scm, first, rank, world)
     if saved:
         saved.check(batch.obs for _, batch in reader.batches(args.batch))
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from dscm import checkpoint, cli, parts, report, runs
 from dscm.baselines.presets import BASELINES, get_baseline_preset
+from dscm.batch import batch_size, choose_batch
 from dscm.curves import draw_curves
 from dscm.data import sets
 from dscm.data.mammogram import Framing
@@ -73,7 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sampler", choices=["marginal", "different"], default="marginal",
                         help="interventions: values permuted within the images, the paper's, or values forced to "
                         "differ (default: marginal)")  # fmt: skip
-    parser.add_argument("--batch", type=cli.number(int, 1), default=64, help="images at a time (default: 64)")
+    parser.add_argument("--batch", type=batch_size, default=64, help="images at a time; auto: what fits (default: 64)")
     parser.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
     parser.add_argument("--overwrite", action="store_true", help="start over in a folder that has content")
     cli.add_sampling_arguments(parser)
@@ -124,6 +125,9 @@ def main() -> None:
         print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
     judge = Judge(graph, oracle, distances)
     task = set_task(graph, data, args.sampler, args.seed, find_truth(graph, source), learned)
+    largest = max((mechanism for mechanism, _ in models), key=lambda m: sum(p.numel() for p in m.parameters()))
+    scm, first = graph.scm(largest, learned).to(device), {name: value[:1] for name, value in task.obs.items()}
+    args.batch = choose_batch(args.batch, scm, first, rank, world)
     asked, done = {}, results.keys(with_lpips=lpips is not None)
     for path, label, (mechanism, content) in zip(args.checkpoint, tell_apart(args.checkpoint), models):
         for about in settings(args, path, mechanism, content):
