@@ -4,6 +4,7 @@ import csv
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,8 @@ class AnswerWriter:
         self.framing, self.title = framing, title
         self.names = name_outputs(paths)
         self.rows: list[Row] = []
+        self.pool = ThreadPoolExecutor(1)
+        self.pending: Future | None = None
 
     def __enter__(self) -> "AnswerWriter":
         """Begin the rows of this process."""
@@ -90,6 +93,8 @@ class AnswerWriter:
         """Put the table together and draw the contact sheet."""
         self.file.close()
         try:
+            with self.pool:
+                self._finish()
             if kind is None:
                 wait(self.world)
                 if self.rank == 0:
@@ -109,13 +114,9 @@ class AnswerWriter:
             composed: their compositions, (B, C, H, W).
             answers: by the text of each query, every variable under it, the image among them.
         """
+        self._finish()
+        self.pending = self.pool.submit(self._write_pictures, batch, composed, answers)
         for query, answer in answers.items():
-            for path, image in zip(batch.paths, to_levels(answer["image"])):
-                name = self.names[path]
-                with atomic_path(self.out / name.with_name(f"{name.name}__{query}.png")) as temporary:
-                    to_picture(image).save(temporary, format="PNG")
-            if self.framing:
-                self._paste(batch, composed, query, answer["image"])
             self.table.writerows([index, *row] for row in self._describe(batch, query, answer))
         if self.rank == 0 and not self.rows:
             some = slice(0, SHOWN)
@@ -124,6 +125,22 @@ class AnswerWriter:
             for query, answer in answers.items():
                 self.rows.append(Row(f"do({query})", to_levels(answer["image"][some])))
                 self.rows.append(Row("effect", effect_map(answer["image"][some], composed[some]), attached=True))
+
+    def _write_pictures(self, batch: Batch, composed: Tensor, answers: dict[str, dict[str, Tensor]]) -> None:
+        """Write the pictures of one batch, while the next is being computed."""
+        for query, answer in answers.items():
+            for path, image in zip(batch.paths, to_levels(answer["image"])):
+                name = self.names[path]
+                with atomic_path(self.out / name.with_name(f"{name.name}__{query}.png")) as temporary:
+                    to_picture(image).save(temporary, format="PNG")
+            if self.framing:
+                self._paste(batch, composed, query, answer["image"])
+
+    def _finish(self) -> None:
+        """Wait for the pictures that are being written, and raise what went wrong with them."""
+        pending, self.pending = self.pending, None
+        if pending:
+            pending.result()
 
     def _part(self, rank: int) -> Path:
         """Name the file of the rows of one process, each after the number of its batch."""
