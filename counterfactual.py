@@ -141,6 +141,7 @@ def main() -> int:
     how = f", guidance {args.guidance}" if isinstance(mechanism, DiffusionMechanism) else ""
     title = f"{args.checkpoint.stem}{how}. Under each counterfactual what it changed in the"
     title += " composition: red is brighter, blue darker."
+    unsolved = 0.0
     with ExitStack() as files:
         keep = files.enter_context(write_noise(args.save_noise, about, args.batch)) if args.save_noise else None
         writer = AnswerWriter(args.out, args.images, paths, graph, oracle, framing if args.paste else None, title,
@@ -153,12 +154,17 @@ def main() -> int:
             noise = saved.read(count, device) if saved else scm.abduct(batch.obs, generator)
             if keep:
                 keep(batch.obs, noise)
+            unsolved = max([unsolved, *getattr(noise["image"], "unsolved", torch.empty(0)).tolist()])
             writer.add(index, batch, scm.predict(noise)["image"], answer(scm, batch, noise, queries, args.effect))
             bar.update(min(world * args.batch, len(paths) - bar.n))
-    skipped = {path: why for part in gather({rank: reader.unreadable}, world) for path, why in part.items()}
+    shares = gather({rank: (reader.unreadable, unsolved)}, world)
     leave(world)
     if rank > 0:
         return 0
+    skipped = {path: why for share, _ in shares for path, why in share.items()}
+    unsolved = max(share for _, share in shares)
+    if unsolved:
+        print(f"inversion: no implicit step moved a pixel by more than {unsolved:.1e} (RMS, on [-1, 1]) in the end")
     return report(args, graph, len(paths), {path: skipped[path] for path in paths if path in skipped}, bool(given))
 
 

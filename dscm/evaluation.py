@@ -138,7 +138,8 @@ def evaluate_batch(
         generator: of the noise that an observation leaves open.
 
     Returns:
-        The metrics, ``("seconds",)`` among them: abduction and one prediction; and the images, uint8, by label:
+        The metrics, ``("seconds",)``, of abduction and one prediction, and ``("unsolved",)``, of the inversion (as in
+        `ImageNoise`), among them; and the images, uint8, by label:
         observation, composition, and each counterfactual with its reversal.
     """
     obs, x = task.obs, task.obs["image"]
@@ -147,6 +148,9 @@ def evaluate_batch(
     composed = scm.predict(noise)["image"]
     seconds = (read_clock(x.device) - began) / len(x)
     result: PerImage = {("seconds",): torch.full((len(x),), seconds)}
+    unsolved = getattr(noise["image"], "unsolved", None)
+    if unsolved is not None and unsolved.numel():
+        result["unsolved",] = unsolved
     result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles, generator), x)
     images = {"observation": x, "composition": composed}
     for name, do in task.interventions.items():

@@ -34,7 +34,8 @@ class ImageNoise(NamedTuple):
     Spatial ``u`` (B, C, H, W); semantic ``z`` (B, code_dim), empty if the mechanism is spatial; the null ``tokens``
     (B, K, D) of dynamic abduction and the ``residuals`` (B, K, C, H, W) of residual abduction, empty otherwise;
     ``remainder`` (B, C, H, W), what of the image the last denoising step cannot generate (a fraction of a grey level),
-    empty where the noise was drawn.
+    empty where the noise was drawn; ``unsolved`` (B,), how far the worst step of the inversion still moved when its
+    evaluations ran out, root mean square of a pixel on [-1, 1], empty where no step was implicit.
     """
 
     u: Tensor
@@ -42,6 +43,7 @@ class ImageNoise(NamedTuple):
     tokens: Tensor = torch.empty(0)
     residuals: Tensor = torch.empty(0)
     remainder: Tensor = torch.empty(0)
+    unsolved: Tensor = torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -175,21 +177,28 @@ class DiffusionMechanism(ImageMechanism):
         z = self.encode(value, pa)
         condition = torch.cat([z, pa], dim=1)
         field = guided(self.eps, condition, self.null, self._weight if how.abduction == "guided" else 1.0)
-        states = inversion_path(field, value, self.schedule, grid, how.solver)
+        moved: list[Tensor] = []
+        states = inversion_path(field, value, self.schedule, grid, how.solver, moved.append)
         first = next(states)
-        remainder = value - first
+        noise = ImageNoise(first, z, remainder=value - first)
         if how.abduction in ("semantic", "guided") or how.weights.trivial:
             (u,) = deque(states, maxlen=1)
-            return ImageNoise(u, z, remainder=remainder)
-        path = [first, *states][::-1]
+            noise = noise._replace(u=u)
+        else:
+            path = [first, *states][::-1]
+            noise = noise._replace(u=path[0], **self._retrace(path, condition, grid))
+        return noise._replace(unsolved=torch.stack(moved).amax(dim=0)) if moved else noise
+
+    def _retrace(self, path: Sequence[Tensor], condition: Tensor, grid: Tensor) -> dict[str, Tensor]:
+        """Return what makes guided generation follow a path, from noise to image: residuals, or null tokens."""
+        how = self.sampling
         if how.abduction == "residual":
             eps_fn = guided(self.eps, condition, self.null, self._weight)
-            missing = residuals(eps_fn, path, self.schedule, grid)
-            return ImageNoise(path[0], z, residuals=missing, remainder=remainder)
+            return {"residuals": residuals(eps_fn, path, self.schedule, grid)}
         tokens = align(
             self.eps, condition, self.null, self._weight, path, self.schedule, grid, how.alignment, self.watch
         )
-        return ImageNoise(path[0], z, tokens, remainder=remainder)
+        return {"tokens": tokens}
 
     def predict(self, noise: ImageNoise, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""

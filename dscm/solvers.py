@@ -225,8 +225,9 @@ def _settle(
     Returns:
         The solution, and ε at the guess before it.
     """
+    pixels = {"dim": (1, 2, 3), "keepdim": True}
     moving = torch.ones(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
-    eps = target = step = None
+    eps, moved, target, step = torch.zeros_like(x), torch.zeros_like(x[:, :1, :1, :1]), x, None
     for _ in range(solver.evaluations):
         last_target, last_step = target, step
         target, seen = improve(x)
@@ -234,11 +235,11 @@ def _settle(
         better = target
         if last_step is not None:
             change = step - last_step
-            size = change.square().sum(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-            share = ((change * step).sum(dim=(1, 2, 3), keepdim=True) / size).clamp(-1, 1)
+            size = change.square().sum(**pixels).clamp_min(torch.finfo(x.dtype).tiny)
+            share = ((change * step).sum(**pixels) / size).clamp(-1, 1)
             better = target - share * (target - last_target)
-        x, eps = torch.where(moving, better, x), seen if eps is None else torch.where(moving, seen, eps)
-        moved = step.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        x, eps = torch.where(moving, better, x), torch.where(moving, seen, eps)
+        moved = torch.where(moving, step.square().mean(**pixels).sqrt(), moved)
         moving = moving & (moved > solver.tolerance)
         if not moving.any():
             break

@@ -90,6 +90,19 @@ def test_the_remainder_is_what_the_last_step_cannot_generate() -> None:
     assert not model.sample_noise(3, torch.Generator().manual_seed(0)).remainder.numel()
 
 
+@pytest.mark.parametrize("kind", ["ddim", "trapezoid"])
+def test_noise_says_how_well_the_inversion_was_solved(kind: str) -> None:
+    """By the worst step of each image: to the tolerance where there is one, less with more evaluations."""
+    model, unsolved = make(), []
+    for solver in (Solver(kind, 1), Solver(kind, 2), Solver(kind, 100, 1e-9)):
+        model.sampling = Sampling(guidance=1.0, steps=8, solver=solver)
+        unsolved.append(model.abduct(X, PARENTS).unsolved)
+    assert all(part.shape == (6,) for part in unsolved)
+    assert (unsolved[0] > unsolved[1]).all() and (unsolved[1] > unsolved[2]).all() and unsolved[2].max() <= 1e-9
+    model.sampling = Sampling(guidance=1.0, steps=8, solver=Solver(evaluations=0))
+    assert not model.abduct(X, PARENTS).unsolved.numel()
+
+
 def test_settings_of_sampling_are_obeyed() -> None:
     """Guidance and clipping change the prediction alone; steps, grid and fixed point change the abducted u."""
     model = make()
