@@ -91,7 +91,7 @@ _FACES = {
         model={
             "size": 64,
             "prediction": "v",
-            "unet": {"channels": 16, "multipliers": [1, 2, 4, 4], "blocks": 1, "patch": 2, "bypass": True},
+            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 4, "bypass": True},
         },
         semantic={
             "code_dim": 32,
@@ -127,7 +127,7 @@ _MAMMOGRAMS = {
             "size": 192,
             "prediction": "v",
             "schedule": "cosine",
-            "unet": {"channels": 16, "multipliers": [1, 2, 4, 4], "blocks": 1, "patch": 4, "bypass": True},
+            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 8, "bypass": True},
         },
         semantic={
             "code_dim": 64,
