@@ -134,6 +134,6 @@ def test_dynamic_abduction_wins_identity_back(abduction: str, obs: dict) -> None
     mechanism, content = checkpoint.restore(assets.find("semantic"), "image", CPU)
     scm, composition = get_graph(content["graph"]).scm(mechanism), []
     for kind in ("semantic", abduction):
-        mechanism.sampling = Sampling(3.0, steps=50, abduction=kind)
+        mechanism.sampling = Sampling(3.0, steps=25, abduction=kind)
         composition.append(l1(scm.counterfactual(obs, {})["image"], obs["image"]).mean().item())
     assert composition[1] < composition[0]
