@@ -95,20 +95,8 @@ def main() -> int:
     alone = [name for name in ("sample", "save_noise", "load_noise") if getattr(args, name)]
     if world > 1 and alone:
         raise InputError(f"--{alone[0].replace('_', '-')}: takes one process, without torchrun")
-    args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic"])[0]
-    mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
-    graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
-    parts.choose_parts(args, graph)
-    oracle = parts.restore_oracle(graph, args.oracle, device)
-    learned = parts.restore_attributes(graph, args.attributes, device)
-    if args.guidance and not isinstance(mechanism, DiffusionMechanism):
-        raise InputError(f"--guidance: {args.checkpoint} is of a mechanism without guidance, {mechanism.kind}")
-    args.guidance = args.guidance or Weights(1.5)
-    cli.check_weights([args.guidance], graph)
-    cli.check_own_options(args, [mechanism])
-    cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
-    cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
-    scm = graph.scm(mechanism, learned).to(device)
+    scm, graph, framing, oracle = set_up_model(args, device)
+    mechanism = scm.mechanisms["image"]
     if args.sample:
         args.batch = choose_batch(args.batch, scm, None, rank, world)
         return sample(args, scm, graph, device)
@@ -157,15 +145,30 @@ def main() -> int:
             unsolved = max([unsolved, *getattr(noise["image"], "unsolved", torch.empty(0)).tolist()])
             writer.add(index, batch, scm.predict(noise)["image"], answer(scm, batch, noise, queries, args.effect))
             bar.update(min(world * args.batch, len(paths) - bar.n))
-    shares = gather({rank: (reader.unreadable, unsolved)}, world)
-    leave(world)
-    if rank > 0:
-        return 0
-    skipped = {path: why for share, _ in shares for path, why in share.items()}
-    unsolved = max(share for _, share in shares)
-    if unsolved:
-        print(f"inversion: no implicit step moved a pixel by more than {unsolved:.1e} (RMS, on [-1, 1]) in the end")
-    return report(args, graph, len(paths), {path: skipped[path] for path in paths if path in skipped}, bool(given))
+    return finish(args, graph, reader, unsolved, rank, world)
+
+
+def set_up_model(args: argparse.Namespace, device: torch.device) -> tuple[SCM, Graph, Framing, Oracle]:
+    """Restore the parts that the command line means, told how to abduct and predict.
+
+    Raises:
+        InputError: they, or the options, do not go together.
+    """
+    args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic"])[0]
+    mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
+    graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
+    parts.choose_parts(args, graph)
+    oracle = parts.restore_oracle(graph, args.oracle, device)
+    learned = parts.restore_attributes(graph, args.attributes, device)
+    if args.guidance and not isinstance(mechanism, DiffusionMechanism):
+        raise InputError(f"--guidance: {args.checkpoint} is of a mechanism without guidance, {mechanism.kind}")
+    args.guidance = args.guidance or Weights(1.5)
+    cli.check_weights([args.guidance], graph)
+    cli.check_own_options(args, [mechanism])
+    cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
+    cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
+    scm = graph.scm(mechanism, learned).to(device)
+    return scm, graph, framing, oracle
 
 
 def answer(
@@ -263,6 +266,20 @@ class Reader:
     def _read(self, path: Path) -> Tensor:
         """Read one image, uint8 (C, H, W)."""
         return read_file(self.graph, self.folder / path, self.shape, self.framing)
+
+
+def finish(args: argparse.Namespace, graph: Graph, reader: Reader, unsolved: float, rank: int, world: int) -> int:
+    """Put together what the processes found, and let the first say it; returns the exit code."""
+    shares = gather({rank: (reader.unreadable, unsolved)}, world)
+    leave(world)
+    if rank > 0:
+        return 0
+    skipped = {path: why for share, _ in shares for path, why in share.items()}
+    unsolved = max(share for _, share in shares)
+    if unsolved:
+        print(f"inversion: no implicit step moved a pixel by more than {unsolved:.1e} (RMS, on [-1, 1]) in the end")
+    in_order = {path: skipped[path] for path in reader.paths if path in skipped}
+    return report(args, graph, len(reader.paths), in_order, reader.given is not None)
 
 
 def report(args: argparse.Namespace, graph: Graph, total: int, unreadable: dict[Path, str], given: bool) -> int:

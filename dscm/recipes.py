@@ -97,6 +97,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "prior": ("semantic",),
     "likelihood": ("vae", "hvae", "vci"),
     "fine_tune": ("vae", "hvae"),
+    "null_apart": ("spatial", "semantic"),
 }
 
 

@@ -136,8 +136,7 @@ def clipped(eps_fn: EpsFn, schedule: Schedule) -> EpsFn:
 
     def clip(x: Tensor, t: Tensor) -> Tensor:
         a = schedule.alpha_bar(t[0])
-        clean = ddim_step(x, eps_fn(x, t), a, torch.ones_like(a)).clamp(-1, 1)
-        return ((x - a.sqrt() * clean) / (1 - a).sqrt()).to(x.dtype)
+        return _eps_towards(x, _clean(x, eps_fn(x, t), a).clamp(-1, 1), a)
 
     return clip
 

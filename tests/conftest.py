@@ -98,19 +98,10 @@ def run_script(start_script: Callable[..., subprocess.Popen]) -> Callable[..., s
 
 
 @pytest.fixture(scope="session")
-def share_script(start_script: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.CompletedProcess]:
+def share_script(run_script: Callable[..., subprocess.CompletedProcess]) -> Callable[..., subprocess.CompletedProcess]:
     """Run `torchrun --nproc-per-node 2 -- NAME ARGS…` to its end."""
-
-    def run(*command: object) -> subprocess.CompletedProcess:
-        launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--")
-        process = start_script(*launch, *command)
-        try:
-            stdout, stderr = process.communicate(timeout=300)
-        finally:
-            process.kill()
-        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
-
-    return run
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--")
+    return lambda *command: run_script(*launch, *command)
 
 
 @pytest.fixture

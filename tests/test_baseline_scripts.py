@@ -123,3 +123,5 @@ def test_training_refuses_options_of_another_mechanism(refuse: Callable, tmp_pat
     assert "--likelihood gaussian: not known to spatial; an option of vae, hvae, vci" in error
     error = refuse("train.py", "--mechanism", "vae", "--prior", "conditional", *fixed)
     assert "--prior conditional: not known to vae; an option of semantic" in error
+    error = refuse("train.py", "--mechanism", "vae", "--null-apart", *fixed)
+    assert "--null-apart: not known to vae; an option of spatial, semantic" in error

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from dscm.data.scaling import to_signed
 from dscm.diffusion import add_noise, velocity
 from dscm.graphs import get_graph
-from dscm.guidance import Weights
-from dscm.image import DiffusionMechanism, ImageNoise, Sampling, intervening
+from dscm.image import DiffusionMechanism, ImageNoise, Sampling
 from dscm.probe import encode_all, probe_code
 from dscm.solvers import Solver
 
@@ -134,46 +133,6 @@ def test_guidance_is_confined_to_its_interval() -> None:
     images = [answer(3.0, low, 1000.0) for low in (0.0, 0.5, 5.0)]
     change = [(image - plain).abs().mean() for image in images]
     assert change[0] != change[1] != change[2] and min(change) > 1e-6
-
-
-def test_only_what_is_intervened_on_is_amplified() -> None:
-    """Without an intervention nothing is; with one, the parent's entries of the condition, given all others."""
-    model, seen = make(), []
-    model.sampling = Sampling(Weights.parse("do=3"), interval=(0.0, 1000.0), steps=4)
-    noise = model.abduct(X, PARENTS)
-    network = model.unet.forward
-    model.unet.forward = lambda x, t, c: (seen.append(c), network(x, t, c))[1]
-    model.predict(noise, PARENTS)
-    assert {len(c) for c in seen} == {6}
-    seen.clear()
-    with intervening(model, ["digit"]):
-        model.predict(noise, PARENTS)
-    given = torch.cat([noise.z, model.scaling(PARENTS)], dim=1)
-    digit = torch.tensor([name == "digit" for name, width in model.widths.items() for _ in range(width)])
-    assert digit.sum() == 10 and {len(c) for c in seen} == {12}
-    for c in seen:
-        assert torch.equal(c[6:], given) and torch.equal(c[:6], torch.where(digit, model.null, given))
-    assert model.sampling.intervened == ()
-
-
-def test_parents_are_dropped_apart_where_asked() -> None:
-    """All at once with probability p_∅, else the code and each parent by itself with the same."""
-    model, seen = make(), []
-    network = model.unet.forward
-    model.unet.forward = lambda x, t, c: (seen.append(c), network(x, t, c))[1]
-    n = 4000
-    parents = GRAPH.scm().sample(n, torch.Generator().manual_seed(3))
-    x = torch.zeros(n, 1, 8, 8, dtype=F64)
-    model(x, parents, torch.Generator().manual_seed(0), p_null=0.3, beta=1.0, apart=True)
-    widths = list(model.widths.values())
-    gone = torch.stack([part.all(dim=1) for part in (seen[0] == model.null).split(widths, dim=1)], dim=1)  # (n, 5)
-    torch.testing.assert_close(gone.double().mean(0), torch.full((5,), 0.3 + 0.7 * 0.3).double(), rtol=0, atol=0.03)
-    assert gone.all(dim=1).double().mean().item() == pytest.approx(0.3 + 0.7 * 0.3**5, abs=0.03)
-
-
-def test_dynamic_abduction_knows_one_weight() -> None:
-    with pytest.raises(ValueError, match="one weight for all parents"):
-        Sampling(Weights.parse("digit=3"), abduction="dynamic")
 
 
 def test_clipping_keeps_predictions_in_range() -> None:
