@@ -39,12 +39,12 @@ from dscm.presets import Preset
 from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
 from dscm.recipes import check_own_options, choose_preset, image_size, model_config, objective_arguments, start_tuning
-from dscm.training import agree, backward, draw_batch, schedule_rate, step_seed
+from dscm.training import GradientStep, agree, draw_batch, schedule_rate, step_seed
 
 LOG_EVERY = 50  # steps
 SHOWN = 64  # samples in a grid
 RESUMABLE = """check graph run sample_every steps minutes device threads resume overwrite out data_dir
-csv cache_dir save_every oracle attributes""".split()  # may differ when a run goes on
+csv cache_dir save_every oracle attributes eager""".split()  # may differ when a run goes on
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -84,6 +84,8 @@ def parse_arguments() -> argparse.Namespace:
         choices=["float32", "bfloat16"],
         help="of the networks while training (default: bfloat16 on a GPU)",
     )
+    parser.add_argument("--eager", action="store_true", help="on a GPU, ask for the kernels of every step anew rather "
+                        "than record those of one and replay them")  # fmt: skip
     parser.add_argument("--save-every", type=cli.number(int, 1), default=500, help="steps between checkpoints")
     parser.add_argument("--sample-every", type=cli.number(int, 1), default=2000, help="steps between sample grids")
     parser.add_argument("--check", action="store_true", help="read everything, say what is wrong, and train nothing")
@@ -121,7 +123,7 @@ def main() -> None:
     log = Log(args.out / "log.jsonl", run.step) if rank == 0 else None
     with tqdm(total=last, initial=run.step, desc=f"{args.part} {graph.name}", unit="step", disable=rank > 0) as bar:
         while (last is None or run.step < last) and (args.minutes is None or run.seconds < 60 * args.minutes):
-            terms = run.advance(data, batch)
+            terms = run.advance(batch)
             if rank == 0:
                 bar.update()
                 log.add(terms)
@@ -156,7 +158,7 @@ def check_only(args: argparse.Namespace, run: "Run") -> None:
     if "train" in splits:
         run.start(splits["train"])
         batch = min(args.batch or run.preset.batch, len(splits["train"]["image"]))
-        print(check.estimate(lambda: run.advance(splits["train"], batch), args.steps or run.preset.steps, run.device))
+        print(check.estimate(lambda: run.advance(batch), args.steps or run.preset.steps, run.device))
     for fault in check.find_faults(run.graph, splits):
         print(f"wrong: {fault}")
     if unread:
@@ -215,7 +217,7 @@ class Run:
             cli.check_output(args.out, args.overwrite)
 
     def start(self, data: dict[str, Tensor]) -> None:
-        """Build model and optimiser, afresh or from the checkpoint; ``data`` gives the scaling of the parents."""
+        """Build model and optimiser, afresh or from the checkpoint, to learn from ``data`` on the device."""
         torch.manual_seed(self.args.seed)
         if self.args.fine_tune:
             self.objective, self.config = start_tuning(self.args, self.preset, self.graph, data, self.device)
@@ -226,14 +228,18 @@ class Run:
             self.model.fit_scaling(data)
             self.objective = self.model
         learned = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.Adam(learned, lr=self.rate)
+        self.optimiser = torch.optim.Adam(learned, lr=self.rate, fused=self.device.type == "cuda")
         self.ema = checkpoint.EMA(self.model, self.preset.ema)
         if self.state:
             self.step, self.seconds = self.state["step"], self.state["seconds"]
             self.objective.load_state_dict(self.state["raw"])
             self.ema.average.load_state_dict(self.state["model"])
             self.optimiser.load_state_dict(self.state["optimiser"])
-        self.replica = DistributedDataParallel(self.objective) if self.world > 1 else self.objective
+        replica = DistributedDataParallel(self.objective) if self.world > 1 else self.objective
+        fixed = self.args.part != "attributes" and not self.args.fine_tune  # shapes, and nothing waits for the device
+        record = self.device.type == "cuda" and self.world == 1 and fixed and not self.args.eager
+        self.gradient = GradientStep(replica, data, self.preset.flip, self.bfloat16, record)
+        self.images = len(data["image"])
 
     def claim(self) -> None:
         """Take the folder: no checkpoint of an earlier training stays, and a model gets its graph."""
@@ -243,7 +249,7 @@ class Run:
             if self.args.run:
                 runs.write_graph(self.args.run, self.graph)
 
-    def advance(self, data: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
+    def advance(self, batch: int) -> dict[str, Tensor]:
         """Take one step and return its terms.
 
         Raises:
@@ -253,10 +259,10 @@ class Run:
         step = self.step + 1
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * schedule_rate(step, self.preset)
-        index = draw_batch(len(data["image"]), batch, step, self.args.seed)[self.rank :: self.world]
+        index = draw_batch(self.images, batch, step, self.args.seed)[self.rank :: self.world]
         seed = step_seed(self.args.seed, step, self.rank)
         arguments = objective_arguments(self.args, self.preset, step)
-        terms = backward(self.replica, data, index, seed, arguments, self.preset.flip, self.bfloat16)
+        terms = self.gradient(index, seed, arguments)
         if not torch.isfinite(terms["loss"]):
             kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
             raise InputError(f"step {step}: the loss is {terms['loss'].item()}; stopped, {kept}; lower --learning-rate")

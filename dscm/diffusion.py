@@ -6,7 +6,7 @@ Nothing here knows of networks, conditions or guidance. ᾱ is written ``a``; ``
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -24,6 +24,7 @@ class Schedule:
     """
 
     log_alpha_bar: Tensor
+    _copies: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def steps(self) -> int:
@@ -33,17 +34,23 @@ class Schedule:
     def alpha_bar(self, t: Tensor) -> Tensor:
         """Return ᾱ at real timesteps ``t`` in [0, T], any shape, as float64."""
         t = t.double()
-        table = self.log_alpha_bar.to(t.device)
+        table = self._table(t.device)
         low = t.floor().long().clamp(0, self.steps - 1)
         return torch.lerp(table[low], table[low + 1], t - low).exp()
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Return the real timesteps whose noise level is ``sigma`` ≥ 0, any shape, as float64; at most T."""
         target = -torch.log1p(sigma.double() ** 2)  # log ᾱ, since ᾱ = 1/(1 + σ²)
-        falling = -self.log_alpha_bar.to(sigma.device)
+        falling = -self._table(sigma.device)
         high = torch.searchsorted(falling, -target).clamp(1, self.steps)
         fraction = (-target - falling[high - 1]) / (falling[high] - falling[high - 1])
         return high - 1 + fraction.clamp(0, 1)
+
+    def _table(self, device: torch.device) -> Tensor:
+        """Return ``log ᾱ`` on a device; the copy is kept, since a GPU would have to wait for each."""
+        if device not in self._copies:
+            self._copies[device] = self.log_alpha_bar.to(device)
+        return self._copies[device]
 
 
 def linear_schedule(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Schedule:
@@ -131,7 +138,7 @@ def sample_timesteps(n: int, schedule: Schedule, generator: torch.Generator, foc
     uniform = _stratify(n - focused, generator) * schedule.steps
     sigma = (1.4 * torch.special.ndtri(_stratify(focused, generator)) - 0.4).exp()
     t = torch.cat([uniform, schedule.timestep(sigma)])
-    return t[torch.randperm(n, generator=generator, device=generator.device)]
+    return t[torch.rand(n, generator=generator, device=generator.device).argsort()]
 
 
 def _stratify(n: int, generator: torch.Generator) -> Tensor:

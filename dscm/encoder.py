@@ -46,7 +46,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Normal:
         """Encode ``x`` of shape (B, C, H, W) into a Normal of batch shape (B, code_dim)."""
         mean, log_std = self.head(self.body(F.pixel_unshuffle(x, self.patch))).chunk(2, dim=1)
-        return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp())
+        return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp(), validate_args=False)  # to check is to wait for a GPU
 
 
 class StandardPrior(nn.Module):
@@ -54,7 +54,7 @@ class StandardPrior(nn.Module):
 
     def forward(self, parents: Tensor, like: Tensor) -> Normal:
         """Return a Normal of the shape of ``like``, (B, code_dim)."""
-        return Normal(torch.zeros_like(like), torch.ones_like(like))
+        return Normal(torch.zeros_like(like), torch.ones_like(like), validate_args=False)
 
 
 class ConditionalPrior(nn.Module):
@@ -82,7 +82,7 @@ class ConditionalPrior(nn.Module):
     def forward(self, parents: Tensor, like: Tensor) -> Normal:
         """Return a Normal of the shape of ``like``, (B, code_dim), given encoded parents (B, parents_dim)."""
         mean, log_std = self.net(parents).chunk(2, dim=1)
-        return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp())
+        return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp(), validate_args=False)  # to check is to wait for a GPU
 
 
 PRIORS = {"standard": lambda parents_dim, code_dim: StandardPrior(), "conditional": ConditionalPrior}

@@ -275,9 +275,9 @@ class DiffusionMechanism(ImageMechanism):
         dropped = torch.rand(b, generator=generator, device=device) < p_null
         gone = dropped[:, None]  # (B, 1) or (B, D)
         if apart:
-            widths = torch.tensor(list(self.widths.values()), device=device)
-            alone = torch.rand(b, len(widths), generator=generator, device=device) < p_null
-            gone = gone | alone.repeat_interleave(widths, dim=1)
+            alone = torch.rand(b, len(self.widths), generator=generator, device=device) < p_null
+            columns = zip(alone.split(1, dim=1), self.widths.values())
+            gone = gone | torch.cat([column.expand(-1, width) for column, width in columns], dim=1)
         condition = torch.where(gone, self.null, torch.cat([z, pa], dim=1))
 
         t = sample_timesteps(b, self.schedule, generator, focus)
@@ -289,8 +289,8 @@ class DiffusionMechanism(ImageMechanism):
         return {
             "loss": error.mean() + beta * kl,
             "kl": kl.detach(),
-            "conditional": error.detach()[~dropped].mean(),
-            "null": error.detach()[dropped].mean(),
+            "conditional": mean_where(error.detach(), ~dropped),
+            "null": mean_where(error.detach(), dropped),
         }
 
     def _weight(self, t: Tensor) -> float | Groups:
@@ -315,3 +315,8 @@ class DiffusionMechanism(ImageMechanism):
     def _grid(self) -> Tensor:
         """Return the timesteps of the current sampling settings."""
         return make_grid(self.schedule, self.sampling.steps, self.sampling.grid)
+
+
+def mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """Average the ``values`` (B,) where ``mask`` (B,) holds; NaN where it never does. Nothing waits for a GPU."""
+    return (values * mask).sum() / mask.sum()

@@ -9,11 +9,14 @@ time that evaluates ε(c) anew for every gradient step. Ratios are to it.
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from dscm import assets, checkpoint
 from dscm.data import sets
@@ -29,7 +32,7 @@ from dscm.oracles import Oracle
 from dscm.presets import get_preset
 from dscm.scm import SCM
 from dscm.solvers import Solver, inversion_path
-from dscm.training import backward
+from dscm.training import GradientStep
 
 GRAPH = get_graph("morphomnist")
 PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", Solver(evaluations=0))
@@ -58,10 +61,13 @@ def main() -> None:
     mechanism, _ = checkpoint.restore(assets.find("semantic"), "image", device)
     oracle, _ = checkpoint.restore(assets.find("oracle"), "oracle", device)
     obs = {name: value.to(device) for name, value in read_digits(args).items()}
-    result = {"device": str(device), "threads": args.threads, "n": args.n, "published_n": args.published}
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"{name}, torch {torch.__version__}, {args.threads} threads")
+    result = {"device": name, "threads": args.threads, "n": args.n, "published_n": args.published}
     result["counterfactuals"] = compare_counterfactuals(GRAPH.scm(mechanism), oracle, obs, args.published)
     result["alignment"] = compare_alignments(mechanism, {name: value[:64] for name, value in obs.items()})
     result["training"] = compare_training(device)
+    result["network"] = compare_networks(device)
     if args.out:
         with atomic_path(args.out) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
@@ -174,30 +180,98 @@ def align_naively(
     return (x - path[-1]).square().mean().item()
 
 
-def compare_training(device: torch.device, steps: int = 8) -> list[dict[str, Any]]:
+def compare_training(device: torch.device) -> list[dict[str, Any]]:
     """Time training steps of the tiny semantic model with and without each option."""
     preset = get_preset("image", "morphomnist", "tiny", 28)
     data = {name: value.to(device) for name, value in GRAPH.scm().sample(512, torch.Generator()).items()}
     data["image"] = torch.randint(256, (512, 1, 28, 28), dtype=torch.uint8, device=device)
     arguments = {"p_null": 0.1, "beta": 0.3, "focus": 0.5}
+    steps = 100 if device.type == "cuda" else 8
     options = {"float32": {}, "bfloat16": {"bfloat16": True}, "channels last": {"last": True},
-               "bfloat16, channels last": {"bfloat16": True, "last": True}}  # fmt: skip
+               "bfloat16, channels last": {"bfloat16": True, "last": True},
+               "bfloat16, compiled": {"bfloat16": True, "compiled": True}}  # fmt: skip
+    if device.type == "cuda":
+        options |= {"float32, recorded": {"record": True}, "bfloat16, recorded": {"bfloat16": True, "record": True},
+                    "bfloat16, compiled, recorded": {"bfloat16": True, "compiled": True, "record": True}}  # fmt: skip
     rows = []
     for name, option in options.items():
         model = DiffusionMechanism(GRAPH.attributes, 1, **preset.model, **preset.semantic).to(device)
         if option.get("last"):
             model = model.to(memory_format=torch.channels_last)
+        if option.get("compiled"):
+            model.unet.compile()
+            model.encoder.compile()
+        gradient = GradientStep(model, data, False, option.get("bfloat16", False), option.get("record", False))
         index = torch.arange(preset.batch)
         began = 0.0
         for step in range(steps + 2):
             if step == 2:
                 began = clock(data["image"])
-            backward(model, data, index, step, arguments, False, option.get("bfloat16", False))
+            gradient(index, step, arguments)
         rate = steps * preset.batch / (clock(data["image"]) - began)
         rows.append(
             {"training": name, "times as fast": rate / (rows[0]["images/s"] if rows else rate), "images/s": rate}
         )
     return show("training, tiny, forward and backward", rows)
+
+
+def compare_networks(device: torch.device) -> list[dict[str, Any]]:
+    """Time the noise predictor alone: the share of the peak of matrix products it reaches, and where the rest goes."""
+    rows = []
+    sizes = [("morphomnist", "tiny", 28, 64), ("morphomnist", "tiny", 28, 1024)]
+    if device.type == "cuda":
+        sizes += [("morphomnist", "paper", 28, 128), ("celebahq", "paper", 64, 128), ("embed", "paper", 192, 32)]
+    for data_set, preset, size, batch in sizes:
+        graph, settings = get_graph(data_set), get_preset("image", data_set, preset, size)
+        parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
+        model = DiffusionMechanism(parents, graph.image_channels, **settings.model).to(device).eval()
+        x = torch.randn(batch, *model.shape, device=device)
+        t, c = torch.full((batch,), 500.0, device=device), torch.randn(batch, model.scaling.dim, device=device)
+        for dtype in (torch.float32, torch.bfloat16):
+            about = {"network": f"{data_set} {preset}", "batch": batch, "precision": str(dtype).removeprefix("torch.")}
+            rows.append(about | measure_network(lambda: model.unet(x, t, c), dtype, device))
+    return show("one pass of the noise predictor", rows)
+
+
+@torch.no_grad()
+def measure_network(run: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Return milliseconds, TFLOP/s, share of peak, the device's busy share, and kinds of kernel by their time."""
+
+    def work() -> Tensor:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype == torch.bfloat16):
+            return run()
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    repeats = 20 if device.type == "cuda" else 2
+    began = clock(work())
+    for _ in range(repeats):
+        out = work()
+    seconds = (clock(out) - began) / repeats
+    rate = counter.get_total_flops() / seconds / 1e12
+    row = {"ms": 1e3 * seconds, "TFLOP/s": rate, "share of peak": rate / peak(dtype, device)}
+    if device.type == "cuda":
+        with profile(activities=[ProfilerActivity.CUDA]) as record:
+            clock(work())
+        kernels = [(event.key, event.self_device_time_total) for event in record.key_averages()]
+        busy = sum(spent for _, spent in kernels)
+        kinds = {"matrix": ("gemm", "conv", "xmma", "cutlass"), "norm": ("norm", "Moments")}
+        shares = {
+            kind: sum(spent for key, spent in kernels if any(word in key for word in words)) / busy
+            for kind, words in kinds.items()
+        }
+        row |= {"busy": busy / 1e6 / seconds, **shares, "other": 1 - sum(shares.values())}
+    return row
+
+
+def peak(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the TFLOP/s of a large product of square matrices."""
+    n = 8192 if device.type == "cuda" else 1024
+    a, b = torch.randn(2, n, n, dtype=dtype, device=device)
+    began = clock(a @ b)
+    for _ in range(10):
+        out = a @ b
+    return 10 * 2 * n**3 / (clock(out) - began) / 1e12
 
 
 def clock(like: Tensor) -> float:

@@ -47,7 +47,7 @@ class VCI(VAE):
 
     Trained on an image x and parents pa' that another image of the batch has:
 
-        ``−log p(x | z, pa) + γ·KL(q(z | x, pa) ‖ q(z | x', pa')) + λ·adversary(x', pa')``,
+        ``−log p(x | z, pa) + β·(KL(q(z | x, pa) ‖ N(0, I)) + γ·KL(q(z | x, pa) ‖ q(z | x', pa')) + λ·adversary(x', pa'))``,
 
     z a sample of ``q(z | x, pa)``, x' its decoding with pa'. The first term reconstructs; the second asks that the
     counterfactual, seen with its parents, gives the same code; the third that a critic takes x' for an image that was
@@ -71,8 +71,8 @@ class VCI(VAE):
         image_channels: int,
         size: int,
         code_dim: int = 32,
-        consistency: float = 1.0,
-        adversary: float = 10.0,
+        consistency: float = 0.1,
+        adversary: float = 1.0,
         critic: Mapping[str, Any] = {},
         **rest: Any,
     ) -> None:
@@ -99,7 +99,7 @@ class VCI(VAE):
             Scalars: ``loss``; ``kl`` in nats; ``reconstruction``, ``consistency``, ``adversary`` and ``critic``.
         """
         pa = self.scaling(parents)
-        other = pa[torch.randperm(len(pa), generator=generator, device=pa.device)]
+        other = pa[torch.rand(len(pa), generator=generator, device=pa.device).argsort()]
         embedding, other_embedding = self.embed(pa), self.embed(other)
         mean, log_std = self._encode(value, embedding)
         z, kl, reconstruction = self._bound(value, embedding, mean, log_std, generator)
@@ -111,8 +111,8 @@ class VCI(VAE):
         seen, made = self.critic(value, pa.detach()), self.critic(changed.detach(), other.detach())
         critic = F.relu(1 - seen).mean() + F.relu(1 + made).mean()
         weight = value[0].numel() / 100  # losses are sums over pixels: so that λ is of the order of 1 at any size
-        loss = reconstruction + beta * kl + self.consistency * consistency
-        loss = loss + weight * (self.adversary * adversary + critic)
+        asked = kl + self.consistency * consistency + weight * self.adversary * adversary
+        loss = reconstruction + beta * asked + weight * critic
         terms = {"kl": kl, "reconstruction": reconstruction, "consistency": consistency}
         terms |= {"adversary": adversary, "critic": critic}
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}

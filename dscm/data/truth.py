@@ -53,13 +53,24 @@ def find_truth(graph: Graph, source: Source) -> Truth | None:
         return None
     if recipe.kind == "celebahq":
         names = frozenset(faces.CAUSES).intersection(variable.name for variable in graph.attributes)
-        return Truth(names, lambda data, attributes: _redraw_faces(recipe, data, attributes))
+        return Truth(names, _on_cpu(lambda data, attributes: _redraw_faces(recipe, data, attributes)))
     return Truth(
         frozenset(mammograms.SHARES),
-        lambda data, attributes: _redraw_mammograms(recipe, source, data, attributes),
+        _on_cpu(lambda data, attributes: _redraw_mammograms(recipe, source, data, attributes)),
         frozenset(mammograms.MARKERS),
-        lambda data, name: _place_marker(recipe, source, data, name),
+        _on_cpu(lambda data, name: _place_marker(recipe, source, data, name)),
     )
+
+
+def _on_cpu(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let what draws on a CPU take a data set from any device, and answer there."""
+
+    def wrapped(data: Mapping[str, Tensor], asked: Mapping[str, Tensor] | str) -> Tensor:
+        held = {name: value.cpu() for name, value in data.items()}
+        asked = asked if isinstance(asked, str) else {name: value.cpu() for name, value in asked.items()}
+        return draw(held, asked).to(data["image"].device)
+
+    return wrapped
 
 
 def _redraw_faces(recipe: Recipe, data: Mapping[str, Tensor], attributes: Mapping[str, Tensor]) -> Tensor:
