@@ -164,6 +164,7 @@ def set_up_model(args: argparse.Namespace, device: torch.device) -> tuple[SCM, G
         raise InputError(f"--guidance: {args.checkpoint} is of a mechanism without guidance, {mechanism.kind}")
     args.guidance = args.guidance or Weights(1.5)
     cli.check_weights([args.guidance], graph)
+    cli.choose_sampling(args, mechanism, [args.abduction])
     cli.check_own_options(args, [mechanism])
     cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
     cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)

@@ -100,6 +100,7 @@ def main() -> None:
         raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
+    cli.choose_sampling(args, models[0][0], args.abduction)
     for guidance, abduction in itertools.product(args.guidance, args.abduction):
         cli.read_sampling(args, guidance, abduction, args.cta_lr[0])  # refuses what makes no sense
     cli.check_own_options(args, [mechanism for mechanism, _ in models])

@@ -18,7 +18,7 @@ from dscm.dynamic import Alignment
 from dscm.errors import InputError
 from dscm.graph import Graph
 from dscm.guidance import DO, OTHERS, Weights
-from dscm.image import DiffusionMechanism, Sampling
+from dscm.image import FOLLOWING, DiffusionMechanism, Sampling
 from dscm.image_mechanism import ImageMechanism
 from dscm.solvers import Solver
 
@@ -124,22 +124,33 @@ def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how counterfactuals are computed: ``--guidance-interval``, ``--steps``, ``--grid``, ``--solver``,
     ``--fixed-point`` and ``--tolerance``."""
-    parser.add_argument("--guidance-interval", type=number(float, 0), nargs=2, default=list(Sampling().interval),
-                        metavar=("LOW", "HIGH"),
+    parser.add_argument("--guidance-interval", type=number(float, 0), nargs=2, metavar=("LOW", "HIGH"),
                         help="noise levels σ at which the prediction is guided; the paper's is 0 1000 "
-                        "(default: 1 1000)")  # fmt: skip
-    parser.add_argument("--steps", type=number(int, 1), default=50, help="steps each way (default: 50)")
+                        "(default: of digits 1 1000, of larger images 0.2 3)")  # fmt: skip
+    parser.add_argument("--steps", type=number(int, 1), default=20, help="steps each way (default: 20)")
     parser.add_argument("--grid", choices=["log-sigma", "edm", "uniform"], default="log-sigma",
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
-    parser.add_argument("--solver", choices=list(EVALUATIONS), default="ddim",
+    parser.add_argument("--solver", choices=list(EVALUATIONS),
                         help="of the ODE: ddim, the paper's; 2m, of second order; trapezoid, of second order and exact "
-                        "(default: ddim)")  # fmt: skip
+                        "(default: ddim where an abduction is dynamic or residual, else trapezoid)")  # fmt: skip
     parser.add_argument("--fixed-point", type=number(int, 0), metavar="N",
                         help="evaluations for each implicit step, at most: of ddim those up, of trapezoid all; 0: the "
                         "paper's explicit step (default: ddim 2, trapezoid 1)")  # fmt: skip
     parser.add_argument("--tolerance", type=number(float, 0), default=0.0, metavar="X",
                         help="leave an image alone once an implicit step moves its pixels, in [-1, 1], by less "
                         "(default: 0)")  # fmt: skip
+
+
+def choose_sampling(args: argparse.Namespace, mechanism: ImageMechanism, abductions: Sequence[str]) -> None:
+    """Fill in the solver and the guidance interval where none was given.
+
+    Args:
+        args: the command line.
+        mechanism: of the image, or one of several alike.
+        abductions: all that are asked for; they share a solver, so that they can be compared.
+    """
+    args.solver = args.solver or ("ddim" if set(abductions) & set(FOLLOWING) else "trapezoid")
+    args.guidance_interval = args.guidance_interval or list(getattr(mechanism, "sampling", Sampling()).interval)
 
 
 def read_solver(args: argparse.Namespace) -> Solver:

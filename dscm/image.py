@@ -27,6 +27,9 @@ from dscm.solvers import Solver, clipped, inversion_path, sample
 from dscm.unet import UNet
 from dscm.variables import Variable
 
+FOLLOWING = ("dynamic", "residual")  # abductions that keep something for each step of ddim
+SMALL = 40  # pixels a side, at most, of images whose attributes are decided at large noise levels
+
 
 class ImageNoise(NamedTuple):
     """The exogenous noise of an image.
@@ -52,11 +55,13 @@ class Sampling:
 
     Args:
         guidance: ω of the prediction, or of groups of parents; the inversion is unguided.
-        interval: the noise levels σ from which and up to which the prediction is guided; elsewhere ω is 1. Late
-            steps, at small σ, amplify errors of the network: there guidance overshoots thickness and intensity.
+        interval: the noise levels σ from which and up to which the prediction is guided; elsewhere ω is 1. On digits
+            late steps, at small σ, amplify errors of the network: there guidance overshoots thickness and intensity.
+            On larger images early ones change what no one asked for: a `DiffusionMechanism` of more than `SMALL` pixels
+            a side starts with 0.2 to 3.
         steps: K, each way.
         grid: ``log-sigma``, ``edm`` or ``uniform`` (the paper's).
-        solver: of the ODE; dynamic and residual abduction know ``ddim`` alone.
+        solver: of the ODE; None is the trapezoid, but ``ddim`` where dynamic and residual abduction follow its steps.
         clip: clamp x̂_0 while generating.
         abduction: ``semantic`` keeps z and u (a spatial mechanism, u), by the unguided inversion; ``guided`` inverts
             the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
@@ -70,9 +75,9 @@ class Sampling:
 
     guidance: float | Weights = 1.5
     interval: tuple[float, float] = (1.0, 1000.0)
-    steps: int = 50
+    steps: int = 20
     grid: Literal["log-sigma", "edm", "uniform"] = "log-sigma"
-    solver: Solver = Solver()
+    solver: Solver | None = None
     clip: bool = False
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
     alignment: Alignment = Alignment()
@@ -80,10 +85,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
-        if self.abduction in ("dynamic", "residual") and self.solver.kind != "ddim":
-            raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.solver.kind}")
+        if self.abduction in FOLLOWING and self.walk.kind != "ddim":
+            raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.walk.kind}")
         if self.abduction == "dynamic" and getattr(self.guidance, "own", ()):
             raise ValueError("dynamic abduction tunes one token to one weight for all parents")
+
+    @property
+    def walk(self) -> Solver:
+        """Return the solver, where none was named that which suits the abduction."""
+        return self.solver or Solver(*("ddim", 2) if self.abduction in FOLLOWING else ("trapezoid", 1))
 
     @property
     def weights(self) -> Weights:
@@ -144,7 +154,7 @@ class DiffusionMechanism(ImageMechanism):
             raise ValueError(f"prediction '{prediction}': must be eps or v")
         self.code_dim, self.prediction = code_dim, prediction
         self.schedule = SCHEDULES[schedule](timesteps)
-        self.sampling = Sampling()
+        self.sampling = Sampling(interval=(1.0, 1000.0) if size <= SMALL else (0.2, 3.0))
         self.watch: Callable[[float], None] = lambda loss: None  # is told the alignment loss after each timestep
         condition_dim = code_dim + self.scaling.dim
         self.unet = UNet(image_channels, condition_dim, **unet)
@@ -178,7 +188,7 @@ class DiffusionMechanism(ImageMechanism):
         condition = torch.cat([z, pa], dim=1)
         field = guided(self.eps, condition, self.null, self._weight if how.abduction == "guided" else 1.0)
         moved: list[Tensor] = []
-        states = inversion_path(field, value, self.schedule, grid, how.solver, moved.append)
+        states = inversion_path(field, value, self.schedule, grid, how.walk, moved.append)
         first = next(states)
         noise = ImageNoise(first, z, remainder=value - first)
         if how.abduction in ("semantic", "guided") or how.weights.trivial:
@@ -210,7 +220,7 @@ class DiffusionMechanism(ImageMechanism):
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
         if how.clip:
             eps_fn = clipped(eps_fn, self.schedule)
-        x = sample(eps_fn, noise.u, self.schedule, grid, how.solver)
+        x = sample(eps_fn, noise.u, self.schedule, grid, how.walk)
         return x + noise.remainder if noise.remainder.numel() else x
 
     def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:

@@ -19,7 +19,7 @@ N, ASKED = 6000, 200  # images, and how many of those for testing are asked abou
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, train_script: Callable[..., subprocess.CompletedProcess]) -> Path:
-    """A data set that the program has never seen, and every part of a model of it: a quarter of an hour on one idle core."""
+    """A data set that the program has never seen, and every part of a model of it: a quarter of an hour of one core."""
     folder = tmp_path_factory.mktemp("trained")
     shapes.write_set(folder / "images", N)
     where = ("--run", folder / "run", "--data-dir", folder / "images", "--cache-dir", folder / "cache", *MACHINE)

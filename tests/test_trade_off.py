@@ -98,6 +98,7 @@ def test_adds_rows_and_measures_none_twice(
     before = read(out)
     (out / "metrics.json").write_text(json.dumps(before[:2]))
     common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 6, "--steps", 2)
+    common += ("--solver", "ddim")  # as where residual abduction was measured too
     done = call_script("evaluate.py", *common, "--guidance", 1, 3, "--abduction", "semantic", "residual")
     assert done.returncode == 0, done.stderr
     after = read(out)
@@ -135,6 +136,7 @@ def test_refuses_to_go_on_from_something_else(
     spoil(out)
     before = (out / "metrics.json").read_bytes()
     common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 6, "--steps", 2)
+    common += ("--solver", "ddim")  # as where residual abduction was measured too
     assert message in refuse("evaluate.py", *common, "--guidance", 3, *arguments)
     assert (out / "metrics.json").read_bytes() == before
 

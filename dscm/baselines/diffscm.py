@@ -91,14 +91,14 @@ class DiffSCM(ImageMechanism):
 
     def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """Infer u, (B, C, H, W), of images in [-1, 1]; the parents do not matter."""
-        states = inversion_path(self.eps, value, self.schedule, self._grid(), self.sampling.solver)
+        states = inversion_path(self.eps, value, self.schedule, self._grid(), self.sampling.walk)
         (u,) = deque(states, maxlen=1)
         return u
 
     def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from u and the class, (B,)."""
         eps_fn = self._steered(parents[self.parent.name].long(), self.scale)
-        return sample(eps_fn, noise, self.schedule, self._grid(), self.sampling.solver)
+        return sample(eps_fn, noise, self.schedule, self._grid(), self.sampling.walk)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw u from N(0, I)."""

@@ -47,11 +47,13 @@ class VCI(VAE):
 
     Trained on an image x and parents pa' that another image of the batch has:
 
-        ``−log p(x | z, pa) + β·(KL(q(z | x, pa) ‖ N(0, I)) + γ·KL(q(z | x, pa) ‖ q(z | x', pa')) + λ·adversary(x', pa'))``,
+        ``−log p(x | z, pa) + β·(KL(q ‖ N(0, I)) + γ·KL(q ‖ q(z | x', pa')) + λ·adversary(x', pa'))``,
 
-    z a sample of ``q(z | x, pa)``, x' its decoding with pa'. The first term reconstructs; the second asks that the
-    counterfactual, seen with its parents, gives the same code; the third that a critic takes x' for an image that was
-    seen with pa' (hinge loss). The critic learns from the same forward pass, with a loss of its own.
+    ``q = q(z | x, pa)``, z a sample of it, x' its decoding with pa'. The first term reconstructs; the second keeps the
+    codes where new ones can be drawn; the third asks that the counterfactual, seen with its parents, gives the same
+    code; the fourth that a critic takes x' for an image that was seen with pa' (hinge loss). The last three are warmed
+    up together with β: before the decoder uses the code, an empty one would serve them best. The critic learns from
+    the same forward pass, with a loss of its own.
 
     Args:
         parents, image_channels, size: as in `ImageMechanism`.
@@ -93,7 +95,7 @@ class VCI(VAE):
             value: the images.
             parents: each (B,).
             generator: of the codes, and of whose parents an image is given.
-            beta: weight of ``KL(q(z | x, pa) ‖ N(0, I))``, which keeps codes where new ones can be drawn.
+            beta: β.
 
         Returns:
             Scalars: ``loss``; ``kl`` in nats; ``reconstruction``, ``consistency``, ``adversary`` and ``critic``.
