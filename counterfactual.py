@@ -154,7 +154,7 @@ def set_up_model(args: argparse.Namespace, device: torch.device) -> tuple[SCM, G
     Raises:
         InputError: they, or the options, do not go together.
     """
-    args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic"])[0]
+    args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic", "spatial"])[0]
     mechanism, content = checkpoint.restore(args.checkpoint, "image", device)
     graph, framing = get_graph(content["graph"]), Framing.of(content.get("settings", {}))
     parts.choose_parts(args, graph)
@@ -179,7 +179,7 @@ def answer(
     answers = {}
     for query in queries:
         do = query.resolve(batch.obs, batch.names)
-        with intervening(scm.mechanisms["image"], do):
+        with intervening(scm.mechanisms["image"], do, batch.obs):
             for effect in effects:
                 answers[name_effect(query, effect)] = scm.effect(batch.obs, noise, do, effect, "image")
     return answers

@@ -123,7 +123,7 @@ class AnswerWriter:
             self.rows = [Row("observation", to_levels(batch.obs["image"][some]))]
             self.rows.append(Row("composition", to_levels(composed[some])))
             for query, answer in answers.items():
-                self.rows.append(Row(f"do({query})", to_levels(answer["image"][some])))
+                self.rows.append(Row(label(query), to_levels(answer["image"][some])))
                 self.rows.append(Row("effect", effect_map(answer["image"][some], composed[some]), attached=True))
 
     def _write_pictures(self, batch: Batch, composed: Tensor, answers: dict[str, dict[str, Tensor]]) -> None:
@@ -192,3 +192,9 @@ def name_outputs(paths: Sequence[Path]) -> dict[Path, Path]:
     count = Counter(path.with_suffix("") for path in paths)
     names = {path: path if count[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths}
     return names if len(set(names.values())) == len(paths) else {path: path for path in paths}
+
+
+def label(query: str) -> str:
+    """Write the name of a query, ``digit=3`` or ``digit=3__direct``, as a picture's caption."""
+    text, _, path = query.rpartition("__")
+    return f"do({text}), {path}" if path in ("total", "direct", "indirect") and text else f"do({query})"

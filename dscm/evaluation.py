@@ -154,7 +154,7 @@ def evaluate_batch(
     result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles, generator), x)
     images = {"observation": x, "composition": composed}
     for name, do in task.interventions.items():
-        with intervening(scm.mechanisms["image"], do):
+        with intervening(scm.mechanisms["image"], do, obs):
             answer = scm.predict(noise, do)
             back = list(metrics.reversals(scm, obs, answer, do, cycles, generator))
         result |= judge.compare_cycles(("reversibility", name), back, x)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
 ConditionalEps = Callable[[Tensor, Tensor, Tensor], Tensor]
-Groups = Sequence[tuple[Tensor, float]]  # which entries of c, bool (D,), have which ω; every entry is in one group
+Groups = Sequence[tuple[Tensor, float]]  # which entries of c, bool (D,) or (B, D), have which ω; each is in one group
 DO, OTHERS = "do", "others"
 
 
@@ -116,7 +116,7 @@ def guided(
 
 def _stages(condition: Tensor, null: Tensor, groups: Groups) -> tuple[list[Tensor], list[float]]:
     """List the conditions c_0, c_1, … that are to be evaluated, and ω between each and the next."""
-    known = torch.zeros_like(condition[0], dtype=torch.bool)
+    known = torch.zeros_like(condition, dtype=torch.bool)
     stages, omegas = [null], []
     for mask, weight in sorted(groups, key=lambda group: group[1]):
         known = known | mask

@@ -2,9 +2,9 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -67,7 +67,8 @@ class Sampling:
             the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
             ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
         alignment: how the tokens of dynamic abduction are tuned.
-        intervened: the variables that are being intervened on, which `Weights` may ask for.
+        intervened: the variables that are being intervened on, which `Weights` may ask for, and in which images that
+            changes them, bool (B,).
 
     Raises:
         ValueError: abduction and solver, or guidance, do not go together.
@@ -81,7 +82,7 @@ class Sampling:
     clip: bool = False
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
     alignment: Alignment = Alignment()
-    intervened: tuple[str, ...] = ()
+    intervened: Mapping[str, Tensor | bool] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -103,13 +104,22 @@ class Sampling:
 
 
 @contextmanager
-def intervening(mechanism: ImageMechanism, names: Iterable[str]) -> Iterator[None]:
-    """Tell a mechanism which variables are intervened on while a block runs, should its guidance depend on that."""
+def intervening(
+    mechanism: ImageMechanism, do: Mapping[str, float | Tensor], obs: Mapping[str, Tensor] | None = None
+) -> Iterator[None]:
+    """Tell a mechanism what is intervened on while a block runs, should its guidance depend on that.
+
+    Args:
+        mechanism: of the image.
+        do: the intervention.
+        obs: the factual values; an image in which a variable keeps its value is not guided towards it. None: all are.
+    """
     sampling = getattr(mechanism, "sampling", None)
     if sampling is None:
         yield
         return
-    mechanism.sampling = replace(sampling, intervened=tuple(names))
+    changed = {name: value != obs[name] if obs else True for name, value in do.items()}
+    mechanism.sampling = replace(sampling, intervened=changed)
     try:
         yield
     finally:
@@ -314,13 +324,18 @@ class DiffusionMechanism(ImageMechanism):
 
     def _groups(self, weights: Weights) -> Groups:
         """Say which entries of the condition have which ω; variables that do not cause the image have no say."""
-        own = dict(weights.own)
+        own, groups = dict(weights.own), []
         names = [name for name, width in self.widths.items() for _ in range(width)]
-        return [
-            (torch.tensor([entry == name for entry in names], device=self.null.device), own.get(name, weights.others))
-            for name, width in self.widths.items()
-            if width
-        ]
+        for name in filter(self.widths.get, self.widths):
+            entries = torch.tensor([entry == name for entry in names], device=self.null.device)
+            changed = torch.as_tensor(self._emphasised(name), device=entries.device).reshape(-1, 1)
+            groups += [(entries & changed, own.get(name, weights.others)), (entries & ~changed, weights.others)]
+        return groups
+
+    def _emphasised(self, name: str) -> Tensor | bool:
+        """Say in which images, (B,), the weight of a variable counts: everywhere, unless it is due to ``do`` alone."""
+        named = isinstance(self.sampling.guidance, Weights) and name in dict(self.sampling.guidance.own)
+        return True if named else self.sampling.intervened.get(name, True)
 
     def _grid(self) -> Tensor:
         """Return the timesteps of the current sampling settings."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -48,8 +48,8 @@ def load(source: Path | str, device: str | torch.device = "cpu") -> "Model":
     """
     device, name = torch.device(device), str(source)
     if name in GRAPHS and not Path(source).exists():
-        paths = {part: assets.find(part, GRAPHS[name]) for part in ("semantic", "attributes", "oracle")}
-        image, attributes, oracle = paths.values()
+        semantic, spatial, attributes, oracle = (assets.find(part, GRAPHS[name]) for part in get_args(assets.Part))
+        image = semantic or spatial
     else:
         image, attributes, oracle = (runs.find_part(Path(source), part) for part in ("image", "attributes", "oracle"))
     if image is None:

@@ -99,7 +99,7 @@ _FACES = {
             "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 4},
         },
         batch=64,
-        **_TINY | {"beta": 1.5},
+        **_TINY | {"beta": 4.0},
         flip=True,
     ),
     # 6,000 epochs of 24,000 faces.
@@ -127,12 +127,12 @@ _MAMMOGRAMS = {
             "size": 192,
             "prediction": "v",
             "schedule": "cosine",
-            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 8, "bypass": True},
+            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 4, "bypass": True},
         },
         semantic={
             "code_dim": 64,
             "prior": "conditional",
-            "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 8},
+            "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 4},
         },
         batch=32,
         **_TINY | {"beta": 2.0},

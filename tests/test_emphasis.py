@@ -18,14 +18,28 @@ def test_only_what_is_intervened_on_is_amplified() -> None:
     model.predict(noise, PARENTS)
     assert {len(c) for c in seen} == {6}
     seen.clear()
-    with intervening(model, ["digit"]):
+    with intervening(model, {"digit": 3}):
         model.predict(noise, PARENTS)
     given = torch.cat([noise.z, model.scaling(PARENTS)], dim=1)
     digit = torch.tensor([name == "digit" for name, width in model.widths.items() for _ in range(width)])
     assert digit.sum() == 10 and {len(c) for c in seen} == {12}
     for c in seen:
         assert torch.equal(c[6:], given) and torch.equal(c[:6], torch.where(digit, model.null, given))
-    assert model.sampling.intervened == ()
+    assert not model.sampling.intervened
+
+
+def test_an_image_that_keeps_its_value_is_left_alone() -> None:
+    """Where the intervention changes nothing, ``do`` amplifies nothing, and the counterfactual is the composition."""
+    model = make()
+    model.sampling = Sampling(Weights.parse("do=3"), interval=(0.0, 1000.0), steps=4)
+    noise = model.abduct(X, PARENTS)
+    composed = model.predict(noise, PARENTS)
+    do = {"digit": PARENTS["digit"].clone()}
+    do["digit"][:2] = (do["digit"][:2] + 1) % 10
+    with intervening(model, do, PARENTS):
+        answer = model.predict(noise, PARENTS | do)
+    same = (answer - composed).abs().flatten(1).amax(dim=1) < 1e-9
+    assert same.tolist() == [False, False, True, True, True, True]
 
 
 def test_parents_are_dropped_apart_where_asked() -> None:

@@ -75,6 +75,9 @@ def test_train_and_evaluate(data: tuple[str, Path], tmp_path: Path, call_script:
         assert after.size == before.size and after.mode == before.mode
 
 
+MOUTH = "celebahq:Smiling,Mouth_Slightly_Open"  # of which no part is bundled
+
+
 def test_evaluate_needs_the_learned_mechanisms(tmp_path: Path, call_script: Call, refuse: Callable[..., str]) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
@@ -82,11 +85,11 @@ def test_evaluate_needs_the_learned_mechanisms(tmp_path: Path, call_script: Call
     where = ("--data-dir", folder, "--cache-dir", tmp_path / "cache", *MACHINE)
     for part in ("image", "oracle"):
         brief = ("--steps", 1, "--batch", 2, "--size", 16, "--out", tmp_path / part)
-        call_script("train.py", "--data", "celebahq", "--mechanism", "spatial", "--part", part, *brief, *where)
+        call_script("train.py", "--data", MOUTH, "--mechanism", "spatial", "--part", part, *brief, *where)
     image = ("--checkpoint", tmp_path / "image" / "checkpoint.pt")
     digits = ("--oracle", assets.find("oracle"))
     error = refuse("evaluate.py", *image, *digits, "--n", 2, "--steps", 2, "--out", tmp_path / "out", *where)
-    assert "morphomnist-oracle.pt: predicts digit; celebahq needs Smiling, Mouth_Slightly_Open, Eyeglasses" in error
+    assert "morphomnist-oracle.pt: predicts digit; " in error and "needs Smiling, Mouth_Slightly_Open" in error
     models = (*image, "--oracle", tmp_path / "oracle" / "checkpoint.pt")
     error = refuse("evaluate.py", *models, "--n", 2, "--steps", 2, "--out", tmp_path / "out", *where)
     assert "the mechanism of Mouth_Slightly_Open is learned: give its checkpoint with --attributes" in error

@@ -6,11 +6,11 @@ from typing import Any
 
 from dscm.presets import Preset, choose_like
 
-_PATCH = {"morphomnist": 2, "celebahq": 4, "embed": 8}
+_PATCH = {"morphomnist": 2, "celebahq": 4, "embed": 4}
 _CHANNELS = {  # of each tiny baseline on each data set
-    "vae": {"morphomnist": 40, "celebahq": 52, "embed": 48},
-    "hvae": {"morphomnist": 32, "celebahq": 40, "embed": 40},
-    "vci": {"morphomnist": 32, "celebahq": 40, "embed": 40},
+    "vae": {"morphomnist": 40, "celebahq": 52, "embed": 40},
+    "hvae": {"morphomnist": 32, "celebahq": 40, "embed": 32},
+    "vci": {"morphomnist": 32, "celebahq": 40, "embed": 32},
     "diffscm": {"morphomnist": 24, "celebahq": 64, "embed": 64},
 }
 _WIDER = 2  # `paper` is so many times as wide and works on smaller patches
@@ -29,7 +29,7 @@ def get_baseline_preset(mechanism: str, data_set: str, name: str, size: int) -> 
     patch = _PATCH[like] // (2 if paper else 1)
     shape = {
         "channels": _CHANNELS[mechanism][like] * (_WIDER if paper else 1),
-        "multipliers": [1, 2, 2],
+        "multipliers": [1, 2, 2, 2] if like == "embed" else [1, 2, 2],  # down to 6 or 8 pixels a side
         "patch": patch,
     }
     training = Preset(
