@@ -66,6 +66,7 @@ def main() -> None:
     result = {"device": name, "threads": args.threads, "n": args.n, "published_n": args.published}
     result["counterfactuals"] = compare_counterfactuals(GRAPH.scm(mechanism), oracle, obs, args.published)
     result["alignment"] = compare_alignments(mechanism, {name: value[:64] for name, value in obs.items()})
+    result["cost"] = compare_costs(mechanism, obs)
     result["training"] = compare_training(device)
     result["network"] = compare_networks(device)
     if args.out:
@@ -178,6 +179,33 @@ def align_naively(
         with torch.no_grad():
             x = move()
     return (x - path[-1]).square().mean().item()
+
+
+@torch.no_grad()
+def compare_costs(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """Time abduction and prediction, an image, as one setting after another departs from the first."""
+    rows = []
+    for name, n, sampling in (
+        ("20 steps, ω = 1", 64, Sampling(1.0)),
+        ("40 steps", 64, Sampling(1.0, steps=40)),
+        ("ω = 1.5 where σ ≥ 1", 64, Sampling(1.5)),
+        ("ω = 1.5 everywhere", 64, Sampling(1.5, (0.0, 1000.0))),
+        ("ddim", 64, Sampling(1.0, solver=Solver())),
+        ("ddim, ω = 1.5", 64, Sampling(1.5, solver=Solver())),
+        ("ddim, ω = 1.5, residual", 64, Sampling(1.5, abduction="residual")),
+        ("ddim, ω = 1.5, dynamic, 1 gradient step", 64, Sampling(1.5, abduction="dynamic")),
+        ("ddim, ω = 1.5, dynamic, 5", 64, Sampling(1.5, abduction="dynamic", alignment=Alignment(steps=5))),
+        ("one image at a time", 1, Sampling(1.0)),
+        ("16 at a time", 16, Sampling(1.0)),
+    ):
+        mechanism.sampling = sampling
+        part = {key: value[:n] for key, value in obs.items()}
+        began = clock(part["image"])
+        for _ in range(64 // n if n > 1 else 4):
+            last = mechanism.predict(mechanism.abduct(part["image"], part), part)
+        rows.append({"setting": name, "s an image": (clock(last) - began) / (64 if n > 1 else 4)})
+        rows[-1] = {"times as long": rows[-1]["s an image"] / rows[0]["s an image"]} | rows[-1]
+    return show("cost of an abduction and a prediction, 64 digits at a time", rows)
 
 
 def compare_training(device: torch.device) -> list[dict[str, Any]]:
