@@ -17,7 +17,7 @@ from dscm.data.sets import fit_pixels, read_file
 from dscm.errors import InputError
 from dscm.graph import Graph
 from dscm.graphs import GRAPHS, get_graph
-from dscm.image import DiffusionMechanism
+from dscm.image import DiffusionMechanism, intervening
 from dscm.learned import LearnedAttributes
 from dscm.mechanisms import Noise
 from dscm.metrics import observe
@@ -135,7 +135,8 @@ class Model:
             do: values by name, in raw units; a number, or one for each image.
         """
         self.graph.check_do({name: value for name, value in do.items() if isinstance(value, int | float)})
-        return self._show(self.scm.predict(noise, do))
+        with intervening(self.mechanism, do):
+            return self._show(self.scm.predict(noise, do))
 
     @torch.no_grad()
     def effect(
@@ -152,7 +153,8 @@ class Model:
             do: as in `predict`.
             kind: which paths.
         """
-        return self._show(self.scm.effect(obs, noise, do, kind, "image"))
+        with intervening(self.mechanism, do, obs):
+            return self._show(self.scm.effect(obs, noise, do, kind, "image"))
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, do: Intervention = {}) -> dict[str, Tensor]:

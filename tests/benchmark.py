@@ -38,11 +38,11 @@ GRAPH = get_graph("morphomnist")
 PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", Solver(evaluations=0))
 SETTINGS = {
     "published": PUBLISHED,
-    "ddim, 50 steps": Sampling(1.5),
-    "ddim, 20 steps": Sampling(1.5, steps=20),
-    "2m, 20 steps": Sampling(1.5, steps=20, solver=Solver("2m", 0)),
-    "trapezoid, 20 steps": Sampling(1.5, steps=20, solver=Solver("trapezoid", 1)),
-    "trapezoid, 15 steps": Sampling(1.5, steps=15, solver=Solver("trapezoid", 1)),
+    "trapezoid, 20 steps (default)": Sampling(1.5),
+    "trapezoid, 15 steps": Sampling(1.5, steps=15),
+    "2m, 20 steps": Sampling(1.5, solver=Solver("2m", 0)),
+    "ddim, 20 steps": Sampling(1.5, solver=Solver("ddim", 2)),
+    "ddim, 50 steps": Sampling(1.5, steps=50, solver=Solver("ddim", 2)),
 }
 
 
@@ -126,7 +126,7 @@ def measure(scm: SCM, oracle: Oracle, obs: dict[str, Tensor], sampling: Sampling
 def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list[dict[str, Any]]:
     """Time the alignment of a batch against that of one image at a time with ε(c) evaluated at every gradient step."""
     pa = mechanism.scaling(obs)
-    mechanism.sampling = Sampling(3.0, steps=25)
+    mechanism.sampling = Sampling(3.0, steps=25, abduction="dynamic")
     grid, alignment = mechanism._grid(), Alignment(0.03, 5)
     with torch.no_grad():
         condition = torch.cat([mechanism.encode(obs["image"], pa), pa], dim=1)
