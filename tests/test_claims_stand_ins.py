@@ -27,9 +27,9 @@ def distance(x: Tensor, y: Tensor) -> Tensor:
     return (x.float() - y.float()).abs().flatten(1).mean(dim=1) / 255
 
 
-@pytest.mark.parametrize(("name", "least"), [("Eyeglasses", 15), ("Smiling", 13)])
+@pytest.mark.parametrize(("name", "least"), [("Eyeglasses", 15), ("Smiling", 11)])
 def test_a_flipped_attribute_shows_in_the_face(name: str, least: int) -> None:
-    """An oracle finds it, and the others as they were; without an intervention nothing changes. The mouth goes along."""
+    """An oracle finds it, and the others as they were; the mouth goes along, and without an intervention all stays."""
     model, obs = load("celebahq", "do=2")
     noise = model.abduct(obs)
     assert distance(model.predict(noise)["image"], obs["image"]).max() < 0.003
