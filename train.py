@@ -237,7 +237,8 @@ class Run:
             self.optimiser.load_state_dict(self.state["optimiser"])
         replica = DistributedDataParallel(self.objective) if self.world > 1 else self.objective
         fixed = self.args.part != "attributes" and not self.args.fine_tune  # shapes, and nothing waits for the device
-        record = self.device.type == "cuda" and self.world == 1 and fixed and not self.args.eager
+        able = self.device.type == "cuda" and hasattr(torch.cuda.CUDAGraph, "register_generator_state")  # torch 2.4
+        record = able and self.world == 1 and fixed and not self.args.eager
         self.gradient = GradientStep(replica, data, self.preset.flip, self.bfloat16, record)
         self.images = len(data["image"])
 
