@@ -1,6 +1,6 @@
 """Measure the soundness of counterfactuals on test images.
 
-    python evaluate.py --checkpoint CKPT [CKPT …] --out OUT --guidance 1 1.5 3
+    python evaluate.py --checkpoint CKPT [CKPT …] --out OUT --guidance 1 1.5 3 --solver ddim
     python evaluate.py --out OUT --abduction semantic dynamic residual --cta-lr 0.01 0.1 --figures
 
 One record for every checkpoint, guidance, abduction and step size: composition, reversibility, effectiveness,

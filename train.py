@@ -156,7 +156,7 @@ def check_only(args: argparse.Namespace, run: "Run") -> None:
         print(line)
     print(f"graph: {picture}")
     if "train" in splits:
-        run.start(splits["train"])
+        run.start({name: value.to(run.device) for name, value in splits["train"].items()})
         batch = min(args.batch or run.preset.batch, len(splits["train"]["image"]))
         print(check.estimate(lambda: run.advance(batch), args.steps or run.preset.steps, run.device))
     for fault in check.find_faults(run.graph, splits):
@@ -234,7 +234,10 @@ class Run:
             self.step, self.seconds = self.state["step"], self.state["seconds"]
             self.objective.load_state_dict(self.state["raw"])
             self.ema.average.load_state_dict(self.state["model"])
+            fused = self.optimiser.param_groups[0]["fused"]  # is this device's, not that of the checkpoint
             self.optimiser.load_state_dict(self.state["optimiser"])
+            for group in self.optimiser.param_groups:
+                group["fused"] = fused
         replica = DistributedDataParallel(self.objective) if self.world > 1 else self.objective
         fixed = self.args.part != "attributes" and not self.args.fine_tune  # shapes, and nothing waits for the device
         able = self.device.type == "cuda" and hasattr(torch.cuda.CUDAGraph, "register_generator_state")  # torch 2.4

@@ -18,7 +18,7 @@ from dscm.dynamic import Alignment
 from dscm.errors import InputError
 from dscm.graph import Graph
 from dscm.guidance import DO, OTHERS, Weights
-from dscm.image import FOLLOWING, DiffusionMechanism, Sampling
+from dscm.image import FOLLOWING, DiffusionMechanism, Sampling, usual_interval
 from dscm.image_mechanism import ImageMechanism
 from dscm.solvers import Solver
 
@@ -150,7 +150,7 @@ def choose_sampling(args: argparse.Namespace, mechanism: ImageMechanism, abducti
         abductions: all that are asked for; they share a solver, so that they can be compared.
     """
     args.solver = args.solver or ("ddim" if set(abductions) & set(FOLLOWING) else "trapezoid")
-    args.guidance_interval = args.guidance_interval or list(getattr(mechanism, "sampling", Sampling()).interval)
+    args.guidance_interval = args.guidance_interval or list(usual_interval(mechanism.shape[-1]))
 
 
 def read_solver(args: argparse.Namespace) -> Solver:
@@ -319,6 +319,8 @@ def set_up_machine(device: str | None, threads: int | None) -> torch.device:
     found = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if device not in found + ["cuda"] * (len(found) > 1):
         raise InputError(f"--device {device}: not available here; available: {', '.join(found)}")
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device if ":" in device else 0)  # what records kernels asks for the current one
     return torch.device(device)
 
 

@@ -11,17 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from dscm.diffusion import (
-    SCHEDULES,
-    add_noise,
-    eps_from_velocity,
-    make_grid,
-    sample_timesteps,
-    velocity,
-)
+from dscm.diffusion import SCHEDULES, add_noise, eps_from_velocity, make_grid, sample_timesteps, velocity
 from dscm.dynamic import Alignment, align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
-from dscm.guidance import Groups, Weights, guided, shifted
+from dscm.guidance import DO, Groups, Weights, guided, shifted
 from dscm.image_mechanism import ImageMechanism
 from dscm.solvers import Solver, clipped, inversion_path, sample
 from dscm.unet import UNet
@@ -90,6 +83,10 @@ class Sampling:
             raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.walk.kind}")
         if self.abduction == "dynamic" and getattr(self.guidance, "own", ()):
             raise ValueError("dynamic abduction tunes one token to one weight for all parents")
+        if self.abduction in ("guided", "residual") and DO in dict(getattr(self.guidance, "own", ())):
+            raise ValueError(
+                f"{self.abduction} abduction comes before what is intervened on is known; name the parents"
+            )
 
     @property
     def walk(self) -> Solver:
@@ -118,7 +115,8 @@ def intervening(
     if sampling is None:
         yield
         return
-    changed = {name: value != obs[name] if obs else True for name, value in do.items()}
+    obs = obs or {}
+    changed = {k: torch.as_tensor(v).to(obs[k]) != obs[k] if k in obs else True for k, v in do.items()}
     mechanism.sampling = replace(sampling, intervened=changed)
     try:
         yield
@@ -164,7 +162,7 @@ class DiffusionMechanism(ImageMechanism):
             raise ValueError(f"prediction '{prediction}': must be eps or v")
         self.code_dim, self.prediction = code_dim, prediction
         self.schedule = SCHEDULES[schedule](timesteps)
-        self.sampling = Sampling(interval=(1.0, 1000.0) if size <= SMALL else (0.2, 3.0))
+        self.sampling = Sampling(interval=usual_interval(size))
         self.watch: Callable[[float], None] = lambda loss: None  # is told the alignment loss after each timestep
         condition_dim = code_dim + self.scaling.dim
         self.unet = UNet(image_channels, condition_dim, **unet)
@@ -340,6 +338,11 @@ class DiffusionMechanism(ImageMechanism):
     def _grid(self) -> Tensor:
         """Return the timesteps of the current sampling settings."""
         return make_grid(self.schedule, self.sampling.steps, self.sampling.grid)
+
+
+def usual_interval(size: int) -> tuple[float, float]:
+    """Return the noise levels at which images of ``size`` pixels a side are guided unless told otherwise."""
+    return (1.0, 1000.0) if size <= SMALL else (0.2, 3.0)
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:

@@ -132,7 +132,8 @@ class Model:
 
         Args:
             noise: from `abduct`.
-            do: values by name, in raw units; a number, or one for each image.
+            do: values by name, in raw units; a number, or one for each image. Guidance by ``do`` amplifies them in all
+                images; `effect`, which knows the observation, in those that they change.
         """
         self.graph.check_do({name: value for name, value in do.items() if isinstance(value, int | float)})
         with intervening(self.mechanism, do):

@@ -57,6 +57,12 @@ def test_parents_are_dropped_apart_where_asked() -> None:
     assert gone.all(dim=1).double().mean().item() == pytest.approx(0.3 + 0.7 * 0.3**5, abs=0.03)
 
 
+@pytest.mark.parametrize("abduction", ["guided", "residual"])
+def test_what_is_not_yet_known_is_not_amplified(abduction: str) -> None:
+    with pytest.raises(ValueError, match="comes before what is intervened on is known"):
+        Sampling(Weights.parse("do=3"), abduction=abduction)
+
+
 def test_dynamic_abduction_knows_one_weight() -> None:
     with pytest.raises(ValueError, match="one weight for all parents"):
         Sampling(Weights.parse("digit=3"), abduction="dynamic")
