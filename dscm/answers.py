@@ -197,4 +197,4 @@ def name_outputs(paths: Sequence[Path]) -> dict[Path, Path]:
 def label(query: str) -> str:
     """Write the name of a query, ``digit=3`` or ``digit=3__direct``, as a picture's caption."""
     text, _, path = query.rpartition("__")
-    return f"do({text}), {path}" if path in ("total", "direct", "indirect") and text else f"do({query})"
+    return f"do({text}), {path}" if path in ("direct", "indirect") else f"do({query})"
