@@ -178,10 +178,11 @@ def answer(
     """Answer every query about a batch, along each of the paths asked for; every variable, by the query's name."""
     answers = {}
     for query in queries:
-        do = query.resolve(batch.obs, batch.names)
-        with intervening(scm.mechanisms["image"], do, batch.obs):
-            for effect in effects:
-                answers[name_effect(query, effect)] = scm.effect(batch.obs, noise, do, effect, "image")
+        asked = query.resolve(batch.obs, batch.names)
+        for effect in effects:
+            do = scm.along(batch.obs, noise, asked, effect, "image")
+            with intervening(scm.mechanisms["image"], do, batch.obs):
+                answers[name_effect(query, effect)] = scm.predict(noise, do)
     return answers
 
 

@@ -154,13 +154,15 @@ class Model:
             do: as in `predict`.
             kind: which paths.
         """
+        do = self.scm.along(obs, noise, do, kind, "image")
         with intervening(self.mechanism, do, obs):
-            return self._show(self.scm.effect(obs, noise, do, kind, "image"))
+            return self._show(self.scm.predict(noise, do))
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, do: Intervention = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do``."""
-        return self._show(self.scm.sample(n, torch.Generator(self.device).manual_seed(seed), do))
+        with intervening(self.mechanism, do):
+            return self._show(self.scm.sample(n, torch.Generator(self.device).manual_seed(seed), do))
 
     def _show(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the image of an answer into grey levels."""

@@ -11,6 +11,7 @@ from dscm.data.table import write_csv
 from dscm.figures import Row, draw_sheet, to_picture
 from dscm.files import atomic_path
 from dscm.graph import Graph
+from dscm.image import intervening
 from dscm.scm import SCM
 
 IMAGES, ATTRIBUTES = "images", "attributes.csv"
@@ -36,7 +37,8 @@ def write_samples(
     shown: list[torch.Tensor] = []
     with tqdm(total=n, unit="image", desc="samples") as bar:
         for start in range(0, n, batch):
-            values = scm.sample(min(batch, n - start), generator, do)
+            with intervening(scm.mechanisms["image"], do):
+                values = scm.sample(min(batch, n - start), generator, do)
             images = to_levels(values["image"]).cpu()
             for i, image in enumerate(images, start):
                 with atomic_path(out / IMAGES / f"{i:05}.png") as temporary:

@@ -85,9 +85,25 @@ class SCM(nn.Module):
     ) -> dict[str, Tensor]:
         """Compute every variable under an intervention that reaches `target` along some of its paths only.
 
+        An effect is the difference of `target` to its composition.
+
+        Arguments and errors: those of `along`.
+        """
+        return self.predict(noise, self.along(obs, noise, do, kind, target))
+
+    def along(
+        self,
+        obs: Mapping[str, Tensor],
+        noise: Mapping[str, Noise],
+        do: Intervention,
+        kind: Literal["total", "direct", "indirect"],
+        target: str,
+    ) -> Intervention:
+        """Return the intervention that does to `target` what `do` does along some of its paths only.
+
         The mediators are what lies between the variables in `do` and `target`. `total`: everything follows the
         intervention. `direct`: the mediators keep their observed values. `indirect`: the mediators follow it, and
-        the variables in `do` keep their observed values. An effect is the difference of `target` to its composition.
+        the variables in `do` keep their observed values.
 
         Arguments: `obs` and its `noise`, from `abduct`.
 
@@ -99,13 +115,13 @@ class SCM(nn.Module):
         if not upstream & do.keys():
             raise InputError(f"{', '.join(do)}: not upstream of {target}; upstream are {', '.join(sorted(upstream))}")
         if kind == "total":
-            return self.predict(noise, do)
+            return do
         mediators = (self.descendants(do) & upstream) - do.keys()
         if kind == "direct":
-            return self.predict(noise, {**do, **{name: obs[name] for name in mediators}})
+            return {**do, **{name: obs[name] for name in mediators}}
         followed = self.predict(noise, {**do, target: obs[target]})
         kept = {name: obs[name] for name in do}
-        return self.predict(noise, {**kept, **{name: followed[name] for name in mediators}})
+        return {**kept, **{name: followed[name] for name in mediators}}
 
     def descendants(self, names: Iterable[str]) -> set[str]:
         """Return what the variables `names` cause, directly or not; without those themselves."""

@@ -42,6 +42,25 @@ def test_an_image_that_keeps_its_value_is_left_alone() -> None:
     assert same.tolist() == [False, False, True, True, True, True]
 
 
+@pytest.mark.parametrize(
+    ("effect", "amplified"), [("total", {"digit"}), ("direct", {"digit"}), ("indirect", {"slant"})]
+)
+def test_what_an_effect_changes_is_amplified(effect: str, amplified: set[str]) -> None:
+    """An indirect effect keeps what is intervened on, so that ``do`` amplifies what follows from it instead."""
+    model, seen = make(), []
+    model.sampling = Sampling(Weights.parse("do=3"), interval=(0.0, 1000.0), steps=4)
+    scm = GRAPH.scm(model)
+    obs = {**PARENTS, "image": X}
+    noise = scm.abduct(obs)
+    do = scm.along(obs, noise, {"digit": (obs["digit"] + 1) % 10}, effect, "image")
+    network = model.unet.forward
+    model.unet.forward = lambda x, t, c: (seen.append(c), network(x, t, c))[1]
+    with intervening(model, do, obs):
+        scm.predict(noise, do)
+    held = (seen[0][: len(X)] == model.null).split(list(model.widths.values()), dim=1)
+    assert {name for name, part in zip(model.widths, held, strict=True) if part.all()} == amplified
+
+
 def test_parents_are_dropped_apart_where_asked() -> None:
     """All at once with probability p_∅, else the code and each parent by itself with the same."""
     model, seen = make(), []
