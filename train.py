@@ -38,7 +38,15 @@ from dscm.log import Log
 from dscm.presets import Preset
 from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
-from dscm.recipes import check_own_options, choose_preset, image_size, model_config, objective_arguments, start_tuning
+from dscm.recipes import (
+    check_own_options,
+    choose_bfloat16,
+    choose_preset,
+    image_size,
+    model_config,
+    objective_arguments,
+    start_tuning,
+)
 from dscm.training import GradientStep, agree, draw_batch, schedule_rate, step_seed
 
 LOG_EVERY = 50  # steps
@@ -55,6 +63,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mechanism", choices=["spatial", "semantic", *BASELINES], default="semantic")
     parser.add_argument("--preset", choices=["tiny", "paper"], default="tiny")
     parser.add_argument("--size", type=cli.number(int, 8), help="pixels a side (default: the preset's)")
+    parser.add_argument("--patch", type=cli.number(int, 1), help="side of the blocks of pixels that the networks work "
+                        "on: smaller sees more detail, and is slower (default: the preset's)")  # fmt: skip
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--out", type=Path, help="the folder of this training")
     place.add_argument("--run", type=Path, help="the folder of a whole model: this part goes to RUN/PART, and RUN gets "
@@ -82,7 +92,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
-        help="of the networks while training (default: bfloat16 on a GPU)",
+        help="of the networks while training (default: bfloat16 on a GPU); not every CPU computes in bfloat16",
     )
     parser.add_argument("--eager", action="store_true", help="on a GPU, ask for the kernels of every step anew rather "
                         "than record those of one and replay them")  # fmt: skip
@@ -201,10 +211,7 @@ class Run:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in RESUMABLE}
         self.settings = settings | {"world": world}
         self.rate = args.learning_rate or preset.learning_rate
-        self.bfloat16 = (
-            args.part != "attributes"
-            and (args.precision or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
-        )
+        self.bfloat16 = choose_bfloat16(args, device)
         self.step, self.seconds = 0, 0.0
         self.state = checkpoint.read(self.path, args.part) if args.resume else None
         if self.state:

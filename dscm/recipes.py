@@ -1,7 +1,9 @@
 """What a command line and the presets together ask of a training."""
 
 import argparse
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,8 +38,23 @@ def choose_preset(args: argparse.Namespace, graph: Graph, part: str | None = Non
     """Return the preset of what is trained, or of another part of the same model."""
     part = part or args.part
     if part == "image" and args.mechanism in BASELINES:
-        return get_baseline_preset(args.mechanism, graph.data_set, args.preset, graph.image_size)
-    return get_preset(part, graph.data_set, args.preset, graph.image_size)
+        preset = get_baseline_preset(args.mechanism, graph.data_set, args.preset, graph.image_size)
+    else:
+        preset = get_preset(part, graph.data_set, args.preset, graph.image_size)
+    if part == "image" and args.patch:
+        sizes = {"model": with_patch(preset.model, args.patch), "semantic": with_patch(preset.semantic, args.patch)}
+        preset = replace(preset, **sizes)
+    return preset
+
+
+def choose_bfloat16(args: argparse.Namespace, device: torch.device) -> bool:
+    """Say whether networks are trained in bfloat16: by default on a GPU; warn of a CPU that only emulates it."""
+    if args.part == "attributes":
+        return False
+    chosen = (args.precision or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
+    if chosen and device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        print("--precision bfloat16: this CPU only emulates it; float32 is many times as fast", file=sys.stderr)
+    return chosen
 
 
 def start_tuning(
@@ -82,6 +99,12 @@ def largest_patch(model: Any) -> int:
     return max([model.get("patch", 1), *map(largest_patch, model.values())])
 
 
+def with_patch(model: Mapping[str, Any], patch: int) -> dict[str, Any]:
+    """Return a model's settings with all its networks, which are what has ``channels``, on patches of one size."""
+    changed = {key: with_patch(value, patch) if isinstance(value, Mapping) else value for key, value in model.items()}
+    return changed | {"patch": patch} if "channels" in model else changed
+
+
 def model_config(args: argparse.Namespace, graph: Graph, preset: Preset) -> dict[str, Any]:
     """Collect the arguments of the model's constructor from the preset and the command line."""
     config = dict(preset.model)
@@ -98,15 +121,20 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "likelihood": ("vae", "hvae", "vci"),
     "fine_tune": ("vae", "hvae"),
     "null_apart": ("spatial", "semantic"),
+    "patch": ("spatial", "semantic", *BASELINES),
 }
+BUILT = ("patch", "prior", "likelihood")  # what a model that is tuned further has already
 
 
 def check_own_options(args: argparse.Namespace) -> None:
-    """Refuse an option of `OWNERS` that what is trained does not have.
+    """Refuse an option of `OWNERS` that what is trained does not have, and one of `BUILT` for a model that exists.
 
     Raises:
         InputError: one was given.
     """
+    for name in BUILT:
+        if args.fine_tune and getattr(args, name):
+            raise InputError(f"--{name} {getattr(args, name)}: is settled by the model of --fine-tune; leave it out")
     for name, owners in OWNERS.items():
         if getattr(args, name) and (args.part != "image" or args.mechanism not in owners):
             what = args.mechanism if args.part == "image" else f"--part {args.part}"

@@ -5,12 +5,16 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import FAST, MACHINE, TrainingRun
 
 from dscm import assets, checkpoint
+from dscm.baselines.presets import get_baseline_preset
+from dscm.graphs import parse
+from dscm.presets import Preset, get_preset
 
 Call = Callable[..., subprocess.CompletedProcess]
 BASELINES = ("vae", "hvae", "vci", "diffscm")
@@ -35,16 +39,21 @@ def test_train_reports_the_terms(trained: dict[str, TrainingRun]) -> None:
         assert (run.folder / "samples" / "000004.png").exists()
 
 
-def test_as_many_parameters_as_the_diffusion_model(trained: dict[str, TrainingRun]) -> None:
-    """Within a fifth."""
+@pytest.mark.parametrize("size", [28, 64, 192])
+def test_as_many_parameters_as_the_diffusion_model(size: int) -> None:
+    """Each ``tiny`` within a fifth of the semantic one's."""
+    kind = {"type": "categorical", "values": list("0123456789")}
+    image = {"type": "image", "size": size, "channels": 1, "parents": ["kind"]}
+    graph = parse({"variables": {"kind": kind, "image": image}}, Path("graph.json"))
 
-    def count(path: Path) -> int:
-        model, _ = checkpoint.restore(path, "image", torch.device("cpu"))
+    def count(preset: Preset, **more: Any) -> int:
+        model = checkpoint.build("image", graph.key, {**preset.model, "size": size, **more})
         return sum(parameter.numel() for parameter in model.parameters())
 
-    wanted = count(assets.find("semantic"))
-    for name, run in trained.items():
-        assert 0.8 * wanted < count(run.checkpoint) < 1.2 * wanted, name
+    diffusion = get_preset("image", "folder", "tiny", size)
+    wanted = count(diffusion, **diffusion.semantic)
+    found = {name: count(get_baseline_preset(name, "folder", "tiny", size)) / wanted for name in BASELINES}
+    assert all(0.8 < ratio < 1.2 for ratio in found.values()), found
 
 
 @pytest.mark.parametrize("name", BASELINES)
