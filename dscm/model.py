@@ -147,7 +147,7 @@ class Model:
         do: Intervention,
         kind: Literal["total", "direct", "indirect"],
     ) -> dict[str, Tensor]:
-        """Compute every variable under an intervention that reaches the image along some paths only, as `SCM.effect`.
+        """Compute every variable under an intervention that reaches the image along some paths only, as `SCM.along`.
 
         Args:
             obs, noise: the observation, and what `abduct` found.

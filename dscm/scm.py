@@ -75,22 +75,6 @@ class SCM(nn.Module):
                 values[name] = self.mechanisms[name].predict(noise[name], parents)
         return values
 
-    def effect(
-        self,
-        obs: Mapping[str, Tensor],
-        noise: Mapping[str, Noise],
-        do: Intervention,
-        kind: Literal["total", "direct", "indirect"],
-        target: str,
-    ) -> dict[str, Tensor]:
-        """Compute every variable under an intervention that reaches `target` along some of its paths only.
-
-        An effect is the difference of `target` to its composition.
-
-        Arguments and errors: those of `along`.
-        """
-        return self.predict(noise, self.along(obs, noise, do, kind, target))
-
     def along(
         self,
         obs: Mapping[str, Tensor],
@@ -103,7 +87,7 @@ class SCM(nn.Module):
 
         The mediators are what lies between the variables in `do` and `target`. `total`: everything follows the
         intervention. `direct`: the mediators keep their observed values. `indirect`: the mediators follow it, and
-        the variables in `do` keep their observed values.
+        the variables in `do` keep their observed values. The effect is what that changes in the composition.
 
         Arguments: `obs` and its `noise`, from `abduct`.
 

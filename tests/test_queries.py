@@ -99,7 +99,7 @@ def test_effects_by_hand(kind: str, effect: float) -> None:
     for i, name in enumerate(scm.order):
         obs[name] = torch.randn(7, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
     noise = scm.abduct(obs)
-    changed = scm.effect(obs, noise, {"a": obs["a"] + 1.5}, kind, "y")
+    changed = scm.predict(noise, scm.along(obs, noise, {"a": obs["a"] + 1.5}, kind, "y"))
     torch.testing.assert_close(changed["y"] - obs["y"], torch.full_like(obs["y"], 1.5 * effect), atol=1e-6, rtol=0)
     mediator = obs["m"] + (0 if kind == "direct" else 3.0)
     torch.testing.assert_close(changed["m"], mediator, atol=1e-6, rtol=0)
@@ -110,7 +110,7 @@ def test_what_is_not_upstream_has_no_effect() -> None:
     scm = linear_model()
     obs = {name: torch.zeros(2) for name in scm.order}
     with pytest.raises(InputError, match="after: not upstream of y; upstream are a, b, m"):
-        scm.effect(obs, scm.abduct(obs), {"after": 1.0}, "total", "y")
+        scm.along(obs, scm.abduct(obs), {"after": 1.0}, "total", "y")
     assert scm.descendants(["a"]) == {"m", "y", "after"} and scm.descendants(["a", "m"]) == {"y", "after"}
 
 
