@@ -62,7 +62,7 @@ def command(content: dict[str, Any]) -> str:
     flags = {"data": content["graph"], "part": settings["part"], "preset": settings["preset"], "steps": content["step"]}
     if settings["part"] == "image":
         flags["mechanism"] = settings["mechanism"]
-    optional = ("p_null", "beta", "prior", "batch", "learning_rate", "precision", "size", "seed")
+    optional = ("patch", "p_null", "beta", "prior", "batch", "learning_rate", "precision", "size", "seed")
     flags |= {name: settings[name] for name in optional if settings.get(name) not in (None, DEFAULTS.get(name))}
     words = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
     return f"python train.py {' '.join(words)} --out RUN"
