@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--effect", choices=["total", "direct", "indirect"], nargs="+", default=["total"],
                         help="along which paths a query acts: all; only from what it sets straight to the image; only "
                         "through what that causes (default: total)")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="the folder to write (default: out)")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="CKPT", help="of the image's mechanism (default: the bundled semantic one)"
     )

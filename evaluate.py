@@ -98,6 +98,8 @@ def main() -> None:
     made_for = {describe_images(mechanism, content) for mechanism, content in models}
     if len(made_for) > 1:
         raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
+    if any(content["graph"] != models[0][1]["graph"] for _, content in models):
+        raise InputError(f"--checkpoint: made for different graphs named {made_for.pop()}; evaluate them apart")
     for path, (_, content) in zip(args.checkpoint, models):
         cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
     cli.choose_sampling(args, models[0][0], args.abduction)

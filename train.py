@@ -259,6 +259,7 @@ class Run:
                 self.path.unlink(missing_ok=True)
             if self.args.run:
                 runs.write_graph(self.args.run, self.graph)
+                runs.write_data(self.args.run, self.args.data_dir, self.args.csv)
 
     def advance(self, batch: int) -> dict[str, Tensor]:
         """Take one step and return its terms.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dscm import runs
 from dscm.baselines.diffscm import DiffSCM
 from dscm.data.mammogram import Framing
 from dscm.data.sets import Source
@@ -88,7 +89,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="the data set: raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded), the folder of "
         "CelebAMask-HQ, or that of EMBED's images",
     )
-    parser.add_argument("--csv", type=Path, nargs="+", default=[], metavar="CSV", help="EMBED's one or two CSV files")
+    parser.add_argument("--csv", type=Path, nargs="+", action="extend", default=[], metavar="CSV", help="EMBED's one "
+                        "or two CSV files (default: those at the top of its folder)")  # fmt: skip
     parser.add_argument("--skip-missing", action="store_true", help="leave out rows whose images are absent")
     parser.add_argument(
         "--cache-dir",
@@ -105,11 +107,12 @@ def add_framing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_source(args: argparse.Namespace, settings: Mapping[str, Any]) -> Source:
-    """Gather where the data set lies, and how a model of these settings reads it."""
+    """Gather where the data set lies, by default that of ``--run``, and how a model of these settings reads it."""
+    data_dir, csv = (args.data_dir, ()) if args.data_dir else runs.find_data(args.run)
     return Source(
-        args.data_dir,
+        data_dir,
         args.cache_dir,
-        tuple(args.csv),
+        tuple(args.csv) or csv,
         Framing.of(settings),
         args.skip_missing,
         workers=os.cpu_count() or 1,

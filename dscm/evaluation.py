@@ -80,7 +80,8 @@ def set_task(
         graph: the causal graph.
         data: test images and attributes as `sets.load` returns them.
         sampler: ``marginal`` permutes each attribute's values within the digits (the paper's); ``different`` gives
-            each digit the value of another one, drawn at random, whose value differs. Binary attributes flip.
+            each digit the value of another one, drawn at random, whose value differs. Binary attributes flip, those set
+            together to what the first becomes; other attributes that are set together come from the same digit.
         seed: of the draws.
         truth: draws true counterfactuals; None where nobody can.
         learned: the fitted mechanisms of the attributes, where the graph has any.
@@ -93,8 +94,11 @@ def set_task(
     obs = {name: data[name] for name in kinds} | {"image": to_signed(data["image"])}
     interventions, truths, places = {}, {}, {}
     for name, together in graph.interventions.items():
-        value = 1 - data[name] if kinds[name] == "binary" else _donate(name, data[name], sampler, generator)
-        interventions[name] = dict.fromkeys(together, value)
+        if all(kinds[other] == "binary" for other in together):
+            interventions[name] = dict.fromkeys(together, 1 - data[name])
+        else:
+            donor = _choose_donors(name, data[name], sampler, generator)
+            interventions[name] = {other: data[other][donor] for other in together}
     scm = graph.scm(learned=learned)
     for name, do in interventions.items():
         if truth is not None and name in truth.known:
@@ -104,16 +108,16 @@ def set_task(
     return Task(obs, interventions, truths, places)
 
 
-def _donate(name: str, values: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
-    """Give each image the value of another one."""
+def _choose_donors(name: str, values: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
+    """Choose, for each image, the one whose value it is given."""
     n = len(values)
     if sampler == "marginal":
-        return values[torch.randperm(n, generator=generator).to(values.device)]
+        return torch.randperm(n, generator=generator).to(values.device)
     donor = torch.randint(n, (n,), generator=generator).to(values.device)
     for _ in range(TRIES):
         same = values[donor] == values
         if not same.any():
-            return values[donor]
+            return donor
         donor[same] = torch.randint(n, (int(same.sum()),), generator=generator).to(values.device)
     raise InputError(f"--sampler different: too few values of {name} among {n} digits differ; take more with --n")
 

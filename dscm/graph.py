@@ -17,7 +17,7 @@ class Graph:
 
     Arguments: `name`; `variables`; `image_channels` (1 is grey, 3 is colour); `image_size`, pixels a side; `asked`,
     what is intervened on when the model is measured, by default every parent of the image by itself; variables named
-    together are set together, to the value that the first is given; `measured`, the attributes that morphometry reads
+    together are set together, if all are binary to one value; `measured`, the attributes that morphometry reads
     off the image of a digit (an oracle predicts the others); `data_set`, whose images these are; `spec`, the
     file's content; `built_in`, whether its name alone finds it.
     """

@@ -142,7 +142,7 @@ class _Reader:
             tuple(read.values()),
             variables["image"]["channels"],
             variables["image"]["size"],
-            tuple(map(tuple, self.names(spec, "interventions", read["image"].parents, deep=True))),
+            self.interventions(spec, read["image"].parents),
             tuple(self.names(spec, "measured", read["image"].parents)),
             spec.get("data", "folder"),
             spec,
@@ -218,6 +218,13 @@ class _Reader:
         if not isinstance(weights, dict) or set(weights) != set(parents):
             self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
         return partial(EQUATIONS[form], **constants)
+
+    def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Read which parents of the image are intervened on, and which together."""
+        groups = self.names(spec, "interventions", parents, deep=True)
+        if not all(groups):
+            self.fail("interventions", "a list of names is empty")
+        return tuple(map(tuple, groups))
 
     def names(self, spec: Mapping[str, Any], field: str, known: tuple[str, ...], deep: bool = False) -> list:
         """Read a list of parents of the image, or a list of such lists."""

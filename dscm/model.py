@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from dscm import assets, checkpoint, runs
-from dscm.data.folder import UnreadableImage
+from dscm.data.folder import UnreadableImage, decode
 from dscm.data.mammogram import Framing
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import fit_pixels, read_file
@@ -47,16 +47,18 @@ def load(source: Path | str, device: str | torch.device = "cpu") -> "Model":
     tensor([True])
     """
     device, name = torch.device(device), str(source)
-    if name in GRAPHS and not Path(source).exists():
-        semantic, spatial, attributes, oracle = (assets.find(part, GRAPHS[name]) for part in get_args(assets.Part))
-        image = semantic or spatial
+    run = None if name in GRAPHS and not Path(source).exists() else Path(source)
+    if run:
+        image = runs.find_part(run, "image")
     else:
-        image, attributes, oracle = (runs.find_part(Path(source), part) for part in ("image", "attributes", "oracle"))
+        image = assets.find("semantic", GRAPHS[name]) or assets.find("spatial", GRAPHS[name])
     if image is None:
         raise InputError(f"{source}: has no trained mechanism of the image")
     mechanism, content = checkpoint.restore(image, "image", device)
+    graph = get_graph(content["graph"])
+    attributes, oracle = (runs.find_other(run, part, graph) for part in ("attributes", "oracle"))
     return Model(
-        get_graph(content["graph"]),
+        graph,
         mechanism,
         checkpoint.restore(attributes, "attributes", device)[0] if attributes else None,
         checkpoint.restore(oracle, "oracle", device)[0] if oracle else None,
@@ -135,7 +137,7 @@ class Model:
             do: values by name, in raw units; a number, or one for each image. Guidance by ``do`` amplifies them in all
                 images; `effect`, which knows the observation, in those that they change.
         """
-        self.graph.check_do({name: value for name, value in do.items() if isinstance(value, int | float)})
+        self._check(do)
         with intervening(self.mechanism, do):
             return self._show(self.scm.predict(noise, do))
 
@@ -154,6 +156,7 @@ class Model:
             do: as in `predict`.
             kind: which paths.
         """
+        self._check(do)
         do = self.scm.along(obs, noise, do, kind, "image")
         with intervening(self.mechanism, do, obs):
             return self._show(self.scm.predict(noise, do))
@@ -161,8 +164,15 @@ class Model:
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, do: Intervention = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do``."""
+        self._check(do)
         with intervening(self.mechanism, do):
             return self._show(self.scm.sample(n, torch.Generator(self.device).manual_seed(seed), do))
+
+    def _check(self, do: Intervention) -> None:
+        """Refuse a value outside its variable's domain."""
+        for name, value in do.items():
+            for number in torch.as_tensor(value).unique().tolist():
+                self.graph.check_do({name: number})
 
     def _show(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the image of an answer into grey levels."""
@@ -175,7 +185,7 @@ class Model:
                 return read_file(self.graph, Path(image), self.mechanism.shape, self.framing)
             except UnreadableImage as error:
                 raise InputError(f"{image}: {error}") from error
-        pixels = np.asarray(image)
+        pixels = decode(image) if isinstance(image, Image.Image) else np.asarray(image)
         if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
             pixels = pixels.transpose(1, 2, 0)
         if pixels.dtype.kind == "f":

@@ -74,14 +74,14 @@ class Oracle(nn.Module):
         self.scaling.fit(data)
 
     def forward(self, value: Tensor, parents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the loss of images in [-1, 1] with their attributes.
+        """Compute the loss of images in [-1, 1] with their attributes, or with those of them that are given.
 
         Returns:
             Scalars: ``loss``, the cross-entropies of classes and the squared errors of standardised numbers, summed;
             ``accuracy``, the mean over classes (NaN without any).
         """
         scores, losses, hits = self.logits(value), [], [value.new_full((), math.nan)]
-        for v in self.variables:
+        for v in (v for v in self.variables if v.name in parents):
             score, wanted = scores[v.name], parents[v.name]
             if v.real:
                 losses.append(F.mse_loss(score.squeeze(1).float(), self.scaling.standardise(v.name, wanted)))

@@ -19,6 +19,11 @@ def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", help=f"the data set and its graph: {', '.join(GRAPHS)}; or folder (default: morphomnist)"
     )
+    _add_own_graph(parser)
+
+
+def _add_own_graph(parser: argparse.ArgumentParser) -> None:
+    """Add ``--graph``."""
     parser.add_argument("--graph", type=Path, metavar="JSON", help="your own causal graph, for --data folder")
 
 
@@ -43,11 +48,13 @@ def choose_graph(args: argparse.Namespace) -> Graph:
 
 
 def add_parts_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data``, ``--run``, ``--oracle`` and ``--attributes``, which `choose_parts` completes."""
+    """Add ``--data``, ``--graph``, ``--run``, ``--oracle`` and ``--attributes``, which `choose_parts` completes."""
+    _add_own_graph(parser)
     parser.add_argument("--run", type=Path, help="a folder that train.py --run made: take its parts")
     parser.add_argument(
         "--data",
-        help=f"which bundled model: {', '.join(assets.SAMPLES)} (default: that of --checkpoint, or morphomnist)",
+        help=f"which bundled model: {', '.join(assets.SAMPLES)}; or folder, for a graph of your own (default: that of "
+        "--checkpoint, or morphomnist)",
     )
     parser.add_argument("--oracle", type=Path, metavar="CKPT", help="predicts what is not measured (default: bundled)")
     parser.add_argument(
@@ -75,6 +82,8 @@ def choose_checkpoints(args: argparse.Namespace, parts: Sequence[assets.Part]) -
             raise InputError(f"--run {args.run}: no mechanism of the image is there; train it with --part image")
         return [path]
     name = args.data or "morphomnist"
+    if args.graph or name == "folder":
+        raise InputError("a model of your own graph is given with --run, or with --checkpoint and --oracle")
     graph = get_graph(name)
     found = [path for path in (assets.find(part, graph) for part in parts) if path]
     if not found:
@@ -86,13 +95,15 @@ def choose_parts(args: argparse.Namespace, graph: Graph) -> None:
     """Complete the command line with the bundled oracle and attributes of the graph of the image's mechanism.
 
     Raises:
-        InputError: ``--data`` names another graph, or there is no oracle where one is needed.
+        InputError: ``--data`` or ``--graph`` is another graph, or there is no oracle where one is needed.
     """
-    if args.data not in (None, graph.name):
+    if args.data not in (None, graph.name) and (graph.built_in or args.data != graph.data_set):
         raise InputError(f"--data {args.data}: the checkpoint is of {graph.name}")
+    if args.graph and read_graph(args.graph).key != graph.key:
+        raise InputError(f"--graph {args.graph}: the checkpoint was trained with another graph, {graph.name}")
     for part in ("oracle", "attributes"):
         if getattr(args, part) is None:
-            setattr(args, part, runs.find_part(args.run, part) if args.run else assets.find(part, graph))
+            setattr(args, part, runs.find_other(args.run, part, graph))
     if args.oracle is None:
         names = ", ".join(variable.name for variable in graph.predicted)
         raise InputError(

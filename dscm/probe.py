@@ -105,11 +105,11 @@ def score_oracle(oracle: Oracle, data: Mapping[str, Tensor]) -> dict[str, float]
 
     Args:
         oracle: the trained predictor.
-        data: ``image`` uint8 (N, C, H, W), and the attributes (N,).
+        data: ``image`` uint8 (N, C, H, W), and the attributes (N,); what else the oracle predicts is left out.
     """
     parts = [oracle.predict(to_signed(x)) for x in data["image"].split(CHUNK)]
     result = {}
-    for variable in oracle.variables:
+    for variable in (variable for variable in oracle.variables if variable.name in data):
         guess, wanted = torch.cat([part[variable.name] for part in parts]), data[variable.name]
         result[f"test {main_score(variable)} {variable.name}"] = (
             explained(guess, wanted) if variable.real else (guess == wanted).float().mean().item()

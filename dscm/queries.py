@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dscm.data.folder import SUFFIXES, read_attributes
+from dscm.data.table import without_fraction
 from dscm.errors import InputError
 from dscm.graph import Graph
 from dscm.variables import Variable
@@ -107,7 +108,11 @@ def _read_constant(variable: Variable, text: str) -> tuple[float, str] | None:
     """Read a value that is given outright, and how a name of a file shows it; None where it is not."""
     if text == "flip" or text[0] in "+*@":
         return None
-    value = variable.labels.index(text) if text in variable.labels else _read_number(text)
+    if variable.labels:
+        label = text if text in variable.labels else without_fraction(text)
+        value = variable.labels.index(label) if label in variable.labels else None
+    else:
+        value = _read_number(text)
     if value is None:
         raise InputError(f"--do {variable.name}={text}: {variable.name} must be {variable.allowed}")
     variable.check(value)

@@ -2,15 +2,17 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from dscm import assets
 from dscm.errors import InputError
 from dscm.files import atomic_path
 from dscm.graph import Graph
 
 Part = Literal["image", "attributes", "oracle"]
-GRAPH, README, CHECKPOINT = "graph.json", "README.txt", "checkpoint.pt"
+GRAPH, DATA, README, CHECKPOINT = "graph.json", "data.json", "README.txt", "checkpoint.pt"
 PREFACE = "A causal model of images, made by dscm: each part in the folder of its name, the graph in graph.json."
 
 
@@ -30,6 +32,17 @@ def find_part(run: Path, part: Part) -> Path | None:
     return path if path.is_file() else None
 
 
+def find_other(run: Path | None, part: Literal["attributes", "oracle"], graph: Graph) -> Path | None:
+    """Return the checkpoint of a part that goes with an image's mechanism: the run's, or else the bundled one.
+
+    Args:
+        run: the folder; None where there is none.
+        part: which.
+        graph: the causal graph of the mechanism.
+    """
+    return (find_part(run, part) if run else None) or assets.find(part, graph)
+
+
 def write_graph(run: Path, graph: Graph) -> None:
     """Write the graph of a run, which `read_graph` reads back.
 
@@ -42,6 +55,22 @@ def write_graph(run: Path, graph: Graph) -> None:
     run.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_data(run: Path, data_dir: Path | None, csv: Sequence[Path]) -> None:
+    """Write where the data set of a run lies, which `find_data` reads; a data set that is downloaded lies nowhere."""
+    if data_dir:
+        found = {"data_dir": str(data_dir.resolve()), "csv": [str(path.resolve()) for path in csv]}
+        with atomic_path(run / DATA) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def find_data(run: Path | None) -> tuple[Path | None, tuple[Path, ...]]:
+    """Return where the data set that a run was trained on lies, its folder and CSV files, as far as that is known."""
+    if run is None or not (run / DATA).is_file():
+        return None, ()
+    found = json.loads((run / DATA).read_text(encoding="utf-8"))
+    return Path(found["data_dir"]), tuple(map(Path, found["csv"]))
 
 
 def describe(run: Path, title: str, text: str) -> None:

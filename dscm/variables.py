@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from dscm.errors import InputError
 from dscm.mechanisms import Mechanism
 
@@ -72,8 +74,9 @@ class Variable:
         return f"a whole number, {self.domain}" if counted else self.domain
 
     def contains(self, value: float) -> bool:
-        """Tell whether `value` is in the domain, and a class if it must be one."""
-        if not self.low <= value <= self.high or (value == self.low and self._open):
+        """Tell whether `value` is in the domain, and a class if it must be one, all in float32."""
+        low, high, value = torch.tensor([self.low, self.high, value], dtype=torch.float32).tolist()
+        if not low <= value <= high or (value == low and self._open):
             return False
         return not self.discrete or value == int(value)
 

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "scm": {"errors", "mechanisms"},
     "graph": {"errors", "learned", "mechanisms", "scm", "variables"},
     "graphs": {"errors", "graph", "mechanisms", "scm", "variables"},
-    "queries": {"data.folder", "errors", "graph", "variables"},
+    "queries": {"data.folder", "data.table", "errors", "graph", "variables"},
     "paste": {"data.scaling"},
     "dynamic": {"diffusion", "guidance"},
     "statistics": set(),

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def where(data: Path) -> tuple:
 def test_a_run_explains_itself(run: Path, data: Path, call_script: Call) -> None:
     """README.txt has the command and the results of each part, and the soundness once it is measured."""
     measured = ("--n", 4, "--steps", 2, "--guidance", 1, "--oracle-accuracy", 0)
-    done = call_script("evaluate.py", "--run", run, *measured, *where(data))
+    named = ("--data", "folder", "--graph", data / "graph.json")
+    done = call_script("evaluate.py", "--run", run, *named, *measured, "--cache-dir", data / "cache", *MACHINE)
     assert done.returncode == 0, done.stderr
     text = (run / "README.txt").read_text()
     assert [title for title in re.findall("^== (.*) ==$", text, re.M)] == ["attributes", "oracle", "image", "soundness"]
@@ -103,8 +105,16 @@ def test_a_notebook(run: Path, data: Path) -> None:
     direct = model.effect(obs, noise, {"size": 0.7}, "direct")
     assert direct["warmth"].item() == pytest.approx(0.25, abs=1e-5)
     assert model.sample(3, seed=1)["image"].shape == (3, 3, 32, 32)
+    for ask in (model.predict, partial(model.effect, obs, kind="total")):
+        with pytest.raises(InputError, match="size must be 0.3 to 0.9"):
+            ask(noise=noise, do={"size": 2.0})
     with pytest.raises(InputError, match="size must be 0.3 to 0.9"):
-        model.predict(noise, {"size": 2.0})
+        model.sample(1, do={"size": 2.0})
+    grey = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
+    colours = Image.merge("RGB", [grey, grey.rotate(90), grey.rotate(180)])
+    for picture in (colours.convert("P"), colours.convert("RGBA"), colours.convert("1"), grey):
+        expected = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+        assert np.array_equal(model.observe([picture], known)["image"][0].numpy(), expected), picture.mode
     with pytest.raises(InputError, match="No such file"):
         model.observe([data / "absent.png"])
 

@@ -51,6 +51,24 @@ def test_every_form(text: str, expected: dict[str, list[float]]) -> None:
     assert ask(text) == expected
 
 
+def test_a_class_is_named_by_its_label() -> None:
+    """Not by its place, though a whole number may be written with a fraction of zero."""
+    spec = {"variables": {"stage": {"type": "categorical", "values": [1, 2, 3]},
+            "image": {"type": "image", "size": 16, "channels": 1, "parents": ["stage"]}}}  # fmt: skip
+    graph, obs = parse(spec, Path("own.json")), {"stage": torch.tensor([0, 1])}
+    for text in ("stage=3", "stage=3.0"):
+        query = parse_query(text, graph, Path(), NAMES, lambda image, name: 0.0)
+        assert query.resolve(obs, NAMES)["stage"].tolist() == [2, 2]
+    with pytest.raises(InputError, match="stage must be 1, 2, 3"):
+        parse_query("stage=0", graph, Path(), NAMES, lambda image, name: 0.0)
+
+
+def test_a_bound_is_inside() -> None:
+    """Also one that float32 rounds outwards."""
+    query = parse_query("slant=1.2", DIGITS, Path(), NAMES, lambda image, name: 0.0)
+    assert query.resolve({"slant": torch.zeros(2)}, NAMES)["slant"].tolist() == pytest.approx([1.2, 1.2])
+
+
 def test_a_column_of_another_file(tmp_path: Path) -> None:
     """Each image takes the value of the row that names it, whatever the order of the rows."""
     with open(tmp_path / "wished.csv", "w", newline="") as file:
@@ -68,6 +86,7 @@ def test_a_column_of_another_file(tmp_path: Path) -> None:
         ("age=0", "--do age=0: age must be more than 0"),
         ("age=old", "age must be more than 0"),
         ("kind=square", "kind must be disk, cross"),
+        ("kind=1", "kind must be disk, cross"),
         ("kind=+1", "kind is not a number to add to or to multiply"),
         ("age=flip", "only a binary variable flips"),
         ("striped=2", "striped must be 0 or 1"),

@@ -92,7 +92,15 @@ def read_pixels(path: Path | str) -> np.ndarray:
     Raises:
         UnreadableImage: as `read_image`.
     """
-    image = _open(Path(path))
+    return decode(_open(Path(path)))
+
+
+def decode(image: Image.Image) -> np.ndarray:
+    """Turn a picture of any accepted mode into pixels, as `read_pixels`.
+
+    Raises:
+        UnreadableImage: it is of another mode.
+    """
     if image.mode in SIXTEEN_BIT:
         return np.asarray(image).astype(np.uint16)
     return np.array(_to_eight_bits(image).convert("L" if image.mode in GREY else "RGB"))

@@ -75,7 +75,7 @@ def read_labels(path: Path, rows: Sequence[Row], column: str, labels: Sequence[s
     found = []
     for line, cells in rows:
         text = cells[column]
-        place = places.get(text, places.get(_without_fraction(text)))
+        place = places.get(text, places.get(without_fraction(text)))
         if place is None:
             raise InputError(f"{path}, line {line}, column {column!r}: {text!r}; allowed: {', '.join(labels)}")
         found.append(place)
@@ -101,7 +101,7 @@ def write_csv(path: Path, data: Mapping[str, Sequence[str] | Sequence[int] | Seq
         writer.writerows(zip(*data.values(), strict=True))
 
 
-def _without_fraction(text: str) -> str:
+def without_fraction(text: str) -> str:
     """Write a whole number without its fraction of zero; return other text as it is."""
     try:
         number = float(text)
