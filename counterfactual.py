@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dscm import assets, checkpoint, cli, parts
+from dscm import assets, checkpoint, cli, options, parts
 from dscm.answers import SHEET, TABLE, AnswerWriter, Batch
 from dscm.batch import AUTO, batch_size, choose_batch
 from dscm.data.folder import UnreadableImage, find_images
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
         "--checkpoint", type=Path, metavar="CKPT", help="of the image's mechanism (default: the bundled semantic one)"
     )
     parts.add_parts_arguments(parser)
-    parser.add_argument("--guidance", type=cli.weights, metavar="ω", help="one weight, or one for each group of "
+    parser.add_argument("--guidance", type=options.weights, metavar="ω", help="one weight, or one for each group of "
                         "parents, as thickness=3,others=1 or, for what is intervened on, do=3,others=1 "
                         "(default: 1.5)")  # fmt: skip
     parser.add_argument("--batch", type=batch_size, default=64, help="images at a time; auto: what fits (default: 64)")
@@ -80,9 +80,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--load-noise", type=Path, metavar="FILE", help="what an earlier run abducted from the images, in its batches"
     )
-    cli.add_sampling_arguments(parser)
-    cli.add_baseline_arguments(parser)
-    cli.add_abduction_arguments(parser)
+    options.add_sampling_arguments(parser)
+    options.add_baseline_arguments(parser)
+    options.add_abduction_arguments(parser)
     cli.add_machine_arguments(parser)
     return parser.parse_args()
 
@@ -119,7 +119,8 @@ def main() -> int:
             cli.check_output(args.out, args.overwrite)
     if args.save_noise and args.save_noise.exists() and (args.save_noise.is_dir() or not args.overwrite):
         raise InputError(f"--save-noise {args.save_noise}: exists; name another file, or replace it with --overwrite")
-    about = describe_noise(args.checkpoint, names, getattr(mechanism, "sampling", None))
+    own = {name: True for name in ("no_pixel_noise", "sample_code") if getattr(args, name)}
+    about = describe_noise(args.checkpoint, names, getattr(mechanism, "sampling", None), own)
     saved = SavedNoise(args.load_noise, about) if args.load_noise else None
     first = next((batch.obs for _, batch in reader.batches(1)), None) if args.batch == AUTO else None
     args.batch = saved.batch if saved else choose_batch(args.batch, scm, first, rank, world)
@@ -136,7 +137,7 @@ def main() -> int:
                               rank, world)  # fmt: skip
         files.enter_context(writer)
         bar = files.enter_context(tqdm(total=len(paths), unit="image", desc="counterfactuals", disable=rank > 0))
-        files.enter_context(cli.alignment_bar(mechanism, rank > 0))
+        files.enter_context(options.alignment_bar(mechanism, rank > 0))
         for count, (index, batch) in enumerate(reader.batches(args.batch, rank, world)):
             generator = cli.seed_batch(args.seed, index * args.batch, device)
             noise = saved.read(count, device) if saved else scm.abduct(batch.obs, generator)
@@ -160,14 +161,12 @@ def set_up_model(args: argparse.Namespace, device: torch.device) -> tuple[SCM, G
     parts.choose_parts(args, graph)
     oracle = parts.restore_oracle(graph, args.oracle, device)
     learned = parts.restore_attributes(graph, args.attributes, device)
-    if args.guidance and not isinstance(mechanism, DiffusionMechanism):
-        raise InputError(f"--guidance: {args.checkpoint} is of a mechanism without guidance, {mechanism.kind}")
+    options.check_own_options(args, [mechanism])
+    options.complete_sampling(args, mechanism)
     args.guidance = args.guidance or Weights(1.5)
-    cli.check_weights([args.guidance], graph)
-    cli.choose_sampling(args, mechanism, [args.abduction])
-    cli.check_own_options(args, [mechanism])
-    cli.check_null_token(args.checkpoint, content.get("settings", {}).get("p_null"), [args.guidance], [args.abduction])
-    cli.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
+    options.check_weights([args.guidance], graph)
+    options.check_null_token(args.checkpoint, mechanism, content, [args.guidance], [args.abduction])
+    options.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism, learned).to(device)
     return scm, graph, framing, oracle
 

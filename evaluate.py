@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dscm import checkpoint, cli, parts, report, runs
+from dscm import checkpoint, cli, options, parts, report, runs
 from dscm.baselines.presets import BASELINES, get_baseline_preset
 from dscm.batch import batch_size, choose_batch
 from dscm.curves import draw_curves
@@ -64,10 +64,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="the folder to write, or to add to (default: RUN/soundness)")
     parser.add_argument("--n", type=cli.number(int, 2), default=512, help="test images (default: 512)")
-    parser.add_argument("--guidance", type=cli.weights, nargs="+", default=[Weights(1.0), Weights(1.5), Weights(3.0)],
-                        metavar="ω", help="guidance weights; one may be given to each group of parents, as in "
-                        "thickness=3,others=1 or, for what is intervened on, do=3,others=1 "
-                        "(default: 1 1.5 3)")  # fmt: skip
+    parser.add_argument("--guidance", type=options.weights, nargs="+", metavar="ω", help="guidance weights; one may be "
+                        "given to each group of parents, as in thickness=3,others=1 or, for what is intervened on, "
+                        "do=3,others=1 (default: 1 1.5 3)")  # fmt: skip
     parser.add_argument(
         "--cycles", type=cli.number(int, 1), default=1, help="rounds of composition and reversal (default: 1)"
     )
@@ -77,9 +76,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=batch_size, default=64, help="images at a time; auto: what fits (default: 64)")
     parser.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
     parser.add_argument("--overwrite", action="store_true", help="start over in a folder that has content")
-    cli.add_sampling_arguments(parser)
-    cli.add_baseline_arguments(parser)
-    cli.add_abduction_arguments(parser, several=True)
+    options.add_sampling_arguments(parser)
+    options.add_baseline_arguments(parser)
+    options.add_abduction_arguments(parser, several=True)
     cli.add_data_arguments(parser)
     cli.add_machine_arguments(parser)
     return parser.parse_args()
@@ -100,14 +99,17 @@ def main() -> None:
         raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
     if any(content["graph"] != models[0][1]["graph"] for _, content in models):
         raise InputError(f"--checkpoint: made for different graphs named {made_for.pop()}; evaluate them apart")
-    for path, (_, content) in zip(args.checkpoint, models):
-        cli.check_null_token(path, content.get("settings", {}).get("p_null"), args.guidance, args.abduction)
-    cli.choose_sampling(args, models[0][0], args.abduction)
+    common = (*options.SOLVED, "guidance_interval")  # say also which rows may stand in one folder
+    options.check_own_options(args, [mechanism for mechanism, _ in models], except_for=common)
+    args.guidance = args.guidance or [Weights(1.0), Weights(1.5), Weights(3.0)]
+    args.abduction, args.cta_lr = args.abduction or ["semantic"], args.cta_lr or [options.ALIGNMENT.rate]
+    options.complete_sampling(args, models[0][0])
+    for path, (mechanism, content) in zip(args.checkpoint, models):
+        options.check_null_token(path, mechanism, content, args.guidance, args.abduction)
     for guidance, abduction in itertools.product(args.guidance, args.abduction):
-        cli.read_sampling(args, guidance, abduction, args.cta_lr[0])  # refuses what makes no sense
-    cli.check_own_options(args, [mechanism for mechanism, _ in models])
+        options.read_sampling(args, guidance, abduction, args.cta_lr[0])  # refuses what makes no sense
     graph = get_graph(models[0][1]["graph"])
-    cli.check_weights(args.guidance, graph)
+    options.check_weights(args.guidance, graph)
     parts.choose_parts(args, graph)
     oracle = parts.restore_oracle(graph, args.oracle, device)
     learned = parts.restore_attributes(graph, args.attributes, device)
@@ -188,8 +190,9 @@ def settings(
     }
     if not isinstance(mechanism, DiffusionMechanism):
         plain = dict.fromkeys(("guidance", "weights", "cta_lr", "cta_steps", "cta_optimizer"))
-        own = [f"{name}={value:g}" for name, value in cli.own_options(args, kind).items() if name != "no_pixel_noise"]
-        own = ["without pixel noise"] * ("no_pixel_noise" in cli.own_options(args, kind)) + own
+        flags = {"no_pixel_noise": "without pixel noise", "sample_code": "sampled code"}
+        given = options.own_options(args, kind).items()
+        own = [flags[name] if name in flags else f"{name}={value:g}" for name, value in given]
         yield fixed | {"abduction": " ".join([kind, *own]), **plain}
         return
     for guidance in args.guidance:
@@ -219,7 +222,7 @@ def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> 
     """Return the settings that all records of a folder share, the test digits and the oracle among them."""
     digits = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
     names = ("guidance_interval", "steps", "grid", "n", "seed", "cycles", "sampler")
-    solver = cli.read_solver(args)
+    solver = options.read_solver(args)
     return {name: getattr(args, name) for name in names} | {
         "solver": solver.kind,
         "fixed_point": solver.evaluations,
@@ -248,12 +251,12 @@ def evaluate_mechanism(
     mechanism = scm.mechanisms["image"]
     abduction = "semantic" if about["abduction"] == about["mechanism"] else about["abduction"]
     guidance = about["guidance"] and Weights.parse(about["weights"] or str(about["guidance"]))
-    cli.configure(mechanism, args, guidance, abduction, about["cta_lr"] or args.cta_lr[0])
+    options.configure(mechanism, args, guidance, abduction, about["cta_lr"] or args.cta_lr[0])
     starts = range(rank * args.batch, args.n, world * args.batch)
     batches = {}
     with (
         tqdm(total=len(starts), desc=name, unit="batch", disable=rank > 0) as bar,
-        cli.alignment_bar(mechanism, rank > 0),
+        options.alignment_bar(mechanism, rank > 0),
     ):
         for start in starts:
             batch = task.batch(slice(start, start + args.batch))

@@ -39,6 +39,7 @@ from dscm.presets import Preset
 from dscm.probe import judge
 from dscm.processes import leave, main_process_first, set_up_processes
 from dscm.recipes import (
+    P_NULL,
     check_own_options,
     choose_bfloat16,
     choose_preset,
@@ -74,7 +75,7 @@ def parse_arguments() -> argparse.Namespace:
         "--minutes", type=cli.number(float, 0, open_low=True), help="train for so long, over all resumptions"
     )
     parser.add_argument(
-        "--p-null", type=cli.number(float, 0, 0.99), default=0.1, help="share of dropped conditions, p_∅"
+        "--p-null", type=cli.number(float, 0, 0.99), help=f"share of dropped conditions, p_∅ (default: {P_NULL:g})"
     )
     parser.add_argument("--null-apart", action="store_const", const=True, help="also drop the code, and each parent, "
                         "by itself: for guidance with a weight for each group")  # fmt: skip
@@ -112,6 +113,7 @@ def main() -> None:
     args = parse_arguments()
     device, rank, world = set_up_processes(args.device, args.threads)
     check_own_options(args)
+    args.p_null = P_NULL if args.p_null is None else args.p_null
     graph = parts.choose_graph(args)
     args.out = args.out or args.run / args.part
     if args.part == "attributes" and not graph.learned:

@@ -33,15 +33,18 @@ KINDS = {
 }  # of noise that is more than one tensor
 
 
-def describe(checkpoint: Path, images: list[str], sampling: Sampling | None) -> dict[str, Any]:
+def describe(
+    checkpoint: Path, images: list[str], sampling: Sampling | None, own: Mapping[str, Any] = {}
+) -> dict[str, Any]:
     """Say what noise depends on: the checkpoint's bytes, the names of the images, and how it is abducted.
 
     Args:
         checkpoint: the file of the image's mechanism.
         images: their names, in order.
         sampling: the settings, if the mechanism has any; guidance counts only where the abduction depends on it.
+        own: further ones, of an autoencoder.
     """
-    settings = asdict(sampling) | {"guidance": str(sampling.guidance)} if sampling else {}
+    settings = asdict(sampling) | {"guidance": str(sampling.guidance)} if sampling else dict(own)
     for name in ("clip", "intervened"):
         settings.pop(name, None)
     if settings.get("abduction") == "semantic":

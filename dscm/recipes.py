@@ -18,6 +18,7 @@ from dscm.graph import Graph
 from dscm.graphs import get_graph
 from dscm.presets import Preset, get_preset
 
+P_NULL = 0.1  # the paper's choice for most tasks
 LEVEL_OF = 1000  # images that say how good a mechanism is before it is tuned
 
 
@@ -120,7 +121,9 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "prior": ("semantic",),
     "likelihood": ("vae", "hvae", "vci"),
     "fine_tune": ("vae", "hvae"),
+    "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
+    "beta": ("semantic", "vae", "hvae", "vci"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
 BUILT = ("patch", "prior", "likelihood")  # what a model that is tuned further has already
@@ -136,7 +139,7 @@ def check_own_options(args: argparse.Namespace) -> None:
         if args.fine_tune and getattr(args, name):
             raise InputError(f"--{name} {getattr(args, name)}: is settled by the model of --fine-tune; leave it out")
     for name, owners in OWNERS.items():
-        if getattr(args, name) and (args.part != "image" or args.mechanism not in owners):
+        if getattr(args, name) is not None and (args.part != "image" or args.mechanism not in owners):
             what = args.mechanism if args.part == "image" else f"--part {args.part}"
             value = "" if getattr(args, name) is True else f" {getattr(args, name)}"
             flag = f"--{name.replace('_', '-')}{value}"

@@ -60,11 +60,12 @@ def test_as_many_parameters_as_the_diffusion_model(size: int) -> None:
 def test_counterfactual(
     trained: dict[str, TrainingRun], digits: Path, tmp_path: Path, call_script: Call, name: str
 ) -> None:
+    how = FAST if name == "diffscm" else (*MACHINE, "--sample-code")
     asked = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--save-noise", tmp_path / "noise.zip")
-    done = call_script("counterfactual.py", digits, *asked, "--out", tmp_path / "out", *FAST)
+    done = call_script("counterfactual.py", digits, *asked, "--out", tmp_path / "out", *how)
     assert done.returncode == 0, done.stderr
     again = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--load-noise", tmp_path / "noise.zip")
-    done = call_script("counterfactual.py", digits, *again, "--out", tmp_path / "again", *FAST)
+    done = call_script("counterfactual.py", digits, *again, "--out", tmp_path / "again", *how)
     assert done.returncode == 0, done.stderr
     for path in (tmp_path / "out").glob("*.png"):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
@@ -77,13 +78,15 @@ def test_evaluate_side_by_side(
 ) -> None:
     """Autoencoders have one row each, exact in composition unless their pixel noise is dropped."""
     paths = [trained[name].checkpoint for name in ("vae", "hvae", "vci")]
-    fixed = ("--n", 6, "--steps", 2, "--guidance", 1, "--out", tmp_path / "out", *data_arguments, *MACHINE)
-    done = call_script("evaluate.py", "--checkpoint", *paths, assets.find("spatial"), *fixed)
+    fixed = ("--n", 6, "--steps", 2, "--out", tmp_path / "out", *data_arguments, *MACHINE)
+    done = call_script("evaluate.py", "--checkpoint", *paths, assets.find("spatial"), "--guidance", 1, *fixed)
     assert done.returncode == 0, done.stderr
     done = call_script("evaluate.py", "--checkpoint", *paths[:2], "--no-pixel-noise", "--figures", *fixed)
     assert done.returncode == 0, done.stderr
     done = call_script("evaluate.py", "--checkpoint", paths[1], "--no-pixel-noise", "--mix", 0.5, *fixed)
     assert done.returncode == 0, done.stderr
+    refused = call_script("evaluate.py", "--checkpoint", *paths, "--guidance", 2, *fixed)
+    assert refused.returncode == 2 and "--guidance: not known to hvae, vae, vci" in refused.stderr
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())
     composition = {record["abduction"]: record["composition"]["l1"][0] for record in records}
     plain = ["vae", "hvae", "vci", "spatial"]
@@ -100,8 +103,11 @@ def test_evaluate_side_by_side(
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("vae", ("--guidance", 2), "is of a mechanism without guidance, vae"),
-        ("vci", ("--no-pixel-noise",), "--no-pixel-noise: not known to vci; an option of vae and hvae"),
+        ("vae", ("--guidance", 2), "--guidance: not known to vae; an option of semantic, spatial"),
+        ("hvae", ("--abduction", "dynamic"), "--abduction: not known to hvae; an option of semantic, spatial"),
+        ("vci", ("--steps", 5), "--steps: not known to vci; an option of semantic, spatial, diffscm"),
+        ("diffscm", ("--sample-code",), "--sample-code: not known to diffscm; an option of vae, hvae, vci"),
+        ("vci", ("--no-pixel-noise",), "--no-pixel-noise: not known to vci; an option of vae, hvae"),
         ("diffscm", ("--no-pixel-noise",), "--no-pixel-noise: not known to diffscm"),
         ("vae", ("--mix", 0.5), "--mix: not known to vae; an option of hvae"),
         ("hvae", ("--classifier-scale", 3), "--classifier-scale: not known to hvae; an option of diffscm"),
@@ -116,7 +122,16 @@ def test_options_of_another_mechanism(
     arguments: tuple,
     message: str,
 ) -> None:
-    asked = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--out", tmp_path / "out", *arguments, *FAST)
+    asked = (
+        "--checkpoint",
+        trained[name].checkpoint,
+        "--do",
+        "digit=3",
+        "--out",
+        tmp_path / "out",
+        *arguments,
+        *MACHINE,
+    )
     assert message in refuse("counterfactual.py", digits, *asked)
 
 
@@ -134,3 +149,7 @@ def test_training_refuses_options_of_another_mechanism(refuse: Callable, tmp_pat
     assert "--prior conditional: not known to vae; an option of semantic" in error
     error = refuse("train.py", "--mechanism", "vae", "--null-apart", *fixed)
     assert "--null-apart: not known to vae; an option of spatial, semantic" in error
+    error = refuse("train.py", "--mechanism", "vci", "--p-null", 0.2, *fixed)
+    assert "--p-null 0.2: not known to vci; an option of spatial, semantic" in error
+    error = refuse("train.py", "--mechanism", "spatial", "--beta", 0.0, *fixed)
+    assert "--beta 0.0: not known to spatial; an option of semantic, vae, hvae, vci" in error

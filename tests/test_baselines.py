@@ -73,6 +73,20 @@ def test_composition(name: str) -> None:
         assert error > 0.01, "a code alone cannot repeat noise"
 
 
+@pytest.mark.parametrize("name", ["vae", "hvae", "vci"])
+def test_a_sampled_code_comes_from_the_generator(name: str) -> None:
+    """Another seed abducts other latents, about the mean ones; composition is as exact as before."""
+    model, obs = make(name), observe()
+    with torch.no_grad():
+        mean = model.abduct(obs["image"], obs).latents
+        model.sample_code = True
+        one, same, other = (model.abduct(obs["image"], obs, seeded(seed)) for seed in (1, 1, 2))
+        again = model.predict(one, obs)
+    assert torch.equal(one.latents, same.latents)
+    assert not torch.equal(one.latents, other.latents) and not torch.equal(one.latents, mean)
+    assert (again - obs["image"]).abs().max() <= EXACT.get(name, math.inf)
+
+
 @each
 def test_inputs_are_not_mutated_and_parents_matter(name: str) -> None:
     model, obs = make(name), observe()

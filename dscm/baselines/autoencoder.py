@@ -111,6 +111,13 @@ class Autoencoder(ImageMechanism):
         self.pixel_log_prob = LIKELIHOODS[likelihood]
         self.embed = mlp(self.scaling.dim, embedding, embedding)
         self.pixel_noise = self.keeps_pixels  # whether abduction keeps u
+        self.sample_code = False  # whether abduction draws the latents
+
+    def choose(self, mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the latents of Gaussians q(z | x, pa): their means or, where `sample_code` asks for it, a sample."""
+        if not self.sample_code:
+            return mean
+        return mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
 
     def separate(self, value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
         """Return u of images with these Gaussians, all (B, C, H, W); zeros where it is not to be kept."""

@@ -116,7 +116,7 @@ class HVAE(Autoencoder):
         h, latents, residuals = self.top.expand(len(value), -1, -1, -1), [], []
         for rung, feature in zip(self.rungs, reversed(self.encoder(value, embedding))):
             h, mean, log_std = rung.descend(h, feature.shape[-1], embedding)
-            z, _ = rung.infer(h, feature, embedding)
+            z = self.choose(*rung.infer(h, feature, embedding), generator)
             latents.append(z.flatten(1))
             residuals.append(((z - mean) * (-log_std).exp()).flatten(1))
             h = rung.go_on(h, z, embedding)

@@ -58,7 +58,7 @@ class VAE(Autoencoder):
     ) -> PixelNoise:
         """Infer z and u of images in [-1, 1], (B, C, H, W), given their parents, each (B,)."""
         embedding = self.embed(self.scaling(parents))
-        z, _ = self._encode(value, embedding)
+        z = self.choose(*self._encode(value, embedding), generator)
         return PixelNoise(self.separate(value, *self._decode(z, embedding)), z)
 
     def predict(self, noise: PixelNoise, parents: Mapping[str, Tensor]) -> Tensor:
