@@ -112,8 +112,10 @@ def main() -> int:
     given = read_given(table, names, graph.attributes) if table.exists() else None
     reader = Reader(args.images, paths, given, graph, mechanism.shape, framing, oracle, device)
     queries = [parse_query(text, graph, args.images, names, reader.look_up) for text in args.do]
-    for query in queries if given else []:
-        query.resolve(given, names)  # refuses what cannot be asked before anything is written
+    for query in queries:  # refuses what cannot be asked before anything is written
+        scm.check_upstream(query.changes, "image")
+        if given:
+            query.resolve(given, names)
     with main_process_first(rank, world):
         if rank == 0:
             cli.check_output(args.out, args.overwrite)

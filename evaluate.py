@@ -132,6 +132,9 @@ def main() -> None:
     task = set_task(graph, data, args.sampler, args.seed, find_truth(graph, source), learned)
     largest = max((mechanism for mechanism, _ in models), key=lambda m: sum(p.numel() for p in m.parameters()))
     scm, first = graph.scm(largest, learned).to(device), {name: value[:1] for name, value in task.obs.items()}
+    costliest = next((name for name in ("dynamic", "residual", "guided") if name in args.abduction), "semantic")
+    weights = max(args.guidance, key=lambda weights: (not weights.trivial, len(weights.own)))
+    options.configure(largest, args, weights, costliest, args.cta_lr[0])
     args.batch = choose_batch(args.batch, scm, first, rank, world)
     asked, done = {}, results.keys(with_lpips=lpips is not None)
     for path, label, (mechanism, content) in zip(args.checkpoint, tell_apart(args.checkpoint), models):

@@ -222,7 +222,7 @@ class Run:
             check_same_settings(self.path, self.state["settings"], self.settings)
             if self.state["graph"] != graph.key:
                 raise InputError(f"{self.path}: was trained with another graph; name another --out")
-        elif rank == 0:
+        elif rank == 0 and not args.check:
             cli.check_output(args.out, args.overwrite)
 
     def start(self, data: dict[str, Tensor]) -> None:

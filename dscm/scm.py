@@ -95,9 +95,7 @@ class SCM(nn.Module):
 
         Source: Pearl, "Direct and indirect effects", 2001; paper, A.2.
         """
-        upstream = {name for name in self.order if target in self.descendants([name])}
-        if not upstream & do.keys():
-            raise InputError(f"{', '.join(do)}: not upstream of {target}; upstream are {', '.join(sorted(upstream))}")
+        upstream = self.check_upstream(do, target)
         if kind == "total":
             return do
         mediators = (self.descendants(do) & upstream) - do.keys()
@@ -106,6 +104,18 @@ class SCM(nn.Module):
         followed = self.predict(noise, {**do, target: obs[target]})
         kept = {name: obs[name] for name in do}
         return {**kept, **{name: followed[name] for name in mediators}}
+
+    def check_upstream(self, names: Iterable[str], target: str) -> set[str]:
+        """Return what causes `target`, directly or not.
+
+        Raises `InputError` if none of the variables `names` does.
+        """
+        upstream = {name for name in self.order if target in self.descendants([name])}
+        if not upstream & set(names):
+            raise InputError(
+                f"{', '.join(names)}: not upstream of {target}; upstream are {', '.join(sorted(upstream))}"
+            )
+        return upstream
 
     def descendants(self, names: Iterable[str]) -> set[str]:
         """Return what the variables `names` cause, directly or not; without those themselves."""

@@ -12,6 +12,7 @@ from dscm.data.phantoms.layouts import read_recipe
 from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
 
+SWITCHES = ("null_apart", "keep_aspect", "clean_background")
 DEFAULTS = {"p_null": 0.1, "seed": 0}  # flags not worth repeating in the command
 DIGITS = "MNIST's 60,000 training digits, redrawn by dscm.data.morphomnist"
 
@@ -62,9 +63,10 @@ def command(content: dict[str, Any]) -> str:
     flags = {"data": content["graph"], "part": settings["part"], "preset": settings["preset"], "steps": content["step"]}
     if settings["part"] == "image":
         flags["mechanism"] = settings["mechanism"]
-    optional = ("patch", "p_null", "beta", "prior", "batch", "learning_rate", "precision", "size", "seed")
+    optional = ("patch", "p_null", "beta", "prior", "batch", "learning_rate", "precision", "size", "seed", "likelihood")
     flags |= {name: settings[name] for name in optional if settings.get(name) not in (None, DEFAULTS.get(name))}
     words = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
+    words += [f"--{name.replace('_', '-')}" for name in SWITCHES if settings.get(name)]
     return f"python train.py {' '.join(words)} --out RUN"
 
 
