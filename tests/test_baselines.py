@@ -31,8 +31,12 @@ MAKERS = {
     "spatial": lambda: DiffusionMechanism(PARENTS, 1, SIZE, **UNET),
     "semantic": lambda: DiffusionMechanism(PARENTS, 1, SIZE, 4, encoder=SMALL, **UNET),
 }
-OBJECTIVE = {"diffscm": {}, "spatial": {"p_null": 0.3, "beta": 1.0}, "semantic": {"p_null": 0.3, "beta": 1.0}}
-EXACT = {"vae": 1e-10, "hvae": 1e-10, "spatial": 1e-6, "semantic": 1e-6}  # of composition; the others make no promise
+MAKERS |= dict.fromkeys(("dynamic", "residual"), MAKERS["semantic"])
+PLAIN = Sampling(guidance=1.0, steps=16, solver=Solver(evaluations=30))
+FOLLOWING = {name: Sampling(1.5, (0.0, 1000.0), 8, abduction=name) for name in ("dynamic", "residual")}
+OBJECTIVE = {"diffscm": {}, **dict.fromkeys(("spatial", "semantic", *FOLLOWING), {"p_null": 0.3, "beta": 1.0})}
+# Of composition; the others make no promise.
+EXACT = {"vae": 1e-10, "hvae": 1e-10, "spatial": 1e-6, "semantic": 1e-6, "residual": 1e-6}
 each = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -49,7 +53,7 @@ def make(name: str) -> ImageMechanism:
             torch.nn.init.normal_(parameter, std=0.005, generator=seeded(i))
     model.fit_scaling(observe(50))
     if hasattr(model, "sampling"):
-        model.sampling = Sampling(guidance=1.0, steps=16, solver=Solver(evaluations=30))
+        model.sampling = FOLLOWING.get(name, PLAIN)
     return model
 
 
@@ -207,6 +211,43 @@ def test_divergence_and_density_are_those_of_torch() -> None:
     torch.testing.assert_close(gaussian_kl(mean, log_std, other, other_log), torch.distributions.kl_divergence(p, q))
     x = torch.randn(1000, generator=seeded(6), dtype=torch.float64)
     torch.testing.assert_close(gaussian_log_prob(x, mean, log_std), p.log_prob(x))
+
+
+def test_a_grey_level_has_the_probability_of_its_interval() -> None:
+    """Half a level to each side, of the outermost ones all beyond."""
+    mean, log_std = torch.tensor([0.2, -0.9, 0.95]).double(), torch.tensor([-0.5, -1.0, 0.0]).double()
+    normal, half = torch.distributions.Normal(mean, log_std.exp()), 1 / 255
+    for level in (0, 100, 255):
+        x = torch.full_like(mean, level / 127.5 - 1)
+        above = normal.cdf(x + half) if level < 255 else torch.ones_like(mean)
+        below = normal.cdf(x - half) if level > 0 else torch.zeros_like(mean)
+        torch.testing.assert_close(discretised_log_prob(x, mean, log_std), (above - below).log(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["vae", "hvae"])
+def test_the_bound_is_that_of_the_distributions(name: str) -> None:
+    """The KL that training reports is the sum of torch's, over every latent, of a batch of one image."""
+    model, obs = make(name), observe(1)
+    with torch.no_grad():
+        terms = model(obs["image"], obs, seeded(4), beta=0.7)
+        embedding = model.embed(model.scaling(obs))
+        if name == "vae":
+            mean, log_std = model._encode(obs["image"], embedding)
+            pairs = [(mean, log_std, torch.zeros_like(mean), torch.zeros_like(mean))]
+        else:
+            h, pairs, generator = model.top[None], [], seeded(4)
+            for rung, feature in zip(model.rungs, reversed(model.encoder(obs["image"], embedding))):
+                h, prior, prior_log_std = rung.descend(h, feature.shape[-1], embedding)
+                mean, log_std = rung.infer(h, feature, embedding)
+                pairs.append((mean, log_std, prior, prior_log_std))
+                noise = torch.randn(mean.shape, generator=generator)
+                h = rung.go_on(h, mean + log_std.exp() * noise, embedding)
+    wanted = 0.0
+    for mean, log_std, prior, prior_log_std in pairs:
+        q, p = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean, log_std), (prior, prior_log_std)))
+        wanted += torch.distributions.kl_divergence(q, p).sum().item()
+    assert terms["kl"].item() == pytest.approx(wanted, rel=1e-6)
+    assert terms["loss"].item() == pytest.approx(terms["reconstruction"].item() + 0.7 * wanted, rel=1e-6)
 
 
 @pytest.mark.parametrize("log_std", [-4.0, -1.0, 1.0])
