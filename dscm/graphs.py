@@ -191,6 +191,7 @@ class _Reader:
             not isinstance(ends, list | tuple)
             or len(ends) != 2
             or not all(isinstance(end, int | float) for end in ends)
+            or (kind == "bounded" and not all(map(math.isfinite, ends)))
             or not ends[0] < ends[1]
         ):
             self.fail(name, "range must be two numbers, the lower first")
@@ -217,6 +218,15 @@ class _Reader:
         weights = constants.get("weights", {})
         if not isinstance(weights, dict) or set(weights) != set(parents):
             self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
+        numbers = {**weights, **{key: value for key, value in constants.items() if key != "weights"}}
+        for constant, value in numbers.items():
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                self.fail(name, f"equation '{form}': {constant} must be a number")
+        if not isinstance(constants.get("shape", 1), int):
+            self.fail(name, f"equation '{form}': shape must be a whole number")
+        for constant in constants.keys() & {"scale", "rate", "shape"}:
+            if constants[constant] <= 0:
+                self.fail(name, f"equation '{form}': {constant} must be more than 0")
         return partial(EQUATIONS[form], **constants)
 
     def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -94,8 +94,21 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
             set_field("score", equation={"linear-gaussian": {"weights": {"volume": 1}, "bias": 0, "scale": 1}}),
             "score: equation 'linear-gaussian' must weigh exactly the parents: age",
         ),
+        (
+            set_field("score", equation={"linear-gaussian": {"weights": {"age": "2"}, "bias": 0, "scale": 1}}),
+            "score: equation 'linear-gaussian': age must be a number",
+        ),
+        (
+            set_field("score", equation={"linear-gaussian": {"weights": {"age": 2}, "bias": 0, "scale": 0}}),
+            "score: equation 'linear-gaussian': scale must be more than 0",
+        ),
+        (
+            set_field("age", equation={"gamma": {"shift": 0, "shape": 2.5, "rate": 1}}),
+            "age: equation 'gamma': shape must be a whole number",
+        ),
         (set_field("scanner", equation={"gamma": {}}), "equation 'gamma' does not suit type categorical"),
         (lambda spec: spec.update(interventions=[["weight"]]), "'weight' is not a parent of the image"),
+        (lambda spec: spec.update(interventions=[["age"], []]), "interventions: a list of names is empty"),
         (lambda spec: spec.update(interventions=["age"]), "interventions: must be a list of lists of names"),
         (lambda spec: spec.update(measured="age"), "measured: must be a list of names"),
         (lambda spec: spec.update(data="cats"), "data: must be one of folder, morphomnist"),
