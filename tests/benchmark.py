@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from dscm import assets, checkpoint
+from dscm import assets, checkpoint, morphometry
 from dscm.data import sets
-from dscm.data.scaling import to_signed
+from dscm.data.scaling import to_levels, to_signed
 from dscm.diffusion import ddim_step
 from dscm.dynamic import Alignment, align
 from dscm.files import atomic_path
@@ -28,6 +28,7 @@ from dscm.graphs import get_graph
 from dscm.guidance import guided
 from dscm.image import DiffusionMechanism, Sampling
 from dscm.metrics import l1, observe
+from dscm.morphing import render
 from dscm.oracles import Oracle
 from dscm.presets import get_preset
 from dscm.scm import SCM
@@ -69,6 +70,7 @@ def main() -> None:
     result["cost"] = compare_costs(mechanism, obs)
     result["training"] = compare_training(device)
     result["network"] = compare_networks(device)
+    result["digits"] = compare_digits(to_levels(obs["image"][:64]), obs["thickness"][:64])
     if args.out:
         with atomic_path(args.out) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
@@ -259,6 +261,24 @@ def compare_networks(device: torch.device) -> list[dict[str, Any]]:
             about = {"network": f"{data_set} {preset}", "batch": batch, "precision": str(dtype).removeprefix("torch.")}
             rows.append(about | measure_network(lambda: model.unet(x, t, c), dtype, device))
     return show("one pass of the noise predictor", rows)
+
+
+def compare_digits(digits: Tensor, thickness: Tensor) -> list[dict[str, Any]]:
+    """Time measuring digits, uint8 (N, 1, 28, 28), and giving each another thickness: one by one, and at once.
+
+    `benchmark_morphometry.py` compares both with the original's definitions in scikit-image.
+    """
+    rows = []
+    for name, work in (("measure", lambda i: morphometry.measure(digits[i])),
+                       ("redraw", lambda i: render(digits[i], thickness=thickness.flip(0)[i]))):  # fmt: skip
+        rates = []
+        for size in (1, len(digits)):
+            began = clock(digits)
+            for i in torch.arange(len(digits)).split(size):
+                work(i)
+            rates.append(len(digits) / (clock(digits) - began))
+        rows.append({"digits": name, "times as fast": rates[1] / rates[0], "images/s": rates[1]})
+    return show("digits, as a batch against one by one", rows)
 
 
 @torch.no_grad()
