@@ -18,7 +18,7 @@ from dscm.errors import InputError
 from dscm.files import atomic_path
 
 MAY_BE_ABSENT = 0.01  # of the images of a split; more than this hints at a wrong folder
-NAMED = 3  # images that a message names; it counts the others
+NAMED = 20  # images that a message names; it counts the others
 CHUNK = 32  # images in one task of a worker
 
 
