@@ -105,10 +105,10 @@ def test_broken_images_are_one_error(tmp_path: Path) -> None:
     make_images(tmp_path / "data")
     for name in NAMES[2:7]:
         (tmp_path / "data" / name).write_bytes(b"")
-    message = "5 of 12 images do not decode: sub folder/é 2.png .the file is empty.*é 3.*é 4.*, …$"
+    message = "5 of 12 images do not decode: sub folder/é 2.png .the file is empty.*é 3.*é 4.*é 5.*é 6[^…]*$"
     with pytest.raises(InputError, match=message) as caught:
         decode_all(tmp_path)
-    assert "é 5" not in str(caught.value) and "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert cached(tmp_path) == []
 
 
@@ -151,12 +151,12 @@ def test_one_in_a_hundred_may_be_absent(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_more_may_be_absent_only_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     names = make_empty(tmp_path, 100)
-    for name in names[:4]:
+    for name in names[:30]:
         (tmp_path / name).unlink()
-    with pytest.raises(InputError, match=r"^list: 4 of 100 .*: 0.jpg, 1.jpg, 2.jpg, …; allowed: 1%, .*--skip-missing$"):
+    with pytest.raises(InputError, match=r"^list: 30 of 100 .*: 0.jpg, .* 19.jpg, …; allowed: 1%, .*--skip-missing$"):
         find_present(tmp_path, names, "list", False)
     assert capsys.readouterr().err == ""
-    assert find_present(tmp_path, names, "list", True) == list(range(4, 100))
+    assert find_present(tmp_path, names, "list", True) == list(range(30, 100))
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
