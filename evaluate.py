@@ -93,23 +93,7 @@ def main() -> None:
         raise InputError("name the folder to write with --out, or a run with --run")
     args.out = args.out or args.run / "soundness"
     args.checkpoint = args.checkpoint or parts.choose_checkpoints(args, ["semantic", "spatial"])
-    models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
-    made_for = {describe_images(mechanism, content) for mechanism, content in models}
-    if len(made_for) > 1:
-        raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
-    if any(content["graph"] != models[0][1]["graph"] for _, content in models):
-        raise InputError(f"--checkpoint: made for different graphs named {made_for.pop()}; evaluate them apart")
-    common = (*options.SOLVED, "guidance_interval")  # say also which rows may stand in one folder
-    options.check_own_options(args, [mechanism for mechanism, _ in models], except_for=common)
-    args.guidance = args.guidance or [Weights(1.0), Weights(1.5), Weights(3.0)]
-    args.abduction, args.cta_lr = args.abduction or ["semantic"], args.cta_lr or [options.ALIGNMENT.rate]
-    options.complete_sampling(args, models[0][0])
-    for path, (mechanism, content) in zip(args.checkpoint, models):
-        options.check_null_token(path, mechanism, content, args.guidance, args.abduction)
-    for guidance, abduction in itertools.product(args.guidance, args.abduction):
-        options.read_sampling(args, guidance, abduction, args.cta_lr[0])  # refuses what makes no sense
-    graph = get_graph(models[0][1]["graph"])
-    options.check_weights(args.guidance, graph)
+    models, graph = set_up_models(args, device)
     parts.choose_parts(args, graph)
     oracle = parts.restore_oracle(graph, args.oracle, device)
     learned = parts.restore_attributes(graph, args.attributes, device)
@@ -148,6 +132,34 @@ def main() -> None:
     if rank == 0:
         write_reports(args, results, graph)
     leave(world)
+
+
+def set_up_models(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[list[tuple[ImageMechanism, dict[str, Any]]], Graph]:
+    """Restore the mechanisms that are compared, with what else their checkpoints hold, and complete the options.
+
+    Raises:
+        InputError: they, or the options, do not go together.
+    """
+    models = [checkpoint.restore(path, "image", device) for path in args.checkpoint]
+    made_for = {describe_images(mechanism, content) for mechanism, content in models}
+    if len(made_for) > 1:
+        raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
+    if any(content["graph"] != models[0][1]["graph"] for _, content in models):
+        raise InputError(f"--checkpoint: made for different graphs named {made_for.pop()}; evaluate them apart")
+    common = (*options.SOLVED, "guidance_interval")  # say also which rows may stand in one folder
+    options.check_own_options(args, [mechanism for mechanism, _ in models], except_for=common)
+    args.guidance = args.guidance or [Weights(1.0), Weights(1.5), Weights(3.0)]
+    args.abduction, args.cta_lr = args.abduction or ["semantic"], args.cta_lr or [options.ALIGNMENT.rate]
+    options.complete_sampling(args, models[0][0])
+    for path, (mechanism, content) in zip(args.checkpoint, models):
+        options.check_null_token(path, mechanism, content, args.guidance, args.abduction)
+    for guidance, abduction in itertools.product(args.guidance, args.abduction):
+        options.read_sampling(args, guidance, abduction, args.cta_lr[0])  # refuses what makes no sense
+    graph = get_graph(models[0][1]["graph"])
+    options.check_weights(args.guidance, graph)
+    return models, graph
 
 
 def describe_images(mechanism: ImageMechanism, content: dict[str, Any]) -> str:

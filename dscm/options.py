@@ -21,6 +21,30 @@ from dscm.solvers import Solver
 
 ALIGNMENT = Alignment()
 EVALUATIONS = {"ddim": 2, "2m": 0, "trapezoid": 1}  # of each implicit step of a solver, unless told otherwise
+# What the command line leaves open, where that does not depend on anything.
+DEFAULTS: Mapping[str, Any] = {
+    "steps": 20,
+    "grid": "log-sigma",
+    "tolerance": 0.0,
+    "abduction": "semantic",
+    "cta_lr": ALIGNMENT.rate,
+    "cta_steps": ALIGNMENT.steps,
+    "cta_optimizer": ALIGNMENT.optimiser,
+}
+# Options of baselines, and whose they are; then those of diffusion models, with guidance and without.
+OWNERS: Mapping[str, tuple[str, ...]] = {
+    "no_pixel_noise": ("vae", "hvae"),
+    "sample_code": ("vae", "hvae", "vci"),
+    "mix": ("hvae",),
+    "classifier_scale": ("diffscm",),
+}
+GUIDED = ("guidance", "guidance_interval", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
+SOLVED = ("steps", "grid", "solver", "fixed_point", "tolerance")
+ALL_OWNERS: Mapping[str, tuple[str, ...]] = {
+    **OWNERS,
+    **dict.fromkeys(GUIDED, ("semantic", "spatial")),
+    **dict.fromkeys(SOLVED, ("semantic", "spatial", "diffscm")),
+}
 
 
 def weights(text: str) -> Weights:
@@ -163,32 +187,6 @@ def configure(
         mechanism.mix = args.mix
     if "classifier_scale" in own:
         mechanism.scale = args.classifier_scale
-
-
-# What the command line leaves open, where that does not depend on anything.
-DEFAULTS: Mapping[str, Any] = {
-    "steps": 20,
-    "grid": "log-sigma",
-    "tolerance": 0.0,
-    "abduction": "semantic",
-    "cta_lr": ALIGNMENT.rate,
-    "cta_steps": ALIGNMENT.steps,
-    "cta_optimizer": ALIGNMENT.optimiser,
-}
-# Options of baselines, and whose they are; then those of diffusion models, with guidance and without.
-OWNERS: Mapping[str, tuple[str, ...]] = {
-    "no_pixel_noise": ("vae", "hvae"),
-    "sample_code": ("vae", "hvae", "vci"),
-    "mix": ("hvae",),
-    "classifier_scale": ("diffscm",),
-}
-GUIDED = ("guidance", "guidance_interval", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
-SOLVED = ("steps", "grid", "solver", "fixed_point", "tolerance")
-ALL_OWNERS: Mapping[str, tuple[str, ...]] = {
-    **OWNERS,
-    **dict.fromkeys(GUIDED, ("semantic", "spatial")),
-    **dict.fromkeys(SOLVED, ("semantic", "spatial", "diffscm")),
-}
 
 
 def own_options(args: argparse.Namespace, kind: str) -> dict[str, Any]:

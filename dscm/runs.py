@@ -66,11 +66,18 @@ def write_data(run: Path, data_dir: Path | None, csv: Sequence[Path]) -> None:
 
 
 def find_data(run: Path | None) -> tuple[Path | None, tuple[Path, ...]]:
-    """Return where the data set that a run was trained on lies, its folder and CSV files, as far as that is known."""
+    """Return where the data set that a run was trained on lies, its folder and CSV files, as far as that is known.
+
+    Raises:
+        InputError: the file that says so is damaged.
+    """
     if run is None or not (run / DATA).is_file():
         return None, ()
-    found = json.loads((run / DATA).read_text(encoding="utf-8"))
-    return Path(found["data_dir"]), tuple(map(Path, found["csv"]))
+    try:
+        found = json.loads((run / DATA).read_text(encoding="utf-8"))
+        return Path(found["data_dir"]), tuple(map(Path, found["csv"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{run / DATA}: damaged; name the data set with --data-dir") from error
 
 
 def describe(run: Path, title: str, text: str) -> None:

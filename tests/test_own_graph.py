@@ -48,6 +48,13 @@ def where(data: Path) -> tuple:
     return "--data-dir", data / "images", "--cache-dir", data / "cache", *MACHINE
 
 
+def test_a_damaged_note_of_where_the_data_lie(run: Path, data: Path, tmp_path: Path) -> None:
+    assert runs.find_data(run) == (data / "images", ())
+    (tmp_path / "data.json").write_text("[]")
+    with pytest.raises(InputError, match="data.json: damaged"):
+        runs.find_data(tmp_path)
+
+
 def test_a_run_explains_itself(run: Path, data: Path, call_script: Call) -> None:
     """README.txt has the command and the results of each part, and the soundness once it is measured."""
     measured = ("--n", 4, "--steps", 2, "--guidance", 1, "--oracle-accuracy", 0)

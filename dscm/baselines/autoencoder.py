@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dscm.baselines.likelihood import LIKELIHOODS
+from dscm.baselines.likelihood import LIKELIHOODS, sample_gaussian
 from dscm.image_mechanism import ImageMechanism
 from dscm.nn import ResBlock, group_norm, mlp, zero_init
 from dscm.variables import Variable
@@ -115,9 +115,7 @@ class Autoencoder(ImageMechanism):
 
     def choose(self, mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the latents of Gaussians q(z | x, pa): their means or, where `sample_code` asks for it, a sample."""
-        if not self.sample_code:
-            return mean
-        return mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
+        return sample_gaussian(mean, log_std, generator) if self.sample_code else mean
 
     def separate(self, value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
         """Return u of images with these Gaussians, all (B, C, H, W); zeros where it is not to be kept."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Autoencoder, PixelHead, Pyramid, level_sizes
-from dscm.baselines.likelihood import gaussian_kl
+from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
 from dscm.nn import ResBlock, zero_init
 from dscm.variables import Variable
 
@@ -151,10 +151,10 @@ class HVAE(Autoencoder):
         for rung, feature in zip(self.rungs, reversed(self.encoder(value, embedding))):
             h, prior_mean, prior_log_std = rung.descend(h, feature.shape[-1], embedding)
             mean, log_std = rung.infer(h, feature, embedding)
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            z = sample_gaussian(mean, log_std, generator)
             divergence = gaussian_kl(mean.float(), log_std.float(), prior_mean.float(), prior_log_std.float())
             kl = kl + divergence.sum(dim=(1, 2, 3)).mean()
-            h = rung.go_on(h, mean + log_std.exp() * noise, embedding)
+            h = rung.go_on(h, z, embedding)
         pixels = self.pixel_log_prob(value, *(part.float() for part in self.head(h)))
         reconstruction = -pixels.sum(dim=(1, 2, 3)).mean()
         return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}

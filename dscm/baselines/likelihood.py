@@ -19,6 +19,11 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
     return prior_log_std - log_std + (ratio + distance - 1) / 2
 
 
+def sample_gaussian(mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw from N(mean, std²), so that gradients reach both: ``mean + std·ε``."""
+    return mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
+
+
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Compute the log density of N(mean, std²) at ``x``, element by element."""
     return -((x - mean) * (-log_std).exp()).square() / 2 - log_std - math.log(2 * math.pi) / 2

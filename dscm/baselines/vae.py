@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Autoencoder, PixelHead, PixelNoise, Pyramid, level_sizes
-from dscm.baselines.likelihood import gaussian_kl
+from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
 from dscm.nn import ResBlock
 from dscm.variables import Variable
 
@@ -94,7 +94,7 @@ class VAE(Autoencoder):
         self, value: Tensor, embedding: Tensor, mean: Tensor, log_std: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return a sample of z, (B, code_dim), the KL to N(0, I), and the negative log-likelihood of the images."""
-        z = mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
+        z = sample_gaussian(mean, log_std, generator)
         zero = torch.zeros_like(mean)
         kl = gaussian_kl(mean, log_std, zero, zero).sum(dim=1).mean()
         pixels = self.pixel_log_prob(value, *(part.float() for part in self._decode(z, embedding)))
