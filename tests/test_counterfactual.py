@@ -62,7 +62,7 @@ def messy(run_script: RunScript, tmp_path_factory: pytest.TempPathFactory) -> An
     (folder / "empty.png").touch()
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:150])
     (folder / "text.png").write_text("hello")
-    Image.new("CMYK", (28, 28)).save(folder / "sub" / "cmyk.jpg")
+    (folder / "sub" / "noise.jpg").write_bytes(b"\xff\xd8 no picture")
     return Answers(folder, out, run_script("counterfactual.py", folder, "--do", "thickness=5", "--out", out, *FAST))
 
 
@@ -192,10 +192,10 @@ def test_unreadable_images_are_skipped_and_listed(messy: Answers) -> None:
     assert [line.split(":")[0] for line in skipped] == [
         "skipped cut.png",
         "skipped empty.png",
-        "skipped sub/cmyk.jpg",
+        "skipped sub/noise.jpg",
         "skipped text.png",
     ]
-    assert "0 bytes" in skipped[1] and "CMYK" in skipped[2] and "not a PNG, JPEG or BMP" in skipped[3]
+    assert "0 bytes" in skipped[1] and all("not a PNG, JPEG or BMP" in line for line in skipped[2:])
     assert "4 images, 1 queries" in messy.done.stdout
 
 

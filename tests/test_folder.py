@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data.folder import UnreadableImage, find_images, read_attributes, read_image, write_attributes
+from dscm.data.folder import UnreadableImage, decode, find_images, read_attributes, read_image, write_attributes
 from dscm.errors import InputError
 
 RAMP = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7
@@ -149,14 +149,21 @@ def test_damaged_bytes_never_crash(tmp_path: Path, suffix: str) -> None:
             assert str(error) and "\n" not in str(error)
 
 
+def test_printed_colours(tmp_path: Path) -> None:
+    """CMYK, as some JPEG files are: full cyan is no red."""
+    Image.new("CMYK", (6, 6), (255, 0, 0, 0)).save(tmp_path / "a.jpg")
+    red, green, blue = read_image(tmp_path / "a.jpg", 6, 3).float().mean(dim=(1, 2)).tolist()
+    assert red < 5 and green > 250 and blue > 250
+
+
 def test_not_an_image_and_unsupported_modes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("hello, I am text")
     with pytest.raises(UnreadableImage, match="^not a PNG, JPEG or BMP image$"):
         read_image(tmp_path / "a.png", 6, 1)
     with pytest.raises(UnreadableImage, match="not a PNG"):  # mode F: only TIFF and the like can store it
         read_image(save(tmp_path / "a.png", RAMP, "F", format="TIFF"), 6, 1)
-    with pytest.raises(UnreadableImage, match="^mode CMYK is not one of 1, L, LA"):
-        read_image(save(tmp_path / "a.jpg", RAMP, "CMYK"), 6, 1)
+    with pytest.raises(UnreadableImage, match="^mode HSV is not one of 1, L, LA"):
+        decode(Image.new("HSV", (6, 6)))
     with pytest.raises(UnreadableImage, match="No such file"):
         read_image(tmp_path / "absent.png", 6, 1)
 

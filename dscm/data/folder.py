@@ -52,7 +52,7 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
     """Read one image as 8 bits a channel, upright, over black where it is transparent, and resized.
 
     Args:
-        path: a PNG, JPEG or BMP file of mode 1, L, LA, P, RGB, RGBA or 16-bit grey.
+        path: a PNG, JPEG or BMP file of mode 1, L, LA, P, RGB, RGBA, CMYK or 16-bit grey.
         size: height and width wanted, in pixels; another size is resized (bicubic, antialiased).
         channels: 1 for grey, 3 for RGB.
 
@@ -60,7 +60,7 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
         uint8 (channels, size, size).
 
     Raises:
-        UnreadableImage: the file is empty, truncated, not an image, or of another mode such as CMYK.
+        UnreadableImage: the file is empty, truncated, not an image, or of another mode.
     """
     return fit(read_pixels(path), size, channels)
 
@@ -186,6 +186,8 @@ def _open(path: Path) -> Image.Image:
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Bring every accepted mode of 8 bits or fewer to RGBA over black."""
+    if image.mode == "CMYK":
+        image = image.convert("RGB")  # Pillow converts it to no mode with transparency
     if image.mode in EIGHT_BIT:
         return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     raise UnreadableImage(f"mode {image.mode} is not one of {', '.join(EIGHT_BIT)} or 16-bit grey")
