@@ -39,7 +39,7 @@ from dscm.errors import InputError, exit_on_input_error
 from dscm.graph import Graph
 from dscm.graphs import get_graph
 from dscm.guidance import Weights
-from dscm.image import DiffusionMechanism, intervening
+from dscm.image import DiffusionMechanism
 from dscm.mechanisms import Noise
 from dscm.metrics import observe
 from dscm.noise import SavedNoise, write_noise
@@ -48,6 +48,7 @@ from dscm.oracles import Oracle
 from dscm.processes import gather, leave, main_process_first, set_up_processes
 from dscm.queries import Query, parse_query
 from dscm.samples import write_samples
+from dscm.sampling import intervening
 from dscm.scm import SCM
 
 

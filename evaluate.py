@@ -236,7 +236,7 @@ def choose_beta(kind: str, graph: Graph, preset: str) -> float:
 def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Return the settings that all records of a folder share, the test digits and the oracle among them."""
     digits = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
-    names = ("guidance_interval", "steps", "grid", "n", "seed", "cycles", "sampler")
+    names = ("guidance_interval", "steps", "grid", "sigma_min", "n", "seed", "cycles", "sampler")
     solver = options.read_solver(args)
     return {name: getattr(args, name) for name in names} | {
         "solver": solver.kind,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
+SIGMA_MIN = 0.01  # a grey level or so
 
 
 @dataclass(frozen=True)
@@ -74,30 +75,34 @@ def make_grid(
     schedule: Schedule,
     steps: int,
     kind: Literal["log-sigma", "edm", "uniform"] = "log-sigma",
-    sigma_min: float = 0.03,
+    sigma_min: float = SIGMA_MIN,
     sigma_max: float = 80.0,
 ) -> Tensor:
     """Choose the timesteps that a sampler visits.
 
     Args:
         schedule: the noise schedule.
-        steps: K, the number of DDIM steps, at least 1.
-        kind: ``log-sigma`` spaces log σ evenly from ``sigma_max`` to ``sigma_min``, and the last step goes from
-            there to the clean image; ``edm`` spaces σ^(1/7) evenly instead (Karras et al. 2022); ``uniform`` spaces t
-            evenly from T to 0, as the paper does.
-        sigma_min, sigma_max: the range of the first two, which never leaves that of the schedule.
+        steps: K, the number of steps, at least 1.
+        kind: ``log-sigma`` spaces log σ evenly from ``sigma_max`` to ``sigma_min``; ``edm`` spaces σ^(1/7) evenly
+            instead (Karras et al. 2022); ``uniform`` spaces t evenly from T, as the paper does.
+        sigma_min: where the grid ends; 0, of the clean image, is no end for ``log-sigma``.
+        sigma_max: where all but ``uniform`` begin, unless the schedule ends before.
 
     Returns:
-        Descending real timesteps, float64, shape (K + 1,), ending at exactly 0.
+        Descending real timesteps, float64, shape (K + 1,).
+
+    Raises:
+        ValueError: ``log-sigma`` is to end at 0.
     """
     if kind == "uniform":
-        return torch.linspace(schedule.steps, 0, steps + 1, dtype=torch.float64)
+        last = schedule.timestep(torch.tensor(sigma_min, dtype=torch.float64)).item()
+        return torch.linspace(schedule.steps, last, steps + 1, dtype=torch.float64)
     sigma_max = min(sigma_max, math.sqrt(math.expm1(-schedule.log_alpha_bar[-1].item())))  # of T
     if kind == "edm":
-        sigma = torch.linspace(sigma_max ** (1 / 7), sigma_min ** (1 / 7), steps, dtype=torch.float64) ** 7
+        sigma = torch.linspace(sigma_max ** (1 / 7), sigma_min ** (1 / 7), steps + 1, dtype=torch.float64) ** 7
     else:
-        sigma = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64).exp()
-    return torch.cat([schedule.timestep(sigma), torch.zeros(1, dtype=torch.float64)])
+        sigma = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps + 1, dtype=torch.float64).exp()
+    return schedule.timestep(sigma)
 
 
 def add_noise(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from dscm.data.scaling import to_levels, to_signed
 from dscm.data.truth import Truth
 from dscm.errors import InputError
 from dscm.graph import Graph
-from dscm.image import intervening
 from dscm.learned import LearnedAttributes
 from dscm.oracles import Oracle
+from dscm.sampling import intervening
 from dscm.scm import SCM
 
 PerImage = dict[tuple[str, ...], Tensor]  # the path of a metric in a record → one number, or one a cycle, per image

@@ -2,26 +2,22 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from dscm.diffusion import SCHEDULES, add_noise, eps_from_velocity, make_grid, sample_timesteps, velocity
-from dscm.dynamic import Alignment, align, at_timestep, residuals
+from dscm.diffusion import SCHEDULES, add_noise, eps_from_velocity, sample_timesteps, velocity
+from dscm.dynamic import align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
-from dscm.guidance import DO, Groups, Weights, guided, shifted
+from dscm.guidance import Groups, Weights, guided, shifted
 from dscm.image_mechanism import ImageMechanism
-from dscm.solvers import Solver, clipped, inversion_path, sample
+from dscm.sampling import Sampling, usual_interval
+from dscm.solvers import clipped, inversion_path, sample
 from dscm.unet import UNet
 from dscm.variables import Variable
-
-FOLLOWING = ("dynamic", "residual")  # abductions that keep something for each step of ddim
-SMALL = 40  # pixels a side, at most, of images whose attributes are decided at large noise levels
 
 
 class ImageNoise(NamedTuple):
@@ -29,108 +25,23 @@ class ImageNoise(NamedTuple):
 
     Spatial ``u`` (B, C, H, W); semantic ``z`` (B, code_dim), empty if the mechanism is spatial; the null ``tokens``
     (B, K, D) of dynamic abduction and the ``residuals`` (B, K, C, H, W) of residual abduction, empty otherwise;
-    ``remainder`` (B, C, H, W), what of the image the last denoising step cannot generate (a fraction of a grey level),
-    empty where the noise was drawn; ``unsolved`` (B,), how far the worst step of the inversion still moved when its
-    evaluations ran out, root mean square of a pixel on [-1, 1], empty where no step was implicit.
+    ``unsolved`` (B,), how far the worst step of the inversion still moved when its evaluations ran out, root mean
+    square of a pixel on [-1, 1], empty where no step was implicit.
     """
 
     u: Tensor
     z: Tensor
     tokens: Tensor = torch.empty(0)
     residuals: Tensor = torch.empty(0)
-    remainder: Tensor = torch.empty(0)
     unsolved: Tensor = torch.empty(0)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a trained mechanism abducts and predicts.
-
-    Args:
-        guidance: ω of the prediction, or of groups of parents; the inversion is unguided.
-        interval: the noise levels σ from which and up to which the prediction is guided; elsewhere ω is 1. On digits
-            late steps, at small σ, amplify errors of the network: there guidance overshoots thickness and intensity.
-            On larger images early ones change what no one asked for: a `DiffusionMechanism` of more than `SMALL` pixels
-            a side starts with 0.2 to 3.
-        steps: K, each way.
-        grid: ``log-sigma``, ``edm`` or ``uniform`` (the paper's).
-        solver: of the ODE; None is the trapezoid, but ``ddim`` where dynamic and residual abduction follow its steps.
-        clip: clamp x̂_0 while generating.
-        abduction: ``semantic`` keeps z and u (a spatial mechanism, u), by the unguided inversion; ``guided`` inverts
-            the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
-            ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
-        alignment: how the tokens of dynamic abduction are tuned.
-        intervened: the variables that are being intervened on, which `Weights` may ask for, and in which images that
-            changes them, bool (B,).
-
-    Raises:
-        ValueError: abduction and solver, or guidance, do not go together.
-    """
-
-    guidance: float | Weights = 1.5
-    interval: tuple[float, float] = (1.0, 1000.0)
-    steps: int = 20
-    grid: Literal["log-sigma", "edm", "uniform"] = "log-sigma"
-    solver: Solver | None = None
-    clip: bool = False
-    abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
-    alignment: Alignment = Alignment()
-    intervened: Mapping[str, Tensor | bool] = field(default_factory=dict, compare=False)
-
-    def __post_init__(self) -> None:
-        """Refuse what does not go together."""
-        if self.abduction in FOLLOWING and self.walk.kind != "ddim":
-            raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.walk.kind}")
-        if self.abduction == "dynamic" and getattr(self.guidance, "own", ()):
-            raise ValueError("dynamic abduction tunes one token to one weight for all parents")
-        if self.abduction in ("guided", "residual") and DO in dict(getattr(self.guidance, "own", ())):
-            raise ValueError(
-                f"{self.abduction} abduction comes before what is intervened on is known; name the parents"
-            )
-
-    @property
-    def walk(self) -> Solver:
-        """Return the solver, where none was named that which suits the abduction."""
-        return self.solver or Solver(*("ddim", 2) if self.abduction in FOLLOWING else ("trapezoid", 1))
-
-    @property
-    def weights(self) -> Weights:
-        """Return ω of every group, as of now."""
-        weights = self.guidance if isinstance(self.guidance, Weights) else Weights(self.guidance)
-        return weights.resolve(self.intervened)
-
-
-@contextmanager
-def intervening(
-    mechanism: ImageMechanism, do: Mapping[str, float | Tensor], obs: Mapping[str, Tensor] | None = None
-) -> Iterator[None]:
-    """Tell a mechanism what is intervened on while a block runs, should its guidance depend on that.
-
-    Args:
-        mechanism: of the image.
-        do: the intervention.
-        obs: the factual values; an image in which a variable keeps its value is not guided towards it. None: all are.
-    """
-    sampling = getattr(mechanism, "sampling", None)
-    if sampling is None:
-        yield
-        return
-    obs = obs or {}
-    changed = {k: torch.as_tensor(v).to(obs[k]) != obs[k] if k in obs else True for k, v in do.items()}
-    mechanism.sampling = replace(sampling, intervened=changed)
-    try:
-        yield
-    finally:
-        mechanism.sampling = sampling
 
 
 class DiffusionMechanism(ImageMechanism):
     """Generate an image from its parents, spatial noise u and, if ``code_dim`` > 0, a semantic code z.
 
     Abduction (paper, eq. 9 and 12): z is the mean of the encoder, then u is the DDIM inversion of x given
-    ``c = (z, pa)``; what little the last step cannot generate of x is kept as well. Prediction (eq. 11 and 16):
-    guided DDIM from u given ``(z, pa*)``. What is kept as z is the code standardised by its prior,
-    ``(z − μ(pa))/σ(pa)``; with the standard prior that is z itself.
+    ``c = (z, pa)``. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``. What is kept as z is the code
+    standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is z itself.
 
     Args:
         parents: the variables that cause the image, in order.
@@ -190,21 +101,19 @@ class DiffusionMechanism(ImageMechanism):
         self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
     ) -> ImageNoise:
         """Infer the noise of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,)."""
-        how, grid = self.sampling, self._grid()
+        how, grid = self.sampling, self.sampling.grid_of(self.schedule)
         pa = self.scaling(parents)
         z = self.encode(value, pa)
         condition = torch.cat([z, pa], dim=1)
         field = guided(self.eps, condition, self.null, self._weight if how.abduction == "guided" else 1.0)
         moved: list[Tensor] = []
         states = inversion_path(field, value, self.schedule, grid, how.walk, moved.append)
-        first = next(states)
-        noise = ImageNoise(first, z, remainder=value - first)
         if how.abduction in ("semantic", "guided") or how.weights.trivial:
             (u,) = deque(states, maxlen=1)
-            noise = noise._replace(u=u)
+            noise = ImageNoise(u, z)
         else:
-            path = [first, *states][::-1]
-            noise = noise._replace(u=path[0], **self._retrace(path, condition, grid))
+            path = [*states][::-1]
+            noise = ImageNoise(path[0], z, **self._retrace(path, condition, grid))
         return noise._replace(unsolved=torch.stack(moved).amax(dim=0)) if moved else noise
 
     def _retrace(self, path: Sequence[Tensor], condition: Tensor, grid: Tensor) -> dict[str, Tensor]:
@@ -220,7 +129,7 @@ class DiffusionMechanism(ImageMechanism):
 
     def predict(self, noise: ImageNoise, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
-        how, grid = self.sampling, self._grid()
+        how, grid = self.sampling, self.sampling.grid_of(self.schedule)
         condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
         eps_fn = guided(self.eps, condition, null, self._weight)
@@ -228,8 +137,7 @@ class DiffusionMechanism(ImageMechanism):
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
         if how.clip:
             eps_fn = clipped(eps_fn, self.schedule)
-        x = sample(eps_fn, noise.u, self.schedule, grid, how.walk)
-        return x + noise.remainder if noise.remainder.numel() else x
+        return sample(eps_fn, noise.u, self.schedule, grid, how.walk)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:
         """Draw u and z from N(0, I)."""
@@ -334,15 +242,6 @@ class DiffusionMechanism(ImageMechanism):
         """Say in which images, (B,), the weight of a variable counts: everywhere, unless it is due to ``do`` alone."""
         named = isinstance(self.sampling.guidance, Weights) and name in dict(self.sampling.guidance.own)
         return True if named else self.sampling.intervened.get(name, True)
-
-    def _grid(self) -> Tensor:
-        """Return the timesteps of the current sampling settings."""
-        return make_grid(self.schedule, self.sampling.steps, self.sampling.grid)
-
-
-def usual_interval(size: int) -> tuple[float, float]:
-    """Return the noise levels at which images of ``size`` pixels a side are guided unless told otherwise."""
-    return (1.0, 1000.0) if size <= SMALL else (0.2, 3.0)
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ from dscm.data.sets import fit_pixels, read_file
 from dscm.errors import InputError
 from dscm.graph import Graph
 from dscm.graphs import GRAPHS, get_graph
-from dscm.image import DiffusionMechanism, intervening
+from dscm.image import DiffusionMechanism
 from dscm.learned import LearnedAttributes
 from dscm.mechanisms import Noise
 from dscm.metrics import observe
 from dscm.oracles import Oracle
+from dscm.sampling import intervening
 from dscm.scm import Intervention
 
 Picture = Path | str | Image.Image | np.ndarray | Tensor

@@ -22,11 +22,12 @@ from dscm.baselines.hvae import LadderNoise
 from dscm.data.scaling import to_levels
 from dscm.errors import InputError
 from dscm.files import atomic_path
-from dscm.image import ImageNoise, Sampling
+from dscm.image import ImageNoise
 from dscm.learned import FlowNoise
 from dscm.mechanisms import Noise, SigmoidNoise
+from dscm.sampling import Sampling
 
-FORMAT = 3
+FORMAT = 4
 ABOUT = "about.json"
 KINDS = {
     kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise, PixelNoise, LadderNoise)

@@ -11,12 +11,14 @@ from tqdm import tqdm
 
 from dscm.baselines.diffscm import DiffSCM
 from dscm.cli import number
+from dscm.diffusion import SIGMA_MIN
 from dscm.dynamic import Alignment
 from dscm.errors import InputError
 from dscm.graph import Graph
 from dscm.guidance import DO, OTHERS, Weights
-from dscm.image import FOLLOWING, DiffusionMechanism, Sampling, usual_interval
+from dscm.image import DiffusionMechanism
 from dscm.image_mechanism import ImageMechanism
+from dscm.sampling import FOLLOWING, Sampling, usual_interval
 from dscm.solvers import Solver
 
 ALIGNMENT = Alignment()
@@ -25,6 +27,7 @@ EVALUATIONS = {"ddim": 2, "2m": 0, "trapezoid": 1}  # of each implicit step of a
 DEFAULTS: Mapping[str, Any] = {
     "steps": 20,
     "grid": "log-sigma",
+    "sigma_min": SIGMA_MIN,
     "tolerance": 0.0,
     "abduction": "semantic",
     "cta_lr": ALIGNMENT.rate,
@@ -39,7 +42,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "classifier_scale": ("diffscm",),
 }
 GUIDED = ("guidance", "guidance_interval", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
-SOLVED = ("steps", "grid", "solver", "fixed_point", "tolerance")
+SOLVED = ("steps", "grid", "sigma_min", "solver", "fixed_point", "tolerance")
 ALL_OWNERS: Mapping[str, tuple[str, ...]] = {
     **OWNERS,
     **dict.fromkeys(GUIDED, ("semantic", "spatial")),
@@ -70,13 +73,16 @@ def check_weights(several: Sequence[Weights], graph: Graph) -> None:
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how counterfactuals are computed: ``--guidance-interval``, ``--steps``, ``--grid``, ``--solver``,
-    ``--fixed-point`` and ``--tolerance``."""
+    ``--fixed-point``, ``--tolerance`` and ``--sigma-min``."""
     parser.add_argument("--guidance-interval", type=number(float, 0), nargs=2, metavar=("LOW", "HIGH"),
                         help="noise levels σ at which the prediction is guided; the paper's is 0 1000 "
                         "(default: of digits 1 1000, of larger images 0.2 3)")  # fmt: skip
     parser.add_argument("--steps", type=number(int, 1), help="steps each way (default: 20)")
     parser.add_argument("--grid", choices=["log-sigma", "edm", "uniform"],
                         help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
+    parser.add_argument("--sigma-min", type=number(float, 0, 1), metavar="σ", help="noise level at which images enter "
+                        "and leave; the paper's is 0, for --fixed-point 0 on a uniform or edm grid "
+                        f"(default: {SIGMA_MIN:g})")  # fmt: skip
     parser.add_argument("--solver", choices=list(EVALUATIONS),
                         help="of the ODE: ddim, the paper's; 2m, of second order; trapezoid, of second order and exact "
                         "(default: ddim where an abduction is dynamic or residual, else trapezoid)")  # fmt: skip
@@ -160,9 +166,10 @@ def read_sampling(args: argparse.Namespace, guidance: Weights, abduction: str, r
     alignment = Alignment(rate, args.cta_steps, args.cta_optimizer)
     solver = read_solver(args)
     try:
-        return Sampling(guidance, (low, high), args.steps, args.grid, solver, abduction=abduction, alignment=alignment)
+        return Sampling(guidance, (low, high), args.steps, args.grid, args.sigma_min, solver, abduction=abduction,
+                        alignment=alignment)  # fmt: skip
     except ValueError as error:
-        raise InputError(f"--abduction {abduction}: {error}") from error
+        raise InputError(f"--abduction {abduction} --solver {args.solver} --grid {args.grid}: {error}") from error
 
 
 def configure(
@@ -176,7 +183,7 @@ def configure(
     if isinstance(mechanism, DiffusionMechanism):
         mechanism.sampling = read_sampling(args, guidance, abduction, rate)
     elif isinstance(mechanism, DiffSCM):
-        chosen = {"steps": args.steps, "grid": args.grid, "solver": read_solver(args)}
+        chosen = {"steps": args.steps, "grid": args.grid, "sigma_min": args.sigma_min, "solver": read_solver(args)}
         mechanism.sampling = replace(mechanism.sampling, **chosen)
     own = own_options(args, mechanism.kind)
     if "no_pixel_noise" in own:

@@ -11,7 +11,7 @@ from dscm.data.table import write_csv
 from dscm.figures import Row, draw_sheet, to_picture
 from dscm.files import atomic_path
 from dscm.graph import Graph
-from dscm.image import intervening
+from dscm.sampling import intervening
 from dscm.scm import SCM
 
 IMAGES, ATTRIBUTES = "images", "attributes.csv"

@@ -9,6 +9,10 @@ image that ε implies, ``D = x̄ − σ·ε``, every step here is a DDIM step wi
 
 A step is undone exactly by solving for where it came from. The step down of ``ddim`` is explicit and the step up
 implicit; ``trapezoid``, of second order, is implicit both ways; ``2m`` is explicit both ways, and never exact.
+
+A step to σ = 0 cannot be undone: it denoises, and many noises lead to one black pixel. A grid therefore ends at a
+small σ_min, whose x̄ is taken for the image: then noise and images correspond one to one, whatever the conditions. Only
+explicit steps, the paper's, may go on to 0.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,6 +54,10 @@ class Solver:
 Watch = Callable[[Tensor], None]  # is told how far each image's solution still moved, (B,), after each implicit step
 
 
+def ignore(moved: Tensor) -> None:
+    """Watch nothing."""
+
+
 def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: Solver = Solver()) -> Tensor:
     """Generate from noise down the grid (paper, eq. 6 and 8).
 
@@ -57,20 +65,19 @@ def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: S
         eps_fn: ``eps_fn(x, t)`` with x (B, C, H, W) and the true timesteps t (B,), returns the noise.
         x: noise at the grid's first timestep, shape (B, C, H, W).
         schedule: the noise schedule.
-        grid: descending timesteps, shape (K + 1,), from `make_grid`.
+        grid: descending timesteps, shape (K + 1,), from `make_grid`; the last may be 0 if no step is implicit.
         solver: how.
 
     Returns:
-        Images of the shape of ``x``.
+        Images of the shape of ``x``: x̄ at the grid's end.
     """
-    if solver.kind != "trapezoid":
-        for x in _explicit_path(eps_fn, x, schedule, grid, solver.kind == "2m"):
-            pass
-        return x
-    eps = eps_fn(x, _fill(grid[0], x))
-    for x, eps in _trapezoid_path(eps_fn, x, eps, schedule, grid[:-1], solver, lambda moved: None):
+    if solver.kind == "trapezoid":
+        states = _trapezoid_path(eps_fn, x, schedule, grid, solver)
+    else:
+        states = _explicit_path(eps_fn, x, schedule, grid, solver.kind == "2m")
+    for x in states:
         pass
-    return ddim_step(x, eps, *schedule.alpha_bar(grid[-2:]))
+    return x / _scale(schedule, grid, x)
 
 
 def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: Solver = Solver()) -> Tensor:
@@ -93,42 +100,27 @@ def inversion_path(
     schedule: Schedule,
     grid: Tensor,
     solver: Solver = Solver(),
-    watch: Watch = lambda moved: None,
+    watch: Watch = ignore,
 ) -> Iterator[Tensor]:
-    """Walk through the images at each timestep of the grid on their way to noise, K + 1 states, the clean ones first.
-
-    The last step down is a denoiser: no x' at all leads exactly to an image with a trace of what it removes. Unless
-    the inversion is explicit, therefore, the first state is not ``x`` but what the step down makes of the second.
+    """Walk through the states at each timestep of the grid on the way to noise, K + 1 of them, σ_min first.
 
     Args:
-        eps_fn: as in `sample`.
-        x: clean images, shape (B, C, H, W).
-        schedule: the noise schedule.
-        grid: descending timesteps, shape (K + 1,).
+        eps_fn, schedule, grid: as in `sample`.
+        x: images, shape (B, C, H, W), which are x̄ at the grid's end.
         solver: how.
         watch: is told how far the solution of each implicit step was still moving, (B,).
 
     Returns:
         An iterator over states of the shape of ``x``.
     """
-    if not solver.evaluations:
-        yield x
-        yield from _explicit_path(eps_fn, x, schedule, grid.flip(0), solver.kind == "2m")
-        return
-    before = eps = eps_fn(x, _fill(grid[-1], x))
-    a = schedule.alpha_bar(grid)
-    first, eps = _undo_step(eps_fn, x, before, eps, a[-1], a[-2], grid[-2], solver, watch)
-    before = eps = eps_fn(first, _fill(grid[-2], x))
-    yield ddim_step(first, eps, a[-2], a[-1])
-    x = first
+    x, up = x * _scale(schedule, grid, x), grid.flip(0)
     yield x
     if solver.kind == "trapezoid":
-        for x, _ in _trapezoid_path(eps_fn, x, eps, schedule, grid[:-1].flip(0), solver, watch):
-            yield x
-        return
-    for k in range(len(grid) - 3, -1, -1):
-        (x, eps), before = _undo_step(eps_fn, x, before, eps, a[k + 1], a[k], grid[k], solver, watch), eps
-        yield x
+        yield from _trapezoid_path(eps_fn, x, schedule, up, solver, watch)
+    elif not solver.evaluations:
+        yield from _explicit_path(eps_fn, x, schedule, up, solver.kind == "2m")
+    else:
+        yield from _retraced_path(eps_fn, x, schedule, up, solver, watch)
 
 
 def clipped(eps_fn: EpsFn, schedule: Schedule) -> EpsFn:
@@ -155,15 +147,11 @@ def _explicit_path(
 
 
 def _trapezoid_path(
-    eps_fn: EpsFn, x: Tensor, eps: Tensor, schedule: Schedule, timesteps: Tensor, solver: Solver, watch: Watch
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Walk along timesteps, up or down, none of them 0; yields what each step arrives at, and ε there.
-
-    Args:
-        x, eps: the images at the first timestep, and their noise.
-        eps_fn, schedule, timesteps, solver, watch: as in `inversion_path`.
-    """
+    eps_fn: EpsFn, x: Tensor, schedule: Schedule, timesteps: Tensor, solver: Solver, watch: Watch = ignore
+) -> Iterator[Tensor]:
+    """Walk along timesteps, up or down, none of them 0; yields what each step arrives at."""
     a, memory = schedule.alpha_bar(timesteps), None
+    eps = eps_fn(x, _fill(timesteps[0], x))
     for k in range(len(a) - 1):
         t = _fill(timesteps[k + 1], x)
         memory, before = (x, eps, a[k]), memory
@@ -171,41 +159,31 @@ def _trapezoid_path(
 
         def correct(guess: Tensor) -> tuple[Tensor, Tensor]:
             arrived = eps_fn(guess, t)
-            clean = (_clean(x, eps, a[k]) + _clean(guess, arrived, a[k + 1])) / 2
-            return ddim_step(x, _eps_towards(x, clean, a[k]), a[k], a[k + 1]), arrived
+            mean = (_clean(x, eps, a[k]) + _clean(guess, arrived, a[k + 1])) / 2
+            return ddim_step(x, _eps_towards(x, mean, a[k]), a[k], a[k + 1]), arrived
 
         x, eps = _settle(correct, start, solver, watch)
-        yield x, eps
+        yield x
 
 
-def _undo_step(
-    eps_fn: EpsFn,
-    x: Tensor,
-    before: Tensor,
-    eps: Tensor,
-    a: Tensor,
-    a_up: Tensor,
-    t_up: Tensor,
-    solver: Solver,
-    watch: Watch,
-) -> tuple[Tensor, Tensor]:
-    """Find the x' whose DDIM step down leads to x: ``x' = step(x; ε(x', t'))``; return it and the last ε seen.
+def _retraced_path(
+    eps_fn: EpsFn, x: Tensor, schedule: Schedule, timesteps: Tensor, solver: Solver, watch: Watch
+) -> Iterator[Tensor]:
+    """Walk up along timesteps, none of them 0, to the x' whose DDIM step down leads back: ``x' = step(x; ε(x', t'))``;
+    yields each."""
+    a = schedule.alpha_bar(timesteps)
+    before = eps = eps_fn(x, _fill(timesteps[0], x))
+    for k in range(len(a) - 1):
+        t = _fill(timesteps[k + 1], x)
 
-    Args:
-        eps_fn: as in `sample`.
-        x: images at level ``a``.
-        before, eps: noise at the two levels before.
-        a, a_up: ᾱ of the level of x, and of x'.
-        t_up: the timestep of x'.
-        solver, watch: as in `inversion_path`.
-    """
+        def retrace(guess: Tensor) -> tuple[Tensor, Tensor]:
+            seen = eps_fn(guess, t)
+            return ddim_step(x, seen, a[k], a[k + 1]), seen
 
-    def retrace(guess: Tensor) -> tuple[Tensor, Tensor]:
-        seen = eps_fn(guess, _fill(t_up, x))
-        return ddim_step(x, seen, a, a_up), seen
-
-    # ε changes smoothly along the path. Half of its last change, rather than all, does not amplify its errors.
-    return _settle(retrace, ddim_step(x, torch.lerp(before, eps, 1.5), a, a_up), solver, watch)
+        # ε changes smoothly along the path. Half of its last change, rather than all, does not amplify its errors.
+        start = ddim_step(x, torch.lerp(before, eps, 1.5), a[k], a[k + 1])
+        before, (x, eps) = eps, _settle(retrace, start, solver, watch)
+        yield x
 
 
 def _settle(
@@ -274,6 +252,11 @@ def _clean(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
 def _eps_towards(x: Tensor, clean: Tensor, a: Tensor) -> Tensor:
     """Return the ε that implies a clean image at level ``a`` < 1: the inverse of `_clean`."""
     return (x - a.sqrt().to(x.dtype) * clean) / (1 - a).sqrt().to(x.dtype)
+
+
+def _scale(schedule: Schedule, grid: Tensor, x: Tensor) -> Tensor:
+    """Return √ᾱ at the end of a grid, x/x̄, in the dtype of ``x``."""
+    return schedule.alpha_bar(grid[-1]).sqrt().to(x.device, x.dtype)
 
 
 def _fill(t: Tensor, x: Tensor) -> Tensor:

@@ -26,24 +26,25 @@ from dscm.dynamic import Alignment, align
 from dscm.files import atomic_path
 from dscm.graphs import get_graph
 from dscm.guidance import guided
-from dscm.image import DiffusionMechanism, Sampling
+from dscm.image import DiffusionMechanism
 from dscm.metrics import l1, observe
 from dscm.morphing import render
 from dscm.oracles import Oracle
 from dscm.presets import get_preset
+from dscm.sampling import Sampling
 from dscm.scm import SCM
 from dscm.solvers import Solver, inversion_path
 from dscm.training import GradientStep
 
 GRAPH = get_graph("morphomnist")
-PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", Solver(evaluations=0))
+PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", 0.0, Solver(evaluations=0))
 SETTINGS = {
     "published": PUBLISHED,
     "trapezoid, 20 steps (default)": Sampling(1.5),
+    "the same, guided abduction": Sampling(1.5, abduction="guided"),
     "trapezoid, 15 steps": Sampling(1.5, steps=15),
     "2m, 20 steps": Sampling(1.5, solver=Solver("2m", 0)),
     "ddim, 20 steps": Sampling(1.5, solver=Solver("ddim", 2)),
-    "ddim, 50 steps": Sampling(1.5, steps=50, solver=Solver("ddim", 2)),
 }
 
 
@@ -129,7 +130,7 @@ def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) ->
     """Time the alignment of a batch against that of one image at a time with ε(c) evaluated at every gradient step."""
     pa = mechanism.scaling(obs)
     mechanism.sampling = Sampling(3.0, steps=25, abduction="dynamic")
-    grid, alignment = mechanism._grid(), Alignment(0.03, 5)
+    grid, alignment = mechanism.sampling.grid_of(mechanism.schedule), Alignment(0.03, 5)
     with torch.no_grad():
         condition = torch.cat([mechanism.encode(obs["image"], pa), pa], dim=1)
         field = guided(mechanism.eps, condition, mechanism.null)

@@ -14,8 +14,9 @@ from dscm.baselines.vae import VAE
 from dscm.baselines.vci import VCI
 from dscm.errors import InputError
 from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism, Sampling
+from dscm.image import DiffusionMechanism
 from dscm.image_mechanism import ImageMechanism
+from dscm.sampling import Sampling
 from dscm.solvers import Solver
 
 PARENTS = get_graph("morphomnist").attributes

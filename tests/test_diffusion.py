@@ -140,25 +140,32 @@ def test_ancestral_tells_the_true_timesteps() -> None:
 
 @pytest.mark.parametrize("kind", ["log-sigma", "uniform"])
 def test_explicit_inversion_sees_the_level_it_leaves(kind: str) -> None:
-    """One evaluation a step, from the clean image at exactly 0 up to the last level but one."""
+    """One evaluation a step, from the image, which is x̄ at the grid's end, up to the last level but one."""
     grid, eps_fn, x = make_grid(LINEAR, 7, kind), Recorder(), randn(2, 1, 2, 2)
     invert(eps_fn, x, LINEAR, grid, Solver(evaluations=0))
     assert torch.equal(torch.stack(eps_fn.timesteps), grid[1:].flip(0))
-    assert torch.equal(eps_fn.images[0], x)
+    torch.testing.assert_close(eps_fn.images[0] / LINEAR.alpha_bar(grid[-1]).sqrt(), x, rtol=0, atol=1e-14)
+
+
+def test_explicit_inversion_may_start_at_the_clean_image() -> None:
+    """The paper's grid ends at exactly 0, where x̄ is x."""
+    grid, eps_fn, x = make_grid(LINEAR, 7, "uniform", 0.0), Recorder(), randn(2, 1, 2, 2)
+    invert(eps_fn, x, LINEAR, grid, Solver(evaluations=0))
+    assert torch.equal(eps_fn.images[0], x) and not eps_fn.timesteps[0].any()
 
 
 def test_implicit_inversion_sees_the_level_it_arrives_at() -> None:
-    """After a first guess at the clean image all are at the level that a step goes to, with one more at first."""
+    """After a first guess at the grid's end all are at the level that a step goes to."""
     grid, eps_fn = make_grid(LINEAR, 4), Recorder()
     invert(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, Solver(evaluations=3))
-    arrivals = grid[:-1].flip(0).repeat_interleave(torch.tensor([4, 3, 3, 3]))
+    arrivals = grid[:-1].flip(0).repeat_interleave(3)
     assert torch.equal(torch.stack(eps_fn.timesteps), torch.cat([grid[-1:], arrivals]))
 
 
 # Gaussian data, for which the ODE is solved
 
 
-@pytest.mark.parametrize(("kind", "limits"), [("uniform", {}), ("log-sigma", {"sigma_min": 1e-3})])
+@pytest.mark.parametrize(("kind", "limits"), [("uniform", {"sigma_min": 0.0}), ("log-sigma", {"sigma_min": 1e-3})])
 def test_sample_converges_to_the_ode_at_first_order(kind: str, limits: dict[str, float]) -> None:
     """Twice the steps halve the error."""
     x, errors = randn(8, 1, 2, 2), []
@@ -246,7 +253,7 @@ def test_ancestral_sampling_is_seeded() -> None:
 
 def test_clip_keeps_the_clean_image_in_range() -> None:
     """A wild x̂_0 is clamped, and the step goes on with the noise that belongs to the clamped one."""
-    x, grid, eps_fn = 3 * randn(4, 1, 4, 4), make_grid(LINEAR, 8), Recorder(lambda x, t: -x)
+    x, grid, eps_fn = 3 * randn(4, 1, 4, 4), make_grid(LINEAR, 8, "edm", 0.0), Recorder(lambda x, t: -x)
     assert sample(eps_fn, x, LINEAR, grid).abs().max() > 1
     eps_fn.images.clear()
     assert sample(clipped(eps_fn, LINEAR), x, LINEAR, grid).abs().max() <= 1 + 1e-12

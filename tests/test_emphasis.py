@@ -5,7 +5,7 @@ import torch
 from test_image import F64, GRAPH, PARENTS, X, make
 
 from dscm.guidance import Weights
-from dscm.image import Sampling, intervening
+from dscm.sampling import Sampling, intervening
 
 
 def test_only_what_is_intervened_on_is_amplified() -> None:

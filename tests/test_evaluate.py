@@ -15,7 +15,7 @@ from dscm import assets, checkpoint, metrics
 from dscm.data import morphomnist
 from dscm.data.scaling import to_signed
 from dscm.graphs import get_graph
-from dscm.image import Sampling
+from dscm.sampling import Sampling
 
 PARENTS = ["thickness", "intensity", "digit", "slant"]
 SETTINGS = ("--n", 8, "--steps", 2, "--guidance", 1, 3, "--cycles", 2)
@@ -198,6 +198,7 @@ def test_evaluates_colour(
         (("--guidance", "pose=3"), "--guidance pose: no parent of the image of morphomnist; known: thickness, "),
         (("--guidance", "do=3", "--abduction", "dynamic"), "one weight for all parents"),
         (("--solver", "2m", "--fixed-point", 2), "--solver 2m --fixed-point 2: 2m takes no evaluations"),
+        (("--sigma-min", 0), "--grid log-sigma: σ_min = 0 needs explicit steps (--fixed-point 0) on a uniform or edm"),
         (("--solver", "trapezoid", "--abduction", "residual"), "residual abduction follows the steps of ddim"),
         (("--guidance", 1, 0), "argument --guidance: '0' must be a number, more than 0"),
         (("--data-dir", "/nowhere"), "/nowhere: no such folder"),

@@ -77,14 +77,20 @@ def test_timestep_of_no_noise_and_of_too_much() -> None:
 # Grids
 
 
-@pytest.mark.parametrize("kind", ["log-sigma", "uniform"])
+@pytest.mark.parametrize("kind", ["log-sigma", "edm", "uniform"])
 @pytest.mark.parametrize("steps", [1, 2, 50])
-def test_grid_descends_to_zero_in_k_steps(kind: str, steps: int) -> None:
-    """K steps have K + 1 points, descending, within [0, T], the last exactly 0."""
-    grid = make_grid(LINEAR, steps, kind)
+@pytest.mark.parametrize("sigma_min", [0.0, 0.02])
+def test_grid_descends_to_its_end_in_k_steps(kind: str, steps: int, sigma_min: float) -> None:
+    """K steps have K + 1 points, descending, within [0, T], the last exactly 0 if that is its σ."""
+    if kind == "log-sigma" and not sigma_min:
+        with pytest.raises(ValueError):
+            make_grid(LINEAR, steps, kind, sigma_min)
+        return
+    grid = make_grid(LINEAR, steps, kind, sigma_min)
     assert grid.shape == (steps + 1,) and grid.dtype == torch.float64
     assert (grid.diff() < 0).all() and grid[0] <= 1000
-    assert grid[-1] == 0 and LINEAR.alpha_bar(grid)[-1] == 1
+    assert sigma_of(LINEAR.alpha_bar(grid))[-1].item() == pytest.approx(sigma_min, abs=1e-12)
+    assert (grid[-1] == 0) == (sigma_min == 0)
 
 
 def test_log_sigma_grid_stays_within_a_short_schedule() -> None:
@@ -95,21 +101,21 @@ def test_log_sigma_grid_stays_within_a_short_schedule() -> None:
 
 
 def test_log_sigma_grid_is_even_in_log_sigma() -> None:
-    """The logarithms of σ are evenly spaced from 80 to 0.03, apart from the last step, to the clean image."""
-    log_sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 20)))[:-1].log()
-    expected = torch.linspace(math.log(80), math.log(0.03), 20, dtype=torch.float64)
+    """The logarithms of σ are evenly spaced from 80 to 0.01."""
+    log_sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 20))).log()
+    expected = torch.linspace(math.log(80), math.log(0.01), 21, dtype=torch.float64)
     torch.testing.assert_close(log_sigma, expected, rtol=0, atol=1e-9)
 
 
 def test_log_sigma_grid_takes_its_range() -> None:
-    """`sigma_max` and `sigma_min` are the first and the last noisy level."""
+    """`sigma_max` and `sigma_min` are the first and the last level."""
     sigma = sigma_of(LINEAR.alpha_bar(make_grid(LINEAR, 5, sigma_min=0.1, sigma_max=10)))
-    assert sigma[0].item() == pytest.approx(10) and sigma[-2].item() == pytest.approx(0.1)
+    assert sigma[0].item() == pytest.approx(10) and sigma[-1].item() == pytest.approx(0.1)
 
 
 def test_uniform_grid_is_even_in_t() -> None:
-    """The paper's grid starts at T."""
-    assert make_grid(LINEAR, 4, "uniform").tolist() == [1000, 750, 500, 250, 0]
+    """The paper's grid goes from T to 0."""
+    assert make_grid(LINEAR, 4, "uniform", 0.0).tolist() == [1000, 750, 500, 250, 0]
 
 
 def test_schedule_is_immutable() -> None:

@@ -7,7 +7,7 @@ from test_networks import scatter
 from torch import Tensor
 
 from dscm.diffusion import make_grid
-from dscm.image import Sampling
+from dscm.sampling import Sampling
 from dscm.solvers import Solver, inversion_path, invert, sample
 from dscm.unet import UNet
 
@@ -50,13 +50,14 @@ def test_order_of_inversion(kind: str, evaluations: int, order: int) -> None:
 @pytest.mark.parametrize("kind", SOLVED)
 @pytest.mark.parametrize("grid", ["log-sigma", "edm"])
 def test_exact_solvers_are_exact_on_a_network(kind: str, grid: str) -> None:
-    """Up and down again is the identity, on a UNet with random weights, at seven steps; what the last step takes away
-    is in neither."""
+    """Up and down again is the identity, on a UNet with random weights, at seven steps, and so is down and up."""
     eps_fn, x = make_network()
     steps = make_grid(LINEAR, 7, grid)
-    path = list(inversion_path(eps_fn, x, LINEAR, steps, SOLVED[kind]))
-    assert (path[-1] - x).abs().max() > 0.1
-    torch.testing.assert_close(sample(eps_fn, path[-1], LINEAR, steps, SOLVED[kind]), path[0], rtol=0, atol=1e-10)
+    u = invert(eps_fn, x, LINEAR, steps, SOLVED[kind])
+    assert (u - x).abs().max() > 0.1
+    torch.testing.assert_close(sample(eps_fn, u, LINEAR, steps, SOLVED[kind]), x, rtol=0, atol=1e-10)
+    image = sample(eps_fn, x, LINEAR, steps, SOLVED[kind])
+    torch.testing.assert_close(invert(eps_fn, image, LINEAR, steps, SOLVED[kind]), x, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", SOLVED)
@@ -65,8 +66,8 @@ def test_each_evaluation_helps(kind: str) -> None:
     eps_fn, x = make_network()
     grid, errors = make_grid(LINEAR, 10), []
     for evaluations in (1, 2, 4, 8):
-        first, *_, last = inversion_path(eps_fn, x, LINEAR, grid, Solver(kind, evaluations))
-        errors.append((sample(eps_fn, last, LINEAR, grid, Solver(kind, evaluations)) - first).abs().max().item())
+        u = invert(eps_fn, x, LINEAR, grid, Solver(kind, evaluations))
+        errors.append((sample(eps_fn, u, LINEAR, grid, Solver(kind, evaluations)) - x).abs().max().item())
     assert all(fewer > 1.5 * more for fewer, more in zip(errors, errors[1:])), errors
 
 
@@ -77,7 +78,7 @@ def test_acceleration_solves_where_iteration_turns_back_and_forth() -> None:
     stiff = Solver("ddim", 12, 1e-12)
     path = list(inversion_path(lambda x, t: 0.9 * x, X, LINEAR, grid, stiff, lambda m: moved.append(m.max().item())))
     assert moved[-1] < 1e-9
-    torch.testing.assert_close(sample(lambda x, t: 0.9 * x, path[-1], LINEAR, grid), path[0], rtol=0, atol=1e-9)
+    torch.testing.assert_close(sample(lambda x, t: 0.9 * x, path[-1], LINEAR, grid), X, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", SOLVED)
@@ -109,14 +110,15 @@ def test_a_batch_is_its_images_one_at_a_time(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["2m", "trapezoid"])
 def test_one_evaluation_a_step(kind: str) -> None:
-    """K down, and K up but for those that the last step down needs when it is undone."""
+    """K either way; the trapezoid evaluates where it starts as well."""
     grid, eps_fn = make_grid(LINEAR, 9), Recorder()
     solver = Solver(kind, {"2m": 0, "trapezoid": 1}[kind])
     sample(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, solver)
-    assert torch.equal(torch.stack(eps_fn.timesteps), grid[:-1])
+    down = torch.stack(eps_fn.timesteps)
+    assert torch.equal(down, grid if kind == "trapezoid" else grid[:-1])
     eps_fn.timesteps.clear()
     invert(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, solver)
-    assert len(eps_fn.timesteps) == 9 + 2 * (kind == "trapezoid")
+    assert torch.equal(torch.stack(eps_fn.timesteps), grid.flip(0)[: len(down)])
 
 
 @pytest.mark.parametrize(("kind", "evaluations"), [("2m", 2), ("trapezoid", 0), ("euler", 1)])

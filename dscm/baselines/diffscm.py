@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Pyramid
-from dscm.diffusion import SCHEDULES, EpsFn, add_noise, make_grid, sample_timesteps
+from dscm.diffusion import SCHEDULES, EpsFn, add_noise, sample_timesteps
 from dscm.errors import InputError
-from dscm.image import Sampling
 from dscm.image_mechanism import ImageMechanism
 from dscm.nn import mlp, sinusoidal_embedding
+from dscm.sampling import Sampling
 from dscm.solvers import inversion_path, sample
 from dscm.unet import UNet
 from dscm.variables import Variable
@@ -91,14 +91,14 @@ class DiffSCM(ImageMechanism):
 
     def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """Infer u, (B, C, H, W), of images in [-1, 1]; the parents do not matter."""
-        states = inversion_path(self.eps, value, self.schedule, self._grid(), self.sampling.walk)
+        states = inversion_path(self.eps, value, self.schedule, self.sampling.grid_of(self.schedule), self.sampling.walk)
         (u,) = deque(states, maxlen=1)
         return u
 
     def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from u and the class, (B,)."""
         eps_fn = self._steered(parents[self.parent.name].long(), self.scale)
-        return sample(eps_fn, noise, self.schedule, self._grid(), self.sampling.walk)
+        return sample(eps_fn, noise, self.schedule, self.sampling.grid_of(self.schedule), self.sampling.walk)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw u from N(0, I)."""
@@ -140,7 +140,3 @@ class DiffSCM(ImageMechanism):
             return self.eps(x, t) - weight * gradient
 
         return eps_fn
-
-    def _grid(self) -> Tensor:
-        """Return the timesteps of the current sampling settings."""
-        return make_grid(self.schedule, self.sampling.steps, self.sampling.grid)
