@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from dscm import assets, checkpoint, cli, options, parts
 from dscm.answers import SHEET, TABLE, AnswerWriter, Batch
-from dscm.batch import AUTO, batch_size, choose_batch
+from dscm.batch import AUTO, ahead, batch_size, choose_batch
 from dscm.data.folder import UnreadableImage, find_images
 from dscm.data.given import read_given
 from dscm.data.mammogram import Framing
@@ -169,6 +169,7 @@ def set_up_model(args: argparse.Namespace, device: torch.device) -> tuple[SCM, G
     args.guidance = args.guidance or Weights(1.5)
     options.check_weights([args.guidance], graph)
     options.check_null_token(args.checkpoint, mechanism, content, [args.guidance], [args.abduction])
+    options.speed_up(args, [mechanism], device)
     options.configure(mechanism, args, args.guidance, args.abduction, args.cta_lr)
     scm = graph.scm(mechanism, learned).to(device)
     return scm, graph, framing, oracle
@@ -235,10 +236,20 @@ class Reader:
     def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[int, Batch]]:
         """Yield the images that can be read, ``size`` files at a time, and the number of each such batch.
 
+        Files are read in the background while the batch before them is in use.
+
         Args:
             size: files in a batch.
             rank, world: this process, which gets every ``world``-th batch, and how many there are.
         """
+        for index, kept, levels in ahead(self._read_batches(size, rank, world)):
+            x = to_signed(levels.to(self.device, non_blocking=True))
+            given = self.given and {name: value[kept].to(self.device) for name, value in self.given.items()}
+            known = given or observe(x, self.graph, self.oracle)
+            yield index, Batch([self.paths[i] for i in kept], {**known, "image": x})
+
+    def _read_batches(self, size: int, rank: int, world: int) -> Iterator[tuple[int, list[int], Tensor]]:
+        """Yield the number of each batch, the places of its images, and their pixels, uint8, where a GPU gets at them."""
         for start in range(rank * size, len(self.paths), world * size):
             kept, images = [], []
             for i in range(start, min(start + size, len(self.paths))):
@@ -248,10 +259,8 @@ class Reader:
                 except UnreadableImage as error:
                     self.unreadable[self.paths[i]] = str(error)
             if kept:
-                x = to_signed(torch.stack(images)).to(self.device)
-                given = self.given and {name: value[kept].to(self.device) for name, value in self.given.items()}
-                known = given or observe(x, self.graph, self.oracle)
-                yield start // size, Batch([self.paths[i] for i in kept], {**known, "image": x})
+                levels = torch.stack(images)
+                yield start // size, kept, levels.pin_memory() if self.device.type == "cuda" else levels
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return an attribute of one image.

@@ -159,6 +159,7 @@ def set_up_models(
         options.read_sampling(args, guidance, abduction, args.cta_lr[0])  # refuses what makes no sense
     graph = get_graph(models[0][1]["graph"])
     options.check_weights(args.guidance, graph)
+    options.speed_up(args, [mechanism for mechanism, _ in models], device)
     return models, graph
 
 
@@ -236,7 +237,7 @@ def choose_beta(kind: str, graph: Graph, preset: str) -> float:
 def describe_common(args: argparse.Namespace, data: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Return the settings that all records of a folder share, the test digits and the oracle among them."""
     digits = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
-    names = ("guidance_interval", "steps", "grid", "sigma_min", "n", "seed", "cycles", "sampler")
+    names = ("guidance_interval", "steps", "grid", "sigma_min", "precision", "n", "seed", "cycles", "sampler")
     solver = options.read_solver(args)
     return {name: getattr(args, name) for name in names} | {
         "solver": solver.kind,

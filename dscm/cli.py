@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,12 @@ def set_up_machine(device: str | None, threads: int | None) -> torch.device:
     if device.startswith("cuda"):
         torch.cuda.set_device(device if ":" in device else 0)  # what records kernels asks for the current one
     return torch.device(device)
+
+
+def warn_of_emulation(device: torch.device) -> None:
+    """Warn, where bfloat16 is chosen, of a CPU that has no instructions for it."""
+    if device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        print("--precision bfloat16: this CPU only emulates it; float32 is many times as fast", file=sys.stderr)
 
 
 def check_output(folder: Path, overwrite: bool) -> None:

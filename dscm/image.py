@@ -94,7 +94,9 @@ class DiffusionMechanism(ImageMechanism):
 
     def eps(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """Predict the noise in ``x`` (B, C, H, W) at true timesteps ``t`` (B,) given conditions ``c`` (B, D)."""
-        output = self.unet(x, t, c)
+        low = self.sampling.precision == "bfloat16"
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low):
+            output = self.unet(x, t, c).to(x.dtype)
         return output if self.prediction == "eps" else eps_from_velocity(output, x, self.schedule.alpha_bar(t))
 
     def abduct(

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from dscm.baselines.diffscm import DiffSCM
-from dscm.cli import number
+from dscm.cli import number, warn_of_emulation
 from dscm.diffusion import SIGMA_MIN
 from dscm.dynamic import Alignment
 from dscm.errors import InputError
@@ -29,6 +30,7 @@ DEFAULTS: Mapping[str, Any] = {
     "grid": "log-sigma",
     "sigma_min": SIGMA_MIN,
     "tolerance": 0.0,
+    "precision": "float32",
     "abduction": "semantic",
     "cta_lr": ALIGNMENT.rate,
     "cta_steps": ALIGNMENT.steps,
@@ -41,7 +43,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "mix": ("hvae",),
     "classifier_scale": ("diffscm",),
 }
-GUIDED = ("guidance", "guidance_interval", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
+GUIDED = ("guidance", "guidance_interval", "abduction", "cta_lr", "cta_steps", "cta_optimizer", "precision", "compile")
 SOLVED = ("steps", "grid", "sigma_min", "solver", "fixed_point", "tolerance")
 ALL_OWNERS: Mapping[str, tuple[str, ...]] = {
     **OWNERS,
@@ -72,8 +74,7 @@ def check_weights(several: Sequence[Weights], graph: Graph) -> None:
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how counterfactuals are computed: ``--guidance-interval``, ``--steps``, ``--grid``, ``--solver``,
-    ``--fixed-point``, ``--tolerance`` and ``--sigma-min``."""
+    """Add how counterfactuals are computed: where they are guided, the steps of the ODE, and the network's speed."""
     parser.add_argument("--guidance-interval", type=number(float, 0), nargs=2, metavar=("LOW", "HIGH"),
                         help="noise levels σ at which the prediction is guided; the paper's is 0 1000 "
                         "(default: of digits 1 1000, of larger images 0.2 3)")  # fmt: skip
@@ -92,6 +93,10 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=number(float, 0), metavar="X",
                         help="leave an image alone once an implicit step moves its pixels, in [-1, 1], by less "
                         "(default: 0)")  # fmt: skip
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the network; steps and sums stay "
+                        "float32; not every CPU computes in bfloat16 (default: float32)")  # fmt: skip
+    parser.add_argument("--compile", action="store_const", const=True, help="compile the network first, which takes a "
+                        "minute or two, and a C++ compiler on a CPU: for many images")  # fmt: skip
 
 
 def complete_sampling(args: argparse.Namespace, mechanism: ImageMechanism) -> None:
@@ -166,8 +171,8 @@ def read_sampling(args: argparse.Namespace, guidance: Weights, abduction: str, r
     alignment = Alignment(rate, args.cta_steps, args.cta_optimizer)
     solver = read_solver(args)
     try:
-        return Sampling(guidance, (low, high), args.steps, args.grid, args.sigma_min, solver, abduction=abduction,
-                        alignment=alignment)  # fmt: skip
+        return Sampling(guidance, (low, high), args.steps, args.grid, args.sigma_min, solver,
+                        precision=args.precision, abduction=abduction, alignment=alignment)  # fmt: skip
     except ValueError as error:
         raise InputError(f"--abduction {abduction} --solver {args.solver} --grid {args.grid}: {error}") from error
 
@@ -245,6 +250,15 @@ def check_null_token(
         raise InputError(f"{path}: trained without a null token (--p-null 0); --abduction must be semantic")
     if untrained and not all(weights.trivial for weights in guidance):
         raise InputError(f"{path}: trained without a null token (--p-null 0); --guidance must be 1")
+
+
+def speed_up(args: argparse.Namespace, mechanisms: Sequence[ImageMechanism], device: torch.device) -> None:
+    """Compile the noise predictors, if that is asked for; warn of a precision that this machine only emulates."""
+    if args.precision == "bfloat16":
+        warn_of_emulation(device)
+    for mechanism in mechanisms:
+        if args.compile and isinstance(mechanism, DiffusionMechanism):
+            mechanism.unet.compile()
 
 
 @contextmanager

@@ -53,8 +53,8 @@ def choose_bfloat16(args: argparse.Namespace, device: torch.device) -> bool:
     if args.part == "attributes":
         return False
     chosen = (args.precision or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
-    if chosen and device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        print("--precision bfloat16: this CPU only emulates it; float32 is many times as fast", file=sys.stderr)
+    if chosen:
+        warn_of_emulation(device)
     return chosen
 
 

@@ -55,7 +55,8 @@ def markdown(results: Results, graph: Graph) -> str:
 def describe_solver(record: Record) -> str:
     """Say in a few words how the ODE was solved."""
     implicit = f", implicit steps of {record['fixed_point']} evaluation(s)" if record["fixed_point"] else ""
-    return f"{record['steps']} steps of {record['solver']}{implicit}, grid {record['grid']}"
+    low = ", bfloat16" if record["precision"] == "bfloat16" else ""
+    return f"{record['steps']} steps of {record['solver']}{implicit}, grid {record['grid']} to σ = {record['sigma_min']:g}{low}"
 
 
 def name_row(record: Record, records: Sequence[Record]) -> str:

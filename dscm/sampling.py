@@ -33,6 +33,7 @@ class Sampling:
         sigma_min: the noise level at which images enter and leave; the paper's is 0, with explicit steps.
         solver: of the ODE; None is the trapezoid, but ``ddim`` where dynamic and residual abduction follow its steps.
         clip: clamp x̂_0 while generating.
+        precision: of the network alone: ``float32``, or whatever its weights have, or ``bfloat16``.
         abduction: ``semantic`` keeps z and u (a spatial mechanism, u), by the unguided inversion; ``guided`` inverts
             the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
             ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
@@ -51,6 +52,7 @@ class Sampling:
     sigma_min: float = SIGMA_MIN
     solver: Solver | None = None
     clip: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
     alignment: Alignment = Alignment()
     intervened: Mapping[str, Tensor | bool] = field(default_factory=dict, compare=False)

@@ -125,6 +125,21 @@ def test_noise_says_how_well_the_inversion_was_solved(kind: str) -> None:
     assert not model.abduct(X, PARENTS).unsolved.numel()
 
 
+@torch.no_grad()
+def test_bfloat16_is_the_networks_alone() -> None:
+    """States and sums stay float32, so that a round trip is as close as the network's three digits allow."""
+    model, x, parents = make().float(), X.float(), {name: value.float() for name, value in PARENTS.items()}
+    images = []
+    for precision in ("float32", "bfloat16"):
+        model.sampling = Sampling(1.0, steps=8, solver=Solver("trapezoid", 20), precision=precision)
+        noise = model.abduct(x, parents)
+        images.append(model.predict(noise, {name: value.flip(0) for name, value in parents.items()}))
+        assert images[-1].dtype == noise.u.dtype == torch.float32
+        assert (model.predict(noise, parents) - x).abs().mean() < (1e-5 if precision == "float32" else 0.02)
+    difference = (images[0] - images[1]).abs().max()
+    assert 1e-5 < difference < 0.1
+
+
 def test_settings_of_sampling_are_obeyed() -> None:
     """Guidance and clipping change the prediction alone; steps, grid and fixed point change the abducted u."""
     model = make()
