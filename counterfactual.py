@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from dscm import assets, checkpoint, cli, options, parts
 from dscm.answers import SHEET, TABLE, AnswerWriter, Batch
-from dscm.batch import AUTO, ahead, batch_size, choose_batch
+from dscm.batch import AUTO, batch_size, choose_batch
 from dscm.data.folder import UnreadableImage, find_images
 from dscm.data.given import read_given
 from dscm.data.mammogram import Framing
@@ -45,6 +45,7 @@ from dscm.metrics import observe
 from dscm.noise import SavedNoise, write_noise
 from dscm.noise import describe as describe_noise
 from dscm.oracles import Oracle
+from dscm.prefetch import ahead
 from dscm.processes import gather, leave, main_process_first, set_up_processes
 from dscm.queries import Query, parse_query
 from dscm.samples import write_samples
@@ -249,7 +250,7 @@ class Reader:
             yield index, Batch([self.paths[i] for i in kept], {**known, "image": x})
 
     def _read_batches(self, size: int, rank: int, world: int) -> Iterator[tuple[int, list[int], Tensor]]:
-        """Yield the number of each batch, the places of its images, and their pixels, uint8, where a GPU gets at them."""
+        """Yield the number of each batch, the places of its images, and their pixels, uint8, within a GPU's reach."""
         for start in range(rank * size, len(self.paths), world * size):
             kept, images = [], []
             for i in range(start, min(start + size, len(self.paths))):

@@ -148,7 +148,7 @@ def set_up_models(
         raise InputError(f"--checkpoint: made for different data ({'; '.join(sorted(made_for))}); evaluate them apart")
     if any(content["graph"] != models[0][1]["graph"] for _, content in models):
         raise InputError(f"--checkpoint: made for different graphs named {made_for.pop()}; evaluate them apart")
-    common = (*options.SOLVED, "guidance_interval")  # say also which rows may stand in one folder
+    common = (*options.SOLVED, "guidance_interval", "precision")  # say also which rows may stand in one folder
     options.check_own_options(args, [mechanism for mechanism, _ in models], except_for=common)
     args.guidance = args.guidance or [Weights(1.0), Weights(1.5), Weights(3.0)]
     args.abduction, args.cta_lr = args.abduction or ["semantic"], args.cta_lr or [options.ALIGNMENT.rate]

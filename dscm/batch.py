@@ -1,8 +1,6 @@
-"""How many images at a time: a number that was given, or what fits the device; and the next ones ahead of time."""
+"""How many images at a time: a number that was given, or what fits the device."""
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,7 +9,6 @@ from dscm.cli import number
 from dscm.processes import gather
 from dscm.scm import SCM
 
-Item = TypeVar("Item")
 AUTO = "auto"
 USUAL, LARGEST = 64, 4096  # on a CPU more than 64 images are no faster
 
@@ -52,13 +49,3 @@ def fit_batch(work: Callable[[int], None]) -> int:
             break
         n *= 2
     return n
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield what an iterator does, each item made in the background while the one before it is in use."""
-    done = object()
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, done)
-        while (item := pending.result()) is not done:
-            pending = pool.submit(next, items, done)
-            yield item

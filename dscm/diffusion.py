@@ -182,7 +182,8 @@ def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, genera
     variance ``s² = (1−a')/(1−a)·(1 − a/a')``.
 
     Args:
-        eps_fn, x, schedule, grid: as in `solvers.sample`; DDPM itself takes the uniform grid with K = T.
+        eps_fn, x, schedule: as in `solvers.sample`.
+        grid: descending timesteps, shape (K + 1,), to 0; DDPM itself takes the uniform one with K = T.
         generator: of the added noise, on the device of ``x``.
 
     Returns:

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +79,10 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: of digits 1 1000, of larger images 0.2 3)")  # fmt: skip
     parser.add_argument("--steps", type=number(int, 1), help="steps each way (default: 20)")
     parser.add_argument("--grid", choices=["log-sigma", "edm", "uniform"],
-                        help="spacing of the steps; uniform in t is the paper's (default: log-sigma)")  # fmt: skip
+                        help="spacing of the steps; uniform in t, the paper's, is for --fixed-point 0, or hundreds "
+                        "of steps (default: log-sigma)")  # fmt: skip
     parser.add_argument("--sigma-min", type=number(float, 0, 1), metavar="σ", help="noise level at which images enter "
-                        "and leave; the paper's is 0, for --fixed-point 0 on a uniform or edm grid "
+                        "and leave, at least 0.001; or 0, the paper's, for --fixed-point 0 on a uniform or edm grid "
                         f"(default: {SIGMA_MIN:g})")  # fmt: skip
     parser.add_argument("--solver", choices=list(EVALUATIONS),
                         help="of the ODE: ddim, the paper's; 2m, of second order; trapezoid, of second order and exact "
@@ -163,7 +163,7 @@ def read_sampling(args: argparse.Namespace, guidance: Weights, abduction: str, r
     """Gather the settings of abduction and prediction; those that a script may list are given apart.
 
     Raises:
-        InputError: the guidance interval is empty, or the solver does not go with the rest.
+        InputError: the guidance interval is empty, or abduction, solver, σ_min and guidance do not go together.
     """
     low, high = args.guidance_interval
     if low > high:
@@ -174,7 +174,8 @@ def read_sampling(args: argparse.Namespace, guidance: Weights, abduction: str, r
         return Sampling(guidance, (low, high), args.steps, args.grid, args.sigma_min, solver,
                         precision=args.precision, abduction=abduction, alignment=alignment)  # fmt: skip
     except ValueError as error:
-        raise InputError(f"--abduction {abduction} --solver {args.solver} --grid {args.grid}: {error}") from error
+        about = f"--abduction {abduction} --solver {args.solver} --sigma-min {args.sigma_min:g}"
+        raise InputError(f"{about}: {error}") from error
 
 
 def configure(
@@ -188,8 +189,7 @@ def configure(
     if isinstance(mechanism, DiffusionMechanism):
         mechanism.sampling = read_sampling(args, guidance, abduction, rate)
     elif isinstance(mechanism, DiffSCM):
-        chosen = {"steps": args.steps, "grid": args.grid, "sigma_min": args.sigma_min, "solver": read_solver(args)}
-        mechanism.sampling = replace(mechanism.sampling, **chosen)
+        mechanism.sampling = read_sampling(args, Weights(1.0), "semantic", rate)
     own = own_options(args, mechanism.kind)
     if "no_pixel_noise" in own:
         mechanism.pixel_noise = False
@@ -258,7 +258,7 @@ def speed_up(args: argparse.Namespace, mechanisms: Sequence[ImageMechanism], dev
         warn_of_emulation(device)
     for mechanism in mechanisms:
         if args.compile and isinstance(mechanism, DiffusionMechanism):
-            mechanism.unet.compile()
+            mechanism.unet.compile(dynamic=True)  # the last batch is smaller, and a guided one twice as large
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What a command line and the presets together ask of a training."""
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from dscm import checkpoint, parts
 from dscm.baselines.presets import BASELINES, get_baseline_preset
 from dscm.baselines.tuning import CounterfactualTuning
+from dscm.cli import warn_of_emulation
 from dscm.data.scaling import to_signed
 from dscm.errors import InputError
 from dscm.graph import Graph

@@ -56,7 +56,8 @@ def describe_solver(record: Record) -> str:
     """Say in a few words how the ODE was solved."""
     implicit = f", implicit steps of {record['fixed_point']} evaluation(s)" if record["fixed_point"] else ""
     low = ", bfloat16" if record["precision"] == "bfloat16" else ""
-    return f"{record['steps']} steps of {record['solver']}{implicit}, grid {record['grid']} to σ = {record['sigma_min']:g}{low}"
+    grid = f"grid {record['grid']} to σ = {record['sigma_min']:g}"
+    return f"{record['steps']} steps of {record['solver']}{implicit}, {grid}{low}"
 
 
 def name_row(record: Record, records: Sequence[Record]) -> str:

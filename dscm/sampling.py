@@ -29,8 +29,8 @@ class Sampling:
             On larger images early ones change what no one asked for: a `DiffusionMechanism` of more than `SMALL` pixels
             a side starts with 0.2 to 3.
         steps: K, each way.
-        grid: ``log-sigma``, ``edm`` or ``uniform`` (the paper's).
-        sigma_min: the noise level at which images enter and leave; the paper's is 0, with explicit steps.
+        grid: ``log-sigma``, ``edm`` or ``uniform`` (the paper's; its coarse end asks for explicit steps, or hundreds).
+        sigma_min: the noise level at which images enter and leave, at least 0.001; or the paper's 0, for explicit steps.
         solver: of the ODE; None is the trapezoid, but ``ddim`` where dynamic and residual abduction follow its steps.
         clip: clamp x̂_0 while generating.
         precision: of the network alone: ``float32``, or whatever its weights have, or ``bfloat16``.
@@ -60,7 +60,9 @@ class Sampling:
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
         if not self.sigma_min and (self.grid == "log-sigma" or self.walk.evaluations):
-            raise ValueError("σ_min = 0 needs explicit steps (--fixed-point 0) on a uniform or edm grid")
+            raise ValueError("σ_min = 0 needs explicit steps on a uniform or edm grid")
+        if 0 < self.sigma_min < 1e-3:
+            raise ValueError("σ_min is 0, or at least 0.001: float32 cannot tell less from none")
         if self.abduction in FOLLOWING and self.walk.kind != "ddim":
             raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.walk.kind}")
         if self.abduction == "dynamic" and getattr(self.guidance, "own", ()):

@@ -1,7 +1,7 @@
 """Solvers of the probability-flow ODE, from noise to image and back, on any function eps_fn(x, t).
 
-In ``x̄ = x/√ᾱ`` and the noise level ``σ = √(1−ᾱ)/√ᾱ`` the ODE is ``dx̄/dσ = ε(x, t)`` (Song et al. 2020). With the clean
-image that ε implies, ``D = x̄ − σ·ε``, every step here is a DDIM step with some mean of D's in place of D:
+In ``x̄ = x/√ᾱ`` and the noise level ``σ = √(1−ᾱ)/√ᾱ`` the ODE is ``dx̄/dσ = ε(x, t)`` (Song et al. 2020). With the
+clean image that ε implies, ``D = x̄ − σ·ε``, every step here is a DDIM step with some mean of D's in place of D:
 
     ddim        ``D`` of the level that a step down leaves, in both directions
     2m          ``D + (D − D₋)/2r``, extrapolated from the level before (DPM-Solver++(2M), Lu et al. 2022)

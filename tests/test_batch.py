@@ -1,13 +1,11 @@
-"""Batches that fit, how large they get before memory runs out; and batches that are read ahead."""
+"""Batches that fit: how large they get before memory runs out."""
 
 import argparse
-import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
 
-from dscm.batch import ahead, batch_size, choose_batch, fit_batch
+from dscm.batch import batch_size, choose_batch, fit_batch
 from dscm.graphs import get_graph
 
 SCM = get_graph("morphomnist").scm()
@@ -33,30 +31,3 @@ def test_a_number_is_taken_and_a_cpu_has_its_own() -> None:
     assert batch_size("auto") == "auto" and batch_size("12") == 12
     with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):
         batch_size("0")
-
-
-def test_the_next_item_is_made_while_one_is_in_use() -> None:
-    """In order, all of them, and the second before anyone asks for it."""
-    begun = [threading.Event() for _ in range(3)]
-
-    def items() -> Iterator[int]:
-        for i, event in enumerate(begun):
-            event.set()
-            yield i
-
-    got = []
-    for item in ahead(items()):
-        got.append(item)
-        assert item == 2 or begun[item + 1].wait(10)
-    assert got == [0, 1, 2] and list(ahead(iter([]))) == []
-
-
-def test_what_goes_wrong_ahead_is_raised_in_its_turn() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        raise OSError("unreadable")
-
-    rest = ahead(items())
-    assert next(rest) == 1
-    with pytest.raises(OSError, match="unreadable"):
-        next(rest)

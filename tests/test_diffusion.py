@@ -133,7 +133,7 @@ def test_sample_tells_the_true_timesteps(kind: str) -> None:
 
 def test_ancestral_tells_the_true_timesteps() -> None:
     """As `sample`."""
-    grid, eps_fn = make_grid(LINEAR, 7), Recorder()
+    grid, eps_fn = make_grid(LINEAR, 7, "edm", 0.0), Recorder()
     ancestral(eps_fn, randn(2, 1, 2, 2), LINEAR, grid, torch.Generator().manual_seed(0))
     assert torch.equal(torch.stack(eps_fn.timesteps), grid[:-1])
 
@@ -210,7 +210,7 @@ def test_implicit_round_trip_is_exact(kind: str) -> None:
 def test_ancestral_sampling_draws_the_data() -> None:
     """From N(0, 1) come samples of mean MEAN and deviation STD, by DDPM's own thousand steps."""
     x = randn(20_000, 1, 1, 1)
-    grid = make_grid(LINEAR, 1000, "uniform")
+    grid = make_grid(LINEAR, 1000, "uniform", 0.0)
     samples = ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(1))
     assert samples.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert samples.std().item() == pytest.approx(STD, rel=0.02)
@@ -241,7 +241,7 @@ def test_ancestral_step_is_the_posterior() -> None:
 
 def test_ancestral_sampling_is_seeded() -> None:
     """Only the generator decides."""
-    x, grid = randn(2, 1, 2, 2), make_grid(LINEAR, 5)
+    x, grid = randn(2, 1, 2, 2), make_grid(LINEAR, 5, "uniform", 0.0)
     first, again, other = (
         ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
     )

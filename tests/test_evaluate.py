@@ -198,7 +198,7 @@ def test_evaluates_colour(
         (("--guidance", "pose=3"), "--guidance pose: no parent of the image of morphomnist; known: thickness, "),
         (("--guidance", "do=3", "--abduction", "dynamic"), "one weight for all parents"),
         (("--solver", "2m", "--fixed-point", 2), "--solver 2m --fixed-point 2: 2m takes no evaluations"),
-        (("--sigma-min", 0), "--grid log-sigma: σ_min = 0 needs explicit steps (--fixed-point 0) on a uniform or edm"),
+        (("--sigma-min", 0), "--sigma-min 0: σ_min = 0 needs explicit steps on a uniform or edm grid"),
         (("--solver", "trapezoid", "--abduction", "residual"), "residual abduction follows the steps of ddim"),
         (("--guidance", 1, 0), "argument --guidance: '0' must be a number, more than 0"),
         (("--data-dir", "/nowhere"), "/nowhere: no such folder"),

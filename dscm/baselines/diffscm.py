@@ -91,8 +91,8 @@ class DiffSCM(ImageMechanism):
 
     def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """Infer u, (B, C, H, W), of images in [-1, 1]; the parents do not matter."""
-        states = inversion_path(self.eps, value, self.schedule, self.sampling.grid_of(self.schedule), self.sampling.walk)
-        (u,) = deque(states, maxlen=1)
+        grid = self.sampling.grid_of(self.schedule)
+        (u,) = deque(inversion_path(self.eps, value, self.schedule, grid, self.sampling.walk), maxlen=1)
         return u
 
     def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
