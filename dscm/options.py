@@ -95,8 +95,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: 0)")  # fmt: skip
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the network; steps and sums stay "
                         "float32; not every CPU computes in bfloat16 (default: float32)")  # fmt: skip
-    parser.add_argument("--compile", action="store_const", const=True, help="compile the network first, which takes a "
-                        "minute or two, and a C++ compiler on a CPU: for many images")  # fmt: skip
+    parser.add_argument("--compile", action="store_const", const=True, help="compile the network, which takes half a minute "
+                        "for each size of batch that it meets and, on a CPU, a C++ compiler: for many images")  # fmt: skip
 
 
 def complete_sampling(args: argparse.Namespace, mechanism: ImageMechanism) -> None:
@@ -258,7 +258,7 @@ def speed_up(args: argparse.Namespace, mechanisms: Sequence[ImageMechanism], dev
         warn_of_emulation(device)
     for mechanism in mechanisms:
         if args.compile and isinstance(mechanism, DiffusionMechanism):
-            mechanism.unet.compile(dynamic=True)  # the last batch is smaller, and a guided one twice as large
+            mechanism.unet.compile(dynamic=False)  # kernels for any size are no faster than none
 
 
 @contextmanager

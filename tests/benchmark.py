@@ -200,7 +200,7 @@ def compare_options(device: torch.device, obs: dict[str, Tensor]) -> list[dict[s
         mechanism, _ = checkpoint.restore(assets.find("semantic"), "image", device)
         mechanism.sampling = Sampling(1.5, abduction="guided", precision=precision)
         if compiled:
-            mechanism.unet.compile(dynamic=True)
+            mechanism.unet.compile(dynamic=False)
         part = {key: value[:64] for key, value in obs.items()}
         times = [clock(x)]
         for _ in range(4):
