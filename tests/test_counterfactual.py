@@ -247,9 +247,9 @@ def test_compiled_and_in_bfloat16(
     """A compiled network gives the same answers, here without a compiler's reordering; bfloat16 nearly the same."""
     compiled = []
 
-    def trace(network: UNet) -> None:
+    def trace(network: UNet, dynamic: bool) -> None:
         compiled.append(network)
-        nn.Module.compile(network, backend="eager")
+        nn.Module.compile(network, backend="eager", dynamic=dynamic)
 
     monkeypatch.setattr(UNet, "compile", trace)
     for flag in (("--compile",), ("--precision", "bfloat16")):
