@@ -95,8 +95,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: 0)")  # fmt: skip
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the network; steps and sums stay "
                         "float32; not every CPU computes in bfloat16 (default: float32)")  # fmt: skip
-    parser.add_argument("--compile", action="store_const", const=True, help="compile the network, which takes half a minute "
-                        "for each size of batch that it meets and, on a CPU, a C++ compiler: for many images")  # fmt: skip
+    parser.add_argument("--compile", action="store_const", const=True, help="compile the network, which takes half a "
+                        "minute for each size of batch and, on a CPU, a C++ compiler: for many images")  # fmt: skip
 
 
 def complete_sampling(args: argparse.Namespace, mechanism: ImageMechanism) -> None:
