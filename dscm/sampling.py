@@ -30,7 +30,7 @@ class Sampling:
             a side starts with 0.2 to 3.
         steps: K, each way.
         grid: ``log-sigma``, ``edm`` or ``uniform`` (the paper's; its coarse end asks for explicit steps, or hundreds).
-        sigma_min: the noise level at which images enter and leave, at least 0.001; or the paper's 0, for explicit steps.
+        sigma_min: the noise level at which images enter and leave, from 0.001; or the paper's 0, for explicit steps.
         solver: of the ODE; None is the trapezoid, but ``ddim`` where dynamic and residual abduction follow its steps.
         clip: clamp x̂_0 while generating.
         precision: of the network alone: ``float32``, or whatever its weights have, or ``bfloat16``.
