@@ -41,11 +41,12 @@ def align(
     eps: ConditionalEps,
     condition: Tensor,
     null: Tensor,
-    weight: Callable[[Tensor], float],
+    weight: float,
     path: Sequence[Tensor],
     schedule: Schedule,
     grid: Tensor,
     alignment: Alignment,
+    active: Callable[[Tensor], bool] = lambda t: True,
     watch: Callable[[float], None] = lambda loss: None,
 ) -> Tensor:
     """Tune null tokens until guided generation follows the inversion path (paper, algorithm 1).
@@ -58,14 +59,15 @@ def align(
     Each image has its own loss, its own token and its own stop, so that a batch equals its images one at a time.
 
     Args:
-        eps: ``eps(x, t, c)``; its parameters must not require gradients.
+        eps: ``eps(c)(x, t)``; its parameters must not require gradients.
         condition: c of the observation, shape (B, D).
         null: the trained token ∅, shape (D,).
-        weight: ω at timesteps t (B,), all alike; where it is 1 the null token has no say and stays as it is.
+        weight: ω.
         path: the states x at each timestep of the grid, from noise to image, K + 1 of shape (B, C, H, W).
         schedule: the noise schedule.
         grid: descending timesteps, shape (K + 1,).
         alignment: step size, number of steps and optimiser.
+        active: whether to guide at timesteps t (B,), all alike; elsewhere the null token has no say and stays as it is.
         watch: is told the mean squared distance of a pixel after each timestep.
 
     Returns:
@@ -73,19 +75,20 @@ def align(
     """
     a = schedule.alpha_bar(grid)
     x, token, tokens = path[0], null.detach().expand_as(condition), []
+    given = eps(condition)
     for k in range(len(grid) - 1):
         t = grid[k].to(x.device, x.dtype).expand(len(x))
         with torch.no_grad():
-            given = eps(x, t, condition)
+            noise = given(x, t)
 
         def move(token: Tensor) -> Tensor:
-            return ddim_step(x, torch.lerp(eps(x, t, token), given, weight(t)), a[k], a[k + 1])
+            return ddim_step(x, torch.lerp(eps(token)(x, t), noise, weight), a[k], a[k + 1])
 
-        if weight(t) == 1:
-            x = ddim_step(x, given, a[k], a[k + 1])
-        else:
+        if active(t):
             token = _tune(token, move, path[k + 1], alignment)
             x = move(token).detach()
+        else:
+            x = ddim_step(x, noise, a[k], a[k + 1])
         tokens.append(token)
         watch((x - path[k + 1]).square().mean().item())
     return torch.stack(tokens, dim=1)

@@ -1,4 +1,4 @@
-"""Classifier-free guidance as a wrapper: it returns a noise function of the same signature (Ho and Salimans 2022)."""
+"""Classifier-free guidance: from a conditional noise predictor to one noise function (Ho and Salimans 2022)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
-ConditionalEps = Callable[[Tensor, Tensor, Tensor], Tensor]
+ConditionalEps = Callable[[Tensor], EpsFn]  # binds conditions c (B, D): what depends on them alone is computed once
 Groups = Sequence[tuple[Tensor, float]]  # which entries of c, bool (D,) or (B, D), have which ω; each is in one group
 DO, OTHERS = "do", "others"
 
@@ -71,7 +71,8 @@ def guided(
     eps: ConditionalEps,
     condition: Tensor,
     null: Tensor | Callable[[Tensor], Tensor],
-    weight: float | Callable[[Tensor], float | Groups] = 1.0,
+    weight: float | Groups = 1.0,
+    active: Callable[[Tensor], bool] = lambda t: True,
 ) -> EpsFn:
     """Bind a condition and a guidance weight to a noise predictor.
 
@@ -82,30 +83,36 @@ def guided(
 
     where c_i has the entries of the first i groups from c, the others from ∅; so a group is amplified given those of
     smaller weights, and groups of one weight are as one. A prediction whose terms cancel is not made: with ω = 1
-    the null token is not evaluated.
+    the null token is not evaluated. Conditions are bound here, once for all evaluations; tokens that change, with them.
 
     Args:
-        eps: ``eps(x, t, c)`` with x (B, C, H, W), t (B,), c (B, D).
+        eps: ``eps(c)(x, t)`` with c (B, D), x (B, C, H, W), t (B,).
         condition: c, shape (B, D).
         null: the token ∅, shape (D,) or (B, D); or a function that gives it for timesteps t (B,).
-        weight: ω; 1 is conditional, 0 unconditional, more than 1 amplifies the condition; or a function that gives it,
-            or groups with their weights, for timesteps t (B,), all alike.
+        weight: ω; 1 is conditional, 0 unconditional, more than 1 amplifies the condition; or groups with their weights.
+        active: whether to guide at timesteps t (B,), all alike; elsewhere ω is 1.
 
     Returns:
         ``eps_fn(x, t)``.
     """
-    token = null if callable(null) else lambda t: null
-    omega = weight if callable(weight) else lambda t: weight
+    given = eps(condition)
+    if weight == 1:
+        return given
+    joint = isinstance(weight, float | int)
+    groups = [(torch.ones_like(condition[0], dtype=torch.bool), weight)] if joint else weight
+
+    def bind(token: Tensor) -> tuple[EpsFn, list[float]]:
+        stages, omegas = _stages(condition, token.expand_as(condition), groups)
+        return eps(torch.cat(stages)), omegas
+
+    fixed = None if callable(null) else bind(null)
 
     def eps_fn(x: Tensor, t: Tensor) -> Tensor:
-        weights = omega(t)
-        if weights == 1:
-            return eps(x, t, condition)
-        if isinstance(weights, float | int):
-            weights = [(torch.ones_like(condition[0], dtype=torch.bool), weights)]
-        stages, omegas = _stages(condition, token(t).expand_as(condition), weights)
-        n = len(stages)
-        predictions = eps(x.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(stages)).chunk(n)
+        if not active(t):
+            return given(x, t)
+        staged, omegas = fixed or bind(null(t))
+        n = len(omegas) + 1
+        predictions = staged(x.repeat(n, 1, 1, 1), t.repeat(n)).chunk(n)
         result = predictions[0]
         for before, after, w in zip(predictions, predictions[1:], omegas):
             result = result + w * (after - before)

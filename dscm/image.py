@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from dscm.diffusion import SCHEDULES, add_noise, eps_from_velocity, sample_timesteps, velocity
+from dscm.diffusion import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
 from dscm.dynamic import align, at_timestep, residuals
 from dscm.encoder import PRIORS, Encoder
 from dscm.guidance import Groups, Weights, guided, shifted
@@ -92,12 +92,16 @@ class DiffusionMechanism(ImageMechanism):
         """Return how many entries of a condition the code and each parent take, in order."""
         return {"z": self.code_dim, **self.scaling.widths}
 
-    def eps(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """Predict the noise in ``x`` (B, C, H, W) at true timesteps ``t`` (B,) given conditions ``c`` (B, D)."""
-        low = self.sampling.precision == "bfloat16"
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low):
-            output = self.unet(x, t, c).to(x.dtype)
-        return output if self.prediction == "eps" else eps_from_velocity(output, x, self.schedule.alpha_bar(t))
+    def eps(self, c: Tensor) -> EpsFn:
+        """Bind conditions ``c`` (B, D) and predict the noise in ``x`` (B, C, H, W) at true timesteps ``t`` (B,)."""
+        embedded, low = self.unet.embed(c), self.sampling.precision == "bfloat16"
+
+        def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low):
+                output = self.unet(x, t, embedded).to(x.dtype)
+            return output if self.prediction == "eps" else eps_from_velocity(output, x, self.schedule.alpha_bar(t))
+
+        return eps_fn
 
     def abduct(
         self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
@@ -107,7 +111,7 @@ class DiffusionMechanism(ImageMechanism):
         pa = self.scaling(parents)
         z = self.encode(value, pa)
         condition = torch.cat([z, pa], dim=1)
-        field = guided(self.eps, condition, self.null, self._weight if how.abduction == "guided" else 1.0)
+        field = self._guided(condition, self.null) if how.abduction == "guided" else self.eps(condition)
         moved: list[Tensor] = []
         states = inversion_path(field, value, self.schedule, grid, how.walk, moved.append)
         if how.abduction in ("semantic", "guided") or how.weights.trivial:
@@ -122,19 +126,16 @@ class DiffusionMechanism(ImageMechanism):
         """Return what makes guided generation follow a path, from noise to image: residuals, or null tokens."""
         how = self.sampling
         if how.abduction == "residual":
-            eps_fn = guided(self.eps, condition, self.null, self._weight)
-            return {"residuals": residuals(eps_fn, path, self.schedule, grid)}
-        tokens = align(
-            self.eps, condition, self.null, self._weight, path, self.schedule, grid, how.alignment, self.watch
-        )
-        return {"tokens": tokens}
+            return {"residuals": residuals(self._guided(condition, self.null), path, self.schedule, grid)}
+        where = (path, self.schedule, grid, how.alignment, self._active, self.watch)
+        return {"tokens": align(self.eps, condition, self.null, how.weights.others, *where)}
 
     def predict(self, noise: ImageNoise, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
         how, grid = self.sampling, self.sampling.grid_of(self.schedule)
         condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
-        eps_fn = guided(self.eps, condition, null, self._weight)
+        eps_fn = self._guided(condition, null)
         if noise.residuals.numel():
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
         if how.clip:
@@ -212,7 +213,7 @@ class DiffusionMechanism(ImageMechanism):
         a = self.schedule.alpha_bar(t)
         eps = torch.randn(value.shape, generator=generator, device=device)
         target = eps if self.prediction == "eps" else velocity(value, eps, a)
-        output = self.unet(add_noise(value, eps, a), t.float(), condition)
+        output = self.unet(add_noise(value, eps, a), t.float(), self.unet.embed(condition))
         error = (output.float() - target).square().sum(dim=(1, 2, 3))  # (B,)
         return {
             "loss": error.mean() + beta * kl,
@@ -221,14 +222,16 @@ class DiffusionMechanism(ImageMechanism):
             "null": mean_where(error.detach(), dropped),
         }
 
-    def _weight(self, t: Tensor) -> float | Groups:
-        """Return ω at timesteps ``t`` (B,), all alike, or that of each group; 1 outside the interval."""
-        low, high = self.sampling.interval
-        sigma = math.sqrt(1 / self.schedule.alpha_bar(t[:1]).item() - 1)
+    def _guided(self, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor]) -> EpsFn:
+        """Guide from a null token, or from that of each timestep, to conditions (B, D), as told."""
         weights = self.sampling.weights
-        if weights.trivial or not low <= sigma <= high:
-            return 1.0
-        return self._groups(weights) if weights.own else weights.others
+        weight = self._groups(weights) if weights.own else weights.others
+        return guided(self.eps, condition, null, weight, self._active)
+
+    def _active(self, t: Tensor) -> bool:
+        """Say whether timesteps ``t`` (B,), all alike, lie in the interval that is guided."""
+        low, high = self.sampling.interval
+        return low <= math.sqrt(1 / self.schedule.alpha_bar(t[:1]).item() - 1) <= high
 
     def _groups(self, weights: Weights) -> Groups:
         """Say which entries of the condition have which ω; variables that do not cause the image have no say."""

@@ -76,17 +76,21 @@ class UNet(nn.Module):
         )
         self.bypass = Bypass(image_channels * patch**2, embedding) if bypass else None
 
-    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def embed(self, c: Tensor) -> Tensor:
+        """Project conditions (B, condition_dim) to (B, E), as `forward` takes them: once for all timesteps."""
+        return self.condition(c)
+
+    def forward(self, x: Tensor, t: Tensor, embedded: Tensor | None = None) -> Tensor:
         """Predict a tensor of the shape of ``x``.
 
         Args:
             x: noisy images, shape (B, C, H, W); H and W must be multiples of ``patch``.
             t: true timesteps in [0, T], shape (B,).
-            c: conditions, shape (B, condition_dim).
+            embedded: what `embed` makes of the conditions, shape (B, E); None in an unconditional network.
         """
         embedding = self.time(sinusoidal_embedding(t, self.channels).to(x.dtype))
-        if self.condition is not None:
-            embedding = embedding + self.condition(c)
+        if embedded is not None:
+            embedding = embedding + embedded
         blocks = F.pixel_unshuffle(x, self.patch)
         h = self.stem(blocks)
         skips = [h]

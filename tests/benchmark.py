@@ -8,16 +8,14 @@ Ratios are to the published procedure, which `published.py` holds.
 import argparse
 import itertools
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from network_cost import compare_networks
 from published import PUBLISHED, align_naively
+from timing import clock, show
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 from dscm import assets, checkpoint, morphometry
 from dscm.data import sets
@@ -25,7 +23,6 @@ from dscm.data.scaling import to_levels, to_signed
 from dscm.dynamic import Alignment, align
 from dscm.files import atomic_path
 from dscm.graphs import get_graph
-from dscm.guidance import guided
 from dscm.image import DiffusionMechanism
 from dscm.metrics import l1, observe
 from dscm.morphing import render
@@ -93,7 +90,7 @@ def compare_counterfactuals(scm: SCM, oracle: Oracle, obs: dict[str, Tensor], fe
     for name, sampling in SETTINGS.items():
         n = few if sampling is PUBLISHED else len(obs["image"])
         rows.append({"procedure": name, "n": n} | measure(scm, oracle, {k: v[:n] for k, v in obs.items()}, sampling))
-        if sampling is not PUBLISHED:  # at equal soundness means on the same digits
+        if sampling is not PUBLISHED and few < n:  # at equal soundness means on the same digits
             same = measure(scm, oracle, {k: v[:few] for k, v in obs.items()}, sampling)
             rows.append({"procedure": name, "n": few} | same)
         for row in rows:
@@ -133,32 +130,24 @@ def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) ->
     grid, alignment = mechanism.sampling.grid_of(mechanism.schedule), Alignment(0.03, 5)
     with torch.no_grad():
         condition = torch.cat([mechanism.encode(obs["image"], pa), pa], dim=1)
-        field = guided(mechanism.eps, condition, mechanism.null)
-        path = list(inversion_path(field, obs["image"], mechanism.schedule, grid))[::-1]
-    losses: list[float] = []
+        path = list(inversion_path(mechanism.eps(condition), obs["image"], mechanism.schedule, grid))[::-1]
 
-    def together() -> None:
-        losses.clear()
-        align(mechanism.eps, condition, mechanism.null, lambda t: 3.0, path, mechanism.schedule, grid, alignment,
-              losses.append)  # fmt: skip
+    def together(n: int) -> float:
+        losses: list[float] = []
+        align(mechanism.eps, condition[:n], mechanism.null, 3.0, [x[:n] for x in path], mechanism.schedule, grid,
+              alignment, watch=losses.append)  # fmt: skip
+        return losses[-1]
 
-    def apart(n: int) -> list[float]:
-        return [align_naively(mechanism, condition[i : i + 1], [x[i : i + 1] for x in path], grid, alignment, 3.0)
-                for i in range(n)]  # fmt: skip
+    def apart(n: int) -> float:
+        losses = [align_naively(mechanism, condition[i : i + 1], [x[i : i + 1] for x in path], grid, alignment, 3.0)
+                  for i in range(n)]  # fmt: skip
+        return sum(losses) / n
 
-    rows, few = [], 4
-    for name, work, n in (("one by one", lambda: losses.extend(apart(few)), few), ("batched", together, len(pa))):
-        losses.clear()
+    rows = []
+    for name, work, n in (("one by one", apart, 4), ("batched", together, 4), ("batched", together, len(pa))):
         began = clock(pa)
-        work()
-        rows.append(
-            {
-                "alignment": name,
-                "n": n,
-                "s an image": (clock(pa) - began) / n,
-                "mean final loss": sum(losses) / len(losses) if n == few else losses[-1],
-            }
-        )
+        loss = work(n)
+        rows.append({"alignment": name, "n": n, "s an image": (clock(pa) - began) / n, "mean final loss": loss})
     for row in rows:
         row["times as fast"] = rows[0]["s an image"] / row["s an image"]
     return show("alignment, 25 steps, 5 gradient steps each, ω = 3", rows)
@@ -248,24 +237,6 @@ def compare_training(device: torch.device) -> list[dict[str, Any]]:
     return show("training, tiny, forward and backward", rows)
 
 
-def compare_networks(device: torch.device) -> list[dict[str, Any]]:
-    """Time the noise predictor alone: the share of the peak of matrix products it reaches, and where the rest goes."""
-    rows = []
-    sizes = [("morphomnist", "tiny", 28, 64), ("morphomnist", "tiny", 28, 1024)]
-    if device.type == "cuda":
-        sizes += [("morphomnist", "paper", 28, 128), ("celebahq", "paper", 64, 128), ("embed", "paper", 192, 32)]
-    for data_set, preset, size, batch in sizes:
-        graph, settings = get_graph(data_set), get_preset("image", data_set, preset, size)
-        parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
-        model = DiffusionMechanism(parents, graph.image_channels, **settings.model).to(device).eval()
-        x = torch.randn(batch, *model.shape, device=device)
-        t, c = torch.full((batch,), 500.0, device=device), torch.randn(batch, model.scaling.dim, device=device)
-        for dtype in (torch.float32, torch.bfloat16):
-            about = {"network": f"{data_set} {preset}", "batch": batch, "precision": str(dtype).removeprefix("torch.")}
-            rows.append(about | measure_network(lambda: model.unet(x, t, c), dtype, device))
-    return show("one pass of the noise predictor", rows)
-
-
 def compare_digits(digits: Tensor, thickness: Tensor) -> list[dict[str, Any]]:
     """Time measuring digits, uint8 (N, 1, 28, 28), and giving each another thickness: one by one, and at once.
 
@@ -282,68 +253,6 @@ def compare_digits(digits: Tensor, thickness: Tensor) -> list[dict[str, Any]]:
             rates.append(len(digits) / (clock(digits) - began))
         rows.append({"digits": name, "times as fast": rates[1] / rates[0], "images/s": rates[1]})
     return show("digits, as a batch against one by one", rows)
-
-
-@torch.no_grad()
-def measure_network(run: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Return milliseconds, TFLOP/s, share of peak, the device's busy share, and kinds of kernel by their time."""
-
-    def work() -> Tensor:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype == torch.bfloat16):
-            return run()
-
-    with FlopCounterMode(display=False) as counter:
-        work()
-    repeats = 20 if device.type == "cuda" else 2
-    began = clock(work())
-    for _ in range(repeats):
-        out = work()
-    seconds = (clock(out) - began) / repeats
-    rate = counter.get_total_flops() / seconds / 1e12
-    row = {"ms": 1e3 * seconds, "TFLOP/s": rate, "share of peak": rate / peak(dtype, device)}
-    if device.type == "cuda":
-        with profile(activities=[ProfilerActivity.CUDA]) as record:
-            clock(work())
-        kernels = [(event.key, event.self_device_time_total) for event in record.key_averages()]
-        busy = sum(spent for _, spent in kernels)
-        kinds = {"matrix": ("gemm", "conv", "xmma", "cutlass"), "norm": ("norm", "Moments")}
-        shares = {
-            kind: sum(spent for key, spent in kernels if any(word in key for word in words)) / busy
-            for kind, words in kinds.items()
-        }
-        row |= {"busy": busy / 1e6 / seconds, **shares, "other": 1 - sum(shares.values())}
-    return row
-
-
-def peak(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the TFLOP/s of a large product of square matrices."""
-    n = 8192 if device.type == "cuda" else 1024
-    a, b = torch.randn(2, n, n, dtype=dtype, device=device)
-    began = clock(a @ b)
-    for _ in range(10):
-        out = a @ b
-    return 10 * 2 * n**3 / (clock(out) - began) / 1e12
-
-
-def clock(like: Tensor) -> float:
-    """Return the time once the device of a tensor has done what it was told."""
-    if like.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def show(title: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print rows as a table, and return them."""
-
-    def write(value: Any) -> str:
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    names.sort(key=lambda name: name != "times as fast")
-    print(f"\n{title}\n\n| {' | '.join(names)} |\n|{'---|' * len(names)}")
-    for row in rows:
-        print(f"| {' | '.join(write(row[name]) for name in names)} |")
-    return rows
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dscm.diffusion import ddim_step, eps_between, linear_schedule, make_grid
 from dscm.dynamic import Alignment, align, at_timestep, residuals
-from dscm.guidance import guided, shifted
+from dscm.guidance import EpsFn, shifted
 from dscm.image import DiffusionMechanism
 from dscm.sampling import Sampling
 from dscm.solvers import Solver, inversion_path, sample
@@ -34,11 +34,11 @@ def toy() -> tuple:
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(3, 64, generator=generator, dtype=torch.float64)
 
-    def eps(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        return 0.3 * x + 0.2 * torch.tanh(c @ weights).view_as(x)
+    def eps(c: Tensor) -> EpsFn:
+        return lambda x, t: 0.3 * x + 0.2 * torch.tanh(c @ weights).view_as(x)
 
     condition, null = torch.randn(7, 3, generator=generator, dtype=torch.float64).split([6, 1])
-    path = list(inversion_path(guided(eps, condition, null[0]), X, SCHEDULE, GRID, Solver(evaluations=3)))[::-1]
+    path = list(inversion_path(eps(condition), X, SCHEDULE, GRID, Solver(evaluations=3)))[::-1]
     return eps, condition, null[0], path
 
 
@@ -69,8 +69,8 @@ def test_residual_abduction_makes_composition_exact_at_any_guidance() -> None:
 
 @torch.no_grad()
 def test_residuals_vanish_on_a_path_that_the_noise_function_made() -> None:
-    eps, condition, null, _ = toy()
-    eps_fn = guided(eps, condition, null)
+    eps, condition, _, _ = toy()
+    eps_fn = eps(condition)
     path = list(inversion_path(eps_fn, X, SCHEDULE, GRID, Solver(evaluations=60)))[::-1]
     missing = residuals(eps_fn, path, SCHEDULE, GRID)
     assert missing.shape == (6, STEPS, 1, 8, 8)
@@ -84,10 +84,10 @@ def test_one_step_is_the_gradient_of_the_squared_distance() -> None:
     eps, condition, null, path = toy()
     rate, h = 1e-3, 1e-5
     a = SCHEDULE.alpha_bar(GRID)
-    tokens = align(eps, condition, null, lambda t: WEIGHT, path, SCHEDULE, GRID, Alignment(rate))
+    tokens = align(eps, condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(rate))
 
     def loss(token: Tensor) -> Tensor:
-        given, without = eps(path[0], None, condition), eps(path[0], None, token)
+        given, without = eps(condition)(path[0], None), eps(token)(path[0], None)
         noise = without + WEIGHT * (given - without)
         return (path[1] - ddim_step(path[0], noise, a[0], a[1])).square().sum(dim=(1, 2, 3))
 
@@ -95,6 +95,14 @@ def test_one_step_is_the_gradient_of_the_squared_distance() -> None:
     basis = h * torch.eye(3, dtype=torch.float64)
     gradient = torch.stack([(loss(start + e) - loss(start - e)) / (2 * h) for e in basis], dim=1)
     torch.testing.assert_close(tokens[:, 0], start - rate * gradient, rtol=1e-5, atol=1e-9)
+
+
+def test_the_observation_is_bound_once() -> None:
+    """Of what the network is given, only the tokens change: at most once a gradient step, and once to move on."""
+    eps, condition, null, path = toy()
+    bound: list[Tensor] = []
+    align(lambda c: (bound.append(c), eps(c))[1], condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(steps=5))
+    assert [c is condition for c in bound] == [True] + STEPS * 6 * [False]
 
 
 @pytest.mark.parametrize("alignment", [Alignment(0.003), Alignment(0.003, 5), Alignment(0.05, 8, "adam")])
@@ -132,9 +140,7 @@ def test_batch_equals_one_image_at_a_time(alignment: Alignment) -> None:
 
 def test_images_within_the_tolerance_keep_their_token() -> None:
     eps, condition, null, path = toy()
-    tokens = align(
-        eps, condition, null, lambda t: WEIGHT, path, SCHEDULE, GRID, Alignment(1.0, 3, "adam", tolerance=1e9)
-    )
+    tokens = align(eps, condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(1.0, 3, "adam", tolerance=1e9))
     assert torch.equal(tokens, null.expand(6, STEPS, 3))
 
 

@@ -3,9 +3,17 @@
 import pytest
 import torch
 from test_image import F64, GRAPH, PARENTS, X, make
+from torch import Tensor
 
 from dscm.guidance import Weights
+from dscm.image import DiffusionMechanism
 from dscm.sampling import Sampling, intervening
+
+
+def watch(model: DiffusionMechanism, seen: list[Tensor]) -> None:
+    """Write down the conditions that a mechanism's network embeds."""
+    embed = model.unet.embed
+    model.unet.embed = lambda c: (seen.append(c), embed(c))[1]
 
 
 def test_only_what_is_intervened_on_is_amplified() -> None:
@@ -13,18 +21,16 @@ def test_only_what_is_intervened_on_is_amplified() -> None:
     model, seen = make(), []
     model.sampling = Sampling(Weights.parse("do=3"), interval=(0.0, 1000.0), steps=4)
     noise = model.abduct(X, PARENTS)
-    network = model.unet.forward
-    model.unet.forward = lambda x, t, c: (seen.append(c), network(x, t, c))[1]
+    watch(model, seen)
     model.predict(noise, PARENTS)
-    assert {len(c) for c in seen} == {6}
+    assert [len(c) for c in seen] == [6]
     seen.clear()
     with intervening(model, {"digit": 3}):
         model.predict(noise, PARENTS)
     given = torch.cat([noise.z, model.scaling(PARENTS)], dim=1)
     digit = torch.tensor([name == "digit" for name, width in model.widths.items() for _ in range(width)])
-    assert digit.sum() == 10 and {len(c) for c in seen} == {12}
-    for c in seen:
-        assert torch.equal(c[6:], given) and torch.equal(c[:6], torch.where(digit, model.null, given))
+    assert digit.sum() == 10 and [len(c) for c in seen] == [6, 12]
+    assert torch.equal(seen[1], torch.cat([torch.where(digit, model.null, given), given]))
     assert not model.sampling.intervened
 
 
@@ -53,19 +59,17 @@ def test_what_an_effect_changes_is_amplified(effect: str, amplified: set[str]) -
     obs = {**PARENTS, "image": X}
     noise = scm.abduct(obs)
     do = scm.along(obs, noise, {"digit": (obs["digit"] + 1) % 10}, effect, "image")
-    network = model.unet.forward
-    model.unet.forward = lambda x, t, c: (seen.append(c), network(x, t, c))[1]
+    watch(model, seen)
     with intervening(model, do, obs):
         scm.predict(noise, do)
-    held = (seen[0][: len(X)] == model.null).split(list(model.widths.values()), dim=1)
+    held = (seen[1][: len(X)] == model.null).split(list(model.widths.values()), dim=1)
     assert {name for name, part in zip(model.widths, held, strict=True) if part.all()} == amplified
 
 
 def test_parents_are_dropped_apart_where_asked() -> None:
     """All at once with probability p_∅, else the code and each parent by itself with the same."""
     model, seen = make(), []
-    network = model.unet.forward
-    model.unet.forward = lambda x, t, c: (seen.append(c), network(x, t, c))[1]
+    watch(model, seen)
     n = 4000
     parents = GRAPH.scm().sample(n, torch.Generator().manual_seed(3))
     x = torch.zeros(n, 1, 8, 8, dtype=F64)

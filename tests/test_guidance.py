@@ -4,20 +4,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.guidance import Weights, guided
+from dscm.guidance import EpsFn, Weights, guided
 
 
 class Predictor:
-    """Compute ``sin(x)·(1 + Σc) + t + Σc²``, and remember every call."""
+    """Compute ``sin(x)·(1 + Σc) + t + Σc²``, and remember every condition bound and every call."""
 
     def __init__(self) -> None:
+        self.bound: list[Tensor] = []
         self.calls: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def __call__(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        assert len(x) == len(t) == len(c)
-        self.calls.append((x.clone(), t.clone(), c.clone()))
+    def __call__(self, c: Tensor) -> EpsFn:
+        self.bound.append(c)
         spread = (slice(None), None, None, None)
-        return x.sin() * (1 + c.sum(1))[spread] + t[spread] + c.square().sum(1)[spread]
+
+        def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+            assert len(x) == len(t) == len(c)
+            self.calls.append((x.clone(), t.clone(), c.clone()))
+            return x.sin() * (1 + c.sum(1))[spread] + t[spread] + c.square().sum(1)[spread]
+
+        return eps_fn
 
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -25,7 +31,7 @@ X = torch.randn(3, 1, 2, 2, generator=GENERATOR, dtype=torch.float64)
 T = torch.tensor([10.0, 500.0, 999.5], dtype=torch.float64)
 CONDITION = torch.randn(3, 4, generator=GENERATOR, dtype=torch.float64)
 NULL = torch.randn(4, generator=GENERATOR, dtype=torch.float64)
-GIVEN, WITHOUT = Predictor()(X, T, CONDITION), Predictor()(X, T, NULL.expand(3, 4))
+GIVEN, WITHOUT = Predictor()(CONDITION)(X, T), Predictor()(NULL.expand(3, 4))(X, T)
 
 
 def test_weight_one_is_conditional_and_never_sees_the_null_token() -> None:
@@ -86,8 +92,23 @@ def test_gradient_reaches_the_null_token() -> None:
     token = NULL.clone().requires_grad_()
     guided(Predictor(), CONDITION, token, 3.0)(X, T).sum().backward()
     plain = NULL.clone().requires_grad_()
-    Predictor()(X, T, plain.expand(3, 4)).sum().backward()
+    Predictor()(plain.expand(3, 4))(X, T).sum().backward()
     torch.testing.assert_close(token.grad, -2 * plain.grad, rtol=0, atol=1e-10)
+
+
+def test_conditions_are_bound_once_and_tokens_that_change_with_each_evaluation() -> None:
+    """However many evaluations follow; where nothing is guided the prediction is the conditional one."""
+    eps = Predictor()
+    eps_fn = guided(eps, CONDITION, NULL, 1.5, lambda t: bool(t[0] < 100))
+    inside, outside = eps_fn(X, T), eps_fn(X, T.flip(0))
+    assert torch.equal(outside, Predictor()(CONDITION)(X, T.flip(0))) and not torch.equal(inside, GIVEN)
+    assert [torch.equal(eps_fn(X, T), inside) for _ in range(3)] == 3 * [True]
+    assert [len(c) for c in eps.bound] == [3, 6] and len(eps.calls) == 5
+    moving = Predictor()
+    eps_fn = guided(moving, CONDITION, lambda t: NULL.expand(3, 4) + t[0], 1.5)
+    for t in (T, T.flip(0)):
+        assert torch.equal(eps_fn(X, t), guided(Predictor(), CONDITION, NULL + t[0], 1.5)(X, t))
+    assert [len(c) for c in moving.bound] == [3, 6, 6]
 
 
 # A weight for each group
@@ -100,7 +121,7 @@ MIXED = torch.where(REST, CONDITION, NULL)
 def test_groups_of_one_weight_are_as_one(weight: float) -> None:
     """The same as joint guidance, and as cheap: what cancels is not evaluated."""
     eps, joint = Predictor(), Predictor()
-    result = guided(eps, CONDITION, NULL, lambda t: [(FIRST, weight), (REST, weight)])(X, T)
+    result = guided(eps, CONDITION, NULL, [(FIRST, weight), (REST, weight)])(X, T)
     torch.testing.assert_close(result, guided(joint, CONDITION, NULL, weight)(X, T), rtol=0, atol=1e-12)
     assert [len(call[0]) for call in eps.calls] == [len(call[0]) for call in joint.calls]
 
@@ -108,16 +129,16 @@ def test_groups_of_one_weight_are_as_one(weight: float) -> None:
 def test_the_heavier_group_is_amplified_given_the_lighter() -> None:
     """ε(c_1) + ω·(ε(c) − ε(c_1)), c_1 without the amplified group; where the lighter weight is 1, ∅ has no say."""
     eps = Predictor()
-    result = guided(eps, CONDITION, NULL, lambda t: [(FIRST, 3.0), (REST, 1.0)])(X, T)
-    mixed = Predictor()(X, T, MIXED)
+    result = guided(eps, CONDITION, NULL, [(FIRST, 3.0), (REST, 1.0)])(X, T)
+    mixed = Predictor()(MIXED)(X, T)
     torch.testing.assert_close(result, mixed + 3 * (GIVEN - mixed), rtol=0, atol=1e-12)
     assert [len(call[0]) for call in eps.calls] == [6]
 
 
 def test_three_terms_in_one_pass() -> None:
     eps = Predictor()
-    result = guided(eps, CONDITION, NULL, lambda t: [(FIRST, 3.0), (REST, 2.0)])(X, T)
-    mixed = Predictor()(X, T, MIXED)
+    result = guided(eps, CONDITION, NULL, [(FIRST, 3.0), (REST, 2.0)])(X, T)
+    mixed = Predictor()(MIXED)(X, T)
     torch.testing.assert_close(result, WITHOUT + 2 * (mixed - WITHOUT) + 3 * (GIVEN - mixed), rtol=0, atol=1e-12)
     assert [len(call[0]) for call in eps.calls] == [9]
 

@@ -207,6 +207,10 @@ def test_kl_has_the_closed_form_under_the_conditional_prior() -> None:
 class Spy(nn.Module):
     """A network that keeps what it is given and predicts zero."""
 
+    def embed(self, c: Tensor) -> Tensor:
+        """Return the conditions as they are."""
+        return c
+
     def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """Return zeros of the shape of ``x``."""
         self.x, self.t, self.c = x, t, c

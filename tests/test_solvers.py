@@ -20,7 +20,7 @@ def make_network() -> tuple[UNet, Tensor]:
     """A real UNet with random weights everywhere, as a noise function of images (B, 1, 8, 8)."""
     torch.manual_seed(0)
     network = scatter(UNet(1, 3, channels=8, multipliers=(1, 2))).double().requires_grad_(False)
-    c = randn(3, 3, seed=5)
+    c = network.embed(randn(3, 3, seed=5))
     return lambda x, t: 0.2 * network(x, t, c[: len(x)]) + 0.9 * x, randn(3, 1, 8, 8)
 
 
@@ -98,7 +98,8 @@ def test_a_batch_is_its_images_one_at_a_time(kind: str) -> None:
     """Each image stops on its own, whatever the others need."""
     torch.manual_seed(0)
     network = scatter(UNet(1, 3, channels=8, multipliers=(1, 2))).double().requires_grad_(False)
-    scale, x, c = torch.tensor([0.01, 0.3, 1.0])[:, None, None, None].double(), randn(3, 1, 8, 8), randn(3, 3)
+    scale, x = torch.tensor([0.01, 0.3, 1.0])[:, None, None, None].double(), randn(3, 1, 8, 8)
+    c = network.embed(randn(3, 3))
     grid, solver = make_grid(LINEAR, 6), Solver(kind, 20, 1e-4)
 
     def solve(part: slice) -> Tensor:

@@ -1,0 +1,73 @@
+"""What the noise predictor alone costs: the share of the peak of matrix products it reaches, and the rest."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timing import clock, show
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from dscm.graphs import get_graph
+from dscm.image import DiffusionMechanism
+from dscm.presets import get_preset
+
+
+def compare_networks(device: torch.device) -> list[dict[str, Any]]:
+    """Time the noise predictor alone: the share of the peak of matrix products it reaches, and where the rest goes."""
+    rows = []
+    sizes = [("morphomnist", "tiny", 28, 64), ("morphomnist", "tiny", 28, 1024)]
+    if device.type == "cuda":
+        sizes += [("morphomnist", "paper", 28, 128), ("celebahq", "paper", 64, 128), ("embed", "paper", 192, 32)]
+    for data_set, preset, size, batch in sizes:
+        graph, settings = get_graph(data_set), get_preset("image", data_set, preset, size)
+        parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
+        model = DiffusionMechanism(parents, graph.image_channels, **settings.model).to(device).eval()
+        x = torch.randn(batch, *model.shape, device=device)
+        t, c = torch.full((batch,), 500.0, device=device), torch.randn(batch, model.scaling.dim, device=device)
+        for dtype in (torch.float32, torch.bfloat16):
+            about = {"network": f"{data_set} {preset}", "batch": batch, "precision": str(dtype).removeprefix("torch.")}
+            rows.append(about | measure_network(lambda: model.unet(x, t, model.unet.embed(c)), dtype, device))
+    return show("one pass of the noise predictor", rows)
+
+
+@torch.no_grad()
+def measure_network(run: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Return milliseconds, TFLOP/s, share of peak, the device's busy share, and kinds of kernel by their time."""
+
+    def work() -> Tensor:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype == torch.bfloat16):
+            return run()
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    repeats = 20 if device.type == "cuda" else 2
+    began = clock(work())
+    for _ in range(repeats):
+        out = work()
+    seconds = (clock(out) - began) / repeats
+    rate = counter.get_total_flops() / seconds / 1e12
+    row = {"ms": 1e3 * seconds, "TFLOP/s": rate, "share of peak": rate / peak(dtype, device)}
+    if device.type == "cuda":
+        with profile(activities=[ProfilerActivity.CUDA]) as record:
+            clock(work())
+        kernels = [(event.key, event.self_device_time_total) for event in record.key_averages()]
+        busy = sum(spent for _, spent in kernels)
+        kinds = {"matrix": ("gemm", "conv", "xmma", "cutlass"), "norm": ("norm", "Moments")}
+        shares = {
+            kind: sum(spent for key, spent in kernels if any(word in key for word in words)) / busy
+            for kind, words in kinds.items()
+        }
+        row |= {"busy": busy / 1e6 / seconds, **shares, "other": 1 - sum(shares.values())}
+    return row
+
+
+def peak(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the TFLOP/s of a large product of square matrices."""
+    n = 8192 if device.type == "cuda" else 1024
+    a, b = torch.randn(2, n, n, dtype=dtype, device=device)
+    began = clock(a @ b)
+    for _ in range(10):
+        out = a @ b
+    return 10 * 2 * n**3 / (clock(out) - began) / 1e12

@@ -1,0 +1,28 @@
+"""Tables of what takes how long, ratios first."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def clock(like: Tensor) -> float:
+    """Return the time once the device of a tensor has done what it was told."""
+    if like.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print rows as a table, and return them."""
+
+    def write(value: Any) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names.sort(key=lambda name: name != "times as fast")
+    print(f"\n{title}\n\n| {' | '.join(names)} |\n|{'---|' * len(names)}")
+    for row in rows:
+        print(f"| {' | '.join(write(row[name]) for name in names)} |")
+    return rows
