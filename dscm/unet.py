@@ -1,4 +1,4 @@
-"""The noise predictor: a UNet over (x, t, c) that knows no noise schedule."""
+"""The noise predictor: a UNet over (x, t, c) that knows no noise schedule; c is embedded once for many t."""
 
 import torch
 from torch import Tensor, nn
