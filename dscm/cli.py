@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
 
 from dscm import runs
 from dscm.data.mammogram import Framing
@@ -115,7 +114,7 @@ def set_up_machine(device: str | None, threads: int | None) -> torch.device:
 
 def warn_of_emulation(device: torch.device) -> None:
     """Warn, where bfloat16 is chosen, of a CPU that has no instructions for it; of several processes, one does."""
-    first = not distributed.is_initialized() or distributed.get_rank() == 0
+    first = int(os.environ.get("RANK", 0)) == 0
     if first and device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         print("--precision bfloat16: this CPU only emulates it; float32 is many times as fast", file=sys.stderr)
 

@@ -83,7 +83,8 @@ def guided(
 
     where c_i has the entries of the first i groups from c, the others from ∅; so a group is amplified given those of
     smaller weights, and groups of one weight are as one. A prediction whose terms cancel is not made: with ω = 1
-    the null token is not evaluated. Conditions are bound here, once for all evaluations; tokens that change, with them.
+    the null token is not evaluated. Conditions are bound here, once for all evaluations, but for a token that changes
+    with t: it is bound at each, with the condition beside it.
 
     Args:
         eps: ``eps(c)(x, t)`` with c (B, D), x (B, C, H, W), t (B,).

@@ -93,7 +93,7 @@ class DiffusionMechanism(ImageMechanism):
         return {"z": self.code_dim, **self.scaling.widths}
 
     def eps(self, c: Tensor) -> EpsFn:
-        """Bind conditions ``c`` (B, D) and predict the noise in ``x`` (B, C, H, W) at true timesteps ``t`` (B,)."""
+        """Bind conditions ``c`` (B, D); returns what predicts the noise in x (B, C, H, W) at true timesteps t (B,)."""
         embedded, low = self.unet.embed(c), self.sampling.precision == "bfloat16"
 
         def eps_fn(x: Tensor, t: Tensor) -> Tensor:
@@ -127,8 +127,11 @@ class DiffusionMechanism(ImageMechanism):
         how = self.sampling
         if how.abduction == "residual":
             return {"residuals": residuals(self._guided(condition, self.null), path, self.schedule, grid)}
-        where = (path, self.schedule, grid, how.alignment, self._active, self.watch)
-        return {"tokens": align(self.eps, condition, self.null, how.weights.others, *where)}
+        weight, along = how.weights.others, (path, self.schedule, grid)
+        tokens = align(
+            self.eps, condition, self.null, weight, *along, how.alignment, active=self._active, watch=self.watch
+        )
+        return {"tokens": tokens}
 
     def predict(self, noise: ImageNoise, parents: Mapping[str, Tensor]) -> Tensor:
         """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""

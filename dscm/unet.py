@@ -80,7 +80,7 @@ class UNet(nn.Module):
         """Project conditions (B, condition_dim) to (B, E), as `forward` takes them: once for all timesteps."""
         return self.condition(c)
 
-    def forward(self, x: Tensor, t: Tensor, embedded: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, embedded: Tensor | None) -> Tensor:
         """Predict a tensor of the shape of ``x``.
 
         Args:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from network_cost import compare_networks
 from published import PUBLISHED, align_naively
-from timing import clock, show
+from timing import clock, fastest, show
 from torch import Tensor
 
 from dscm import assets, checkpoint, morphometry
@@ -145,12 +145,8 @@ def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) ->
 
     rows, sizes = [], sorted({min(size, len(pa)) for size in (4, 64, len(pa))})
     for name, work, n in [("one by one", apart, sizes[0]), *(("batched", together, size) for size in sizes)]:
-        seconds = []
-        for _ in range(2):  # the first time, kernels are chosen for new shapes
-            began = clock(pa)
-            loss = work(n)
-            seconds.append((clock(pa) - began) / n)
-        rows.append({"alignment": name, "n": n, "s an image": min(seconds), "mean final loss": loss})
+        seconds, loss = fastest(lambda: work(n), pa)
+        rows.append({"alignment": name, "n": n, "s an image": seconds / n, "mean final loss": loss})
     for row in rows:
         row["times as fast"] = rows[0]["s an image"] / row["s an image"]
     return show("alignment, 25 steps, 5 gradient steps each, ω = 3", rows)
@@ -159,6 +155,12 @@ def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) ->
 @torch.no_grad()
 def compare_costs(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list[dict[str, Any]]:
     """Time abduction and prediction, an image, as one setting after another departs from the first."""
+
+    def cost(n: int, sampling: Sampling) -> float:
+        mechanism.sampling, part = sampling, {key: value[:n] for key, value in obs.items()}
+        seconds, _ = fastest(lambda: mechanism.predict(mechanism.abduct(part["image"], part), part), part["image"])
+        return seconds / n
+
     rows = []
     for name, n, sampling in (
         ("20 steps, ω = 1", 64, Sampling(1.0)),
@@ -174,13 +176,8 @@ def compare_costs(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list
         ("one image at a time", 1, Sampling(1.0)),
         ("16 at a time", 16, Sampling(1.0)),
     ):
-        mechanism.sampling = sampling
-        part = {key: value[:n] for key, value in obs.items()}
-        began = clock(part["image"])
-        for _ in range(64 // n if n > 1 else 4):
-            last = mechanism.predict(mechanism.abduct(part["image"], part), part)
-        rows.append({"setting": name, "s an image": (clock(last) - began) / (64 if n > 1 else 4)})
-        rows[-1] = {"times as long": rows[-1]["s an image"] / rows[0]["s an image"]} | rows[-1]
+        plain, spent = cost(64, Sampling(1.0)), cost(n, sampling)  # side by side, since a shared machine's speed drifts
+        rows.append({"times as long": spent / plain, "setting": name, "s an image": spent})
     return show("cost of an abduction and a prediction, 64 digits at a time", rows)
 
 

@@ -98,7 +98,7 @@ def test_one_step_is_the_gradient_of_the_squared_distance() -> None:
 
 
 def test_the_observation_is_bound_once() -> None:
-    """Of what the network is given, only the tokens change: at most once a gradient step, and once to move on."""
+    """Of what the network is given, only the tokens change: once a gradient step, and once to move on."""
     eps, condition, null, path = toy()
     bound: list[Tensor] = []
     align(lambda c: (bound.append(c), eps(c))[1], condition, null, WEIGHT, path, SCHEDULE, GRID, Alignment(steps=5))

@@ -30,9 +30,12 @@ def test_patches_are_as_asked() -> None:
 def test_emulated_precision_is_warned_of(
     capability: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """A CPU without instructions for bfloat16 needs ten times as long."""
+    """A CPU without instructions for bfloat16 needs ten times as long; the first of several processes says so."""
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
     for precision, part, expected in (("bfloat16", "image", True), (None, "image", False), (None, "attributes", False)):
         args = argparse.Namespace(precision=precision, part=part)
         assert choose_bfloat16(args, torch.device("cpu")) is expected
         assert ("only emulates it" in capsys.readouterr().err) == (warned and expected)
+        monkeypatch.setenv("RANK", "1")
+        assert choose_bfloat16(args, torch.device("cpu")) is expected and not capsys.readouterr().err
+        monkeypatch.delenv("RANK")

@@ -1,6 +1,7 @@
 """Tables of what takes how long, ratios first."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,16 @@ def clock(like: Tensor) -> float:
     if like.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def fastest(work: Callable[[], Any], like: Tensor, times: int = 2) -> tuple[float, Any]:
+    """Work several times, at first to warm up; return the least seconds, and what came of it."""
+    seconds = []
+    for _ in range(times):
+        began = clock(like)
+        result = work()
+        seconds.append(clock(like) - began)
+    return min(seconds), result
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

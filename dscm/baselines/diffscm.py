@@ -87,7 +87,7 @@ class DiffSCM(ImageMechanism):
 
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict the noise in ``x`` (B, C, H, W) at timesteps ``t`` (B,)."""
-        return self.unet(x, t)
+        return self.unet(x, t, None)
 
     def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """Infer u, (B, C, H, W), of images in [-1, 1]; the parents do not matter."""
