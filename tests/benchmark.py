@@ -159,7 +159,7 @@ def compare_costs(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list
     def cost(n: int, sampling: Sampling) -> float:
         mechanism.sampling, part = sampling, {key: value[:n] for key, value in obs.items()}
         seconds, _ = fastest(lambda: mechanism.predict(mechanism.abduct(part["image"], part), part), part["image"])
-        return seconds / n
+        return seconds / len(part["image"])
 
     rows = []
     for name, n, sampling in (
