@@ -16,7 +16,7 @@ TILE = 56  # pixels of a tile's side, at least: small images are magnified by wh
 GAP = 6
 FONT_SIZE = 12
 SPELT = str.maketrans(
-    {"ω": "guidance", "η": "eta", "∅": "_null", "β": "beta", "×": " x "}
+    {"ω": "guidance", "σ": "sigma", "η": "eta", "∅": "_null", "β": "beta", "×": " x "}
 )  # letters that Pillow's own font lacks
 BLUE, WHITE, RED = (0.13, 0.40, 0.67), (1.0, 1.0, 1.0), (0.70, 0.09, 0.17)  # told apart by the colour-blind
 

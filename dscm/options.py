@@ -42,11 +42,12 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "mix": ("hvae",),
     "classifier_scale": ("diffscm",),
 }
-GUIDED = ("guidance", "guidance_interval", "abduction", "cta_lr", "cta_steps", "cta_optimizer", "precision", "compile")
+GUIDED = ("guidance", "guidance_interval", "abduction", "cta_lr", "cta_steps", "cta_optimizer", "precision")
+FAST = ("compile", "channels_last")
 SOLVED = ("steps", "grid", "sigma_min", "solver", "fixed_point", "tolerance")
 ALL_OWNERS: Mapping[str, tuple[str, ...]] = {
     **OWNERS,
-    **dict.fromkeys(GUIDED, ("semantic", "spatial")),
+    **dict.fromkeys((*GUIDED, *FAST), ("semantic", "spatial")),
     **dict.fromkeys(SOLVED, ("semantic", "spatial", "diffscm")),
 }
 
@@ -97,6 +98,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
                         "float32; not every CPU computes in bfloat16 (default: float32)")  # fmt: skip
     parser.add_argument("--compile", action="store_const", const=True, help="compile the network, which takes half a "
                         "minute for each size of batch and, on a CPU, a C++ compiler: for many images")  # fmt: skip
+    parser.add_argument("--channels-last", action="store_const", const=True, help="keep the network's channels "
+                        "innermost in memory: faster on a CPU in float32, slower there in bfloat16")  # fmt: skip
 
 
 def complete_sampling(args: argparse.Namespace, mechanism: ImageMechanism) -> None:
@@ -140,17 +143,20 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_abduction_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Add what is abducted: ``--abduction``, ``--cta-lr``, ``--cta-steps`` and ``--cta-optimizer``.
+    """Add what is abducted: ``--abduction``, ``--abduct-guidance``, ``--cta-lr``, ``--cta-steps``, ``--cta-optimizer``.
 
     Args:
         parser: of the script.
         several: take lists of abductions and step sizes.
     """
     many = {"nargs": "+"} if several else {}
-    parser.add_argument("--abduction", choices=["semantic", "guided", "dynamic", "residual"], **many,
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--abduction", choices=["semantic", "guided", "dynamic", "residual"], **many,
                         help="semantic: z and u (u alone, if the checkpoint is spatial); guided: u by inverting the "
                         "guided field; dynamic: and one null token a step, aligned; residual: and what each guided "
                         "step lacks (default: semantic)")  # fmt: skip
+    either.add_argument("--abduct-guidance", dest="abduction", action="store_const", help="--abduction guided",
+                        const=["guided"] if several else "guided")  # fmt: skip
     parser.add_argument("--cta-lr", type=number(float, 0, open_low=True), metavar="η", **many,
                         help=f"step size of the alignment (default: {ALIGNMENT.rate:g})")  # fmt: skip
     parser.add_argument("--cta-steps", type=number(int, 1), metavar="N",
@@ -253,12 +259,15 @@ def check_null_token(
 
 
 def speed_up(args: argparse.Namespace, mechanisms: Sequence[ImageMechanism], device: torch.device) -> None:
-    """Compile the noise predictors, if that is asked for; warn of a precision that this machine only emulates."""
+    """Lay out and compile the noise predictors as asked for; warn of a precision that this machine only emulates."""
     if args.precision == "bfloat16":
         warn_of_emulation(device)
-    for mechanism in mechanisms:
-        if args.compile and isinstance(mechanism, DiffusionMechanism):
-            mechanism.unet.compile(dynamic=False)  # kernels for any size are no faster than none
+    networks = [mechanism.unet for mechanism in mechanisms if isinstance(mechanism, DiffusionMechanism)]
+    for network in networks:
+        if args.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if args.compile:
+            network.compile(dynamic=False)  # kernels for any size are no faster than none
 
 
 @contextmanager

@@ -169,8 +169,7 @@ def _trapezoid_path(
 def _retraced_path(
     eps_fn: EpsFn, x: Tensor, schedule: Schedule, timesteps: Tensor, solver: Solver, watch: Watch
 ) -> Iterator[Tensor]:
-    """Walk up along timesteps, none of them 0, to the x' whose DDIM step down leads back: ``x' = step(x; ε(x', t'))``;
-    yields each."""
+    """Walk up along timesteps, none of them 0; yields each x' whose step down leads back, ``x' = step(x; ε(x', t'))``."""
     a = schedule.alpha_bar(timesteps)
     before = eps = eps_fn(x, _fill(timesteps[0], x))
     for k in range(len(a) - 1):

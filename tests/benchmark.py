@@ -66,6 +66,7 @@ def main() -> None:
     result["alignment"] = compare_alignments(mechanism, obs)
     result["cost"] = compare_costs(mechanism, obs)
     result["options"] = compare_options(device, obs)
+    result["sizes"] = compare_sizes(device)
     result["training"] = compare_training(device)
     result["network"] = compare_networks(device)
     result["digits"] = compare_digits(to_levels(obs["image"][:64]), obs["thickness"][:64])
@@ -185,21 +186,39 @@ def compare_costs(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list
 def compare_options(device: torch.device, obs: dict[str, Tensor]) -> list[dict[str, Any]]:
     """Time abduction and prediction of 64 digits with and without each option of the network, after a first time."""
     x, rows = obs["image"][:64], []
-    for precision, compiled in itertools.product(("float32", "bfloat16"), (False, True)):
+    for precision, compiled, last in itertools.product(("float32", "bfloat16"), (False, True), (False, True)):
         mechanism, _ = checkpoint.restore(assets.find("semantic"), "image", device)
         mechanism.sampling = Sampling(1.5, abduction="guided", precision=precision)
+        if last:
+            mechanism.unet.to(memory_format=torch.channels_last)
         if compiled:
             mechanism.unet.compile(dynamic=False)
         part = {key: value[:64] for key, value in obs.items()}
         times = [clock(x)]
         for _ in range(4):
-            last = mechanism.predict(mechanism.abduct(x, part), part)
-            times.append(clock(last))
+            image = mechanism.predict(mechanism.abduct(x, part), part)
+            times.append(clock(image))
         first, *later = (after - before for before, after in zip(times, times[1:]))
-        row = {"sampling": precision + ", compiled" * compiled, "s an image": min(later) / len(x), "first, s": first}
+        name = precision + ", compiled" * compiled + ", channels last" * last
+        row = {"sampling": name, "s an image": min(later) / len(x), "first, s": first}
         row["times as fast"] = (rows[0] if rows else row)["s an image"] / row["s an image"]
-        rows.append(row | {"composition ×10⁻²": 100 * l1(last, x).mean().item()})
+        rows.append(row | {"composition ×10⁻²": 100 * l1(image, x).mean().item()})
     return show("options of sampling, guided abduction, ω = 1.5", rows)
+
+
+@torch.no_grad()
+def compare_sizes(device: torch.device) -> list[dict[str, Any]]:
+    """Time abduction and prediction by the bundled models of digits, faces and mammograms, at ω = 1."""
+    rows = []
+    for data_set, kind in (("morphomnist", "semantic"), ("celebahq", "semantic"), ("embed", "spatial")):
+        mechanism, _ = checkpoint.restore(assets.find(kind, get_graph(data_set)), "image", device)
+        mechanism.sampling = Sampling(1.0)
+        x = torch.zeros(16, *mechanism.shape, device=device)
+        pa = {variable.name: x.new_zeros(len(x)) for variable in mechanism.scaling.variables}
+        seconds, _ = fastest(lambda: mechanism.predict(mechanism.abduct(x, pa), pa), x)
+        rows.append({"images": data_set, "pixels a side": x.shape[-1], "s an image": seconds / len(x)})
+        rows[-1] = {"times as long": rows[-1]["s an image"] / rows[0]["s an image"]} | rows[-1]
+    return show("cost by resolution, 20 steps, ω = 1, 16 at a time", rows)
 
 
 def compare_training(device: torch.device) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """evaluate.py over several abductions: resumed, shared out, refused, and without LPIPS."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from test_evaluate import PARENTS, SETTINGS, numbers, read
 from dscm.errors import InputError
 from dscm.evaluation import set_task
 from dscm.graphs import get_graph
+from dscm.options import add_abduction_arguments
 from dscm.results import arrange
 
 
@@ -207,3 +209,14 @@ def test_a_mechanism_without_null_token_is_not_guided(
     assert "--abduction must be semantic" in refuse("evaluate.py", *common, "--abduction", "dynamic")
     queries = ("--do", "digit=3", "--out", tmp_path / "out", *MACHINE)
     assert "--guidance must be 1" in refuse("counterfactual.py", "--checkpoint", run.checkpoint, *queries)
+
+
+@pytest.mark.parametrize(("several", "wanted"), [(False, "guided"), (True, ["guided"])])
+def test_guided_abduction_has_a_flag_of_its_own(several: bool, wanted: str | list[str]) -> None:
+    """It stands for ``--abduction guided``, and not beside another one."""
+    parser = argparse.ArgumentParser()
+    add_abduction_arguments(parser, several)
+    assert parser.parse_args(["--abduct-guidance"]).abduction == wanted
+    assert parser.parse_args(["--abduction", "guided"]).abduction == wanted
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--abduct-guidance", "--abduction", "dynamic"])
