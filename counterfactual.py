@@ -27,30 +27,33 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dscm import assets, checkpoint, cli, options, parts
-from dscm.answers import SHEET, TABLE, AnswerWriter, Batch
-from dscm.batch import AUTO, batch_size, choose_batch
-from dscm.data.folder import UnreadableImage, find_images
+from dscm import assets, checkpoint
+from dscm.cli import arguments as cli
+from dscm.cli import options
+from dscm.cli import parts
+from dscm.folder.writer import SHEET, TABLE, AnswerWriter, Batch
+from dscm.cli.batch import AUTO, batch_size, choose_batch
+from dscm.data.images import UnreadableImage, find_images
 from dscm.data.given import read_given
 from dscm.data.mammogram import Framing
 from dscm.data.scaling import to_signed
 from dscm.data.sets import read_file
 from dscm.errors import InputError, exit_on_input_error
-from dscm.graph import Graph
-from dscm.graphs import get_graph
-from dscm.guidance import Weights
-from dscm.image import DiffusionMechanism
-from dscm.mechanisms import Noise
-from dscm.metrics import observe
-from dscm.noise import SavedNoise, write_noise
-from dscm.noise import describe as describe_noise
-from dscm.oracles import Oracle
-from dscm.prefetch import ahead
-from dscm.processes import gather, leave, main_process_first, set_up_processes
-from dscm.queries import Query, parse_query
-from dscm.samples import write_samples
-from dscm.sampling import intervening
-from dscm.scm import SCM
+from dscm.causal.graph import Graph
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.guidance import Weights
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.causal.mechanisms import Noise
+from dscm.evaluation.metrics import observe
+from dscm.folder.saved_noise import SavedNoise, write_noise
+from dscm.folder.saved_noise import describe as describe_noise
+from dscm.oracle import Oracle
+from dscm.folder.prefetch import ahead
+from dscm.machine import gather, leave, main_process_first, set_up_processes
+from dscm.folder.queries import Query, parse_query
+from dscm.folder.samples import write_samples
+from dscm.diffusion.sampling import intervening
+from dscm.causal.scm import SCM
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -20,31 +20,35 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dscm import checkpoint, cli, options, parts, report, runs
-from dscm.baselines.presets import BASELINES, get_baseline_preset
-from dscm.batch import batch_size, choose_batch
-from dscm.curves import draw_curves
+from dscm import checkpoint, runs
+from dscm.cli import arguments as cli
+from dscm.cli import options
+from dscm.cli import parts
+from dscm.evaluation import tables as report
+from dscm.training.baseline_presets import BASELINES, get_baseline_preset
+from dscm.cli.batch import batch_size, choose_batch
+from dscm.plots.curves import draw_curves
 from dscm.data import sets
 from dscm.data.mammogram import Framing
 from dscm.data.truth import find_truth
 from dscm.errors import InputError, exit_on_input_error
-from dscm.evaluation import Judge, PerImage, Task, evaluate_batch, set_task
-from dscm.figures import Row, draw_sheet
+from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
+from dscm.plots.sheets import Row, draw_sheet
 from dscm.files import atomic_path
-from dscm.graph import Graph
-from dscm.graphs import get_graph
-from dscm.guidance import Weights
-from dscm.image import DiffusionMechanism
-from dscm.image_mechanism import ImageMechanism
-from dscm.metrics import l1
-from dscm.oracles import Oracle
-from dscm.panels import draw_panels
-from dscm.perceptual import load_lpips
-from dscm.presets import get_preset
-from dscm.probe import main_score, score_oracle
-from dscm.processes import gather, leave, main_process_first, set_up_processes
-from dscm.results import Results
-from dscm.scm import SCM
+from dscm.causal.graph import Graph
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.guidance import Weights
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.causal.image_mechanism import ImageMechanism
+from dscm.evaluation.metrics import l1
+from dscm.oracle import Oracle
+from dscm.plots.panels import draw_panels
+from dscm.evaluation.lpips import load_lpips
+from dscm.training.presets import get_preset
+from dscm.evaluation.probe import main_score, score_oracle
+from dscm.machine import gather, leave, main_process_first, set_up_processes
+from dscm.evaluation.records import Results
+from dscm.causal.scm import SCM
 
 SHOWN = 12  # digits in the pictures
 

@@ -24,21 +24,24 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from dscm import check, checkpoint, cli, parts, runs
+from dscm import checkpoint, runs
+from dscm.training import dry_run as check
+from dscm.cli import arguments as cli
+from dscm.cli import parts
 from dscm.baselines.likelihood import LIKELIHOODS
-from dscm.baselines.presets import BASELINES
-from dscm.calibration import draw_calibration
+from dscm.training.baseline_presets import BASELINES
+from dscm.plots.calibration import draw_calibration
 from dscm.data import sets
 from dscm.data.scaling import to_unit
-from dscm.diagram import draw_graph
+from dscm.plots.graph import draw_graph
 from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
-from dscm.graph import Graph
-from dscm.log import Log
-from dscm.presets import Preset
-from dscm.probe import judge
-from dscm.processes import leave, main_process_first, set_up_processes
-from dscm.recipes import (
+from dscm.causal.graph import Graph
+from dscm.training.log import Log
+from dscm.training.presets import Preset
+from dscm.evaluation.probe import judge
+from dscm.machine import leave, main_process_first, set_up_processes
+from dscm.training.recipe import (
     P_NULL,
     check_own_options,
     choose_bfloat16,
@@ -48,7 +51,7 @@ from dscm.recipes import (
     objective_arguments,
     start_tuning,
 )
-from dscm.training import GradientStep, agree, draw_batch, schedule_rate, step_seed
+from dscm.training.trainer import GradientStep, agree, draw_batch, schedule_rate, step_seed
 
 LOG_EVERY = 50  # steps
 SHOWN = 64  # samples in a grid

@@ -17,10 +17,10 @@ from dscm.baselines.vae import VAE
 from dscm.baselines.vci import VCI
 from dscm.errors import InputError
 from dscm.files import atomic_path
-from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism
-from dscm.learned import LearnedAttributes
-from dscm.oracles import Oracle
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.causal.learned import LearnedAttributes
+from dscm.oracle import Oracle
 
 FORMAT = 1  # of the file; raised when an older program could not read a newer file or the reverse
 KINDS = ("image", "attributes", "oracle")

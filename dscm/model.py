@@ -10,20 +10,20 @@ from PIL import Image
 from torch import Tensor
 
 from dscm import assets, checkpoint, runs
-from dscm.data.folder import UnreadableImage, decode
+from dscm.data.images import UnreadableImage, decode
 from dscm.data.mammogram import Framing
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import fit_pixels, read_file
 from dscm.errors import InputError
-from dscm.graph import Graph
-from dscm.graphs import GRAPHS, get_graph
-from dscm.image import DiffusionMechanism
-from dscm.learned import LearnedAttributes
-from dscm.mechanisms import Noise
-from dscm.metrics import observe
-from dscm.oracles import Oracle
-from dscm.sampling import intervening
-from dscm.scm import Intervention
+from dscm.causal.graph import Graph
+from dscm.causal.graph_file import GRAPHS, get_graph
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.causal.learned import LearnedAttributes
+from dscm.causal.mechanisms import Noise
+from dscm.evaluation.metrics import observe
+from dscm.oracle import Oracle
+from dscm.diffusion.sampling import intervening
+from dscm.causal.scm import Intervention
 
 Picture = Path | str | Image.Image | np.ndarray | Tensor
 

@@ -9,7 +9,7 @@ from typing import Literal
 from dscm import assets
 from dscm.errors import InputError
 from dscm.files import atomic_path
-from dscm.graph import Graph
+from dscm.causal.graph import Graph
 
 Part = Literal["image", "attributes", "oracle"]
 GRAPH, DATA, README, CHECKPOINT = "graph.json", "data.json", "README.txt", "checkpoint.pt"

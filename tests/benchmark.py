@@ -17,21 +17,22 @@ from published import PUBLISHED, align_naively
 from timing import clock, fastest, show
 from torch import Tensor
 
-from dscm import assets, checkpoint, morphometry
+from dscm import assets, checkpoint
+from dscm.data.morphomnist import measure as morphometry
 from dscm.data import sets
 from dscm.data.scaling import to_levels, to_signed
-from dscm.dynamic import Alignment, align
+from dscm.diffusion.alignment import Alignment, align
 from dscm.files import atomic_path
-from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism
-from dscm.metrics import l1, observe
-from dscm.morphing import render
-from dscm.oracles import Oracle
-from dscm.presets import get_preset
-from dscm.sampling import Sampling
-from dscm.scm import SCM
-from dscm.solvers import Solver, inversion_path
-from dscm.training import GradientStep
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.evaluation.metrics import l1, observe
+from dscm.data.morphomnist.render import render
+from dscm.oracle import Oracle
+from dscm.training.presets import get_preset
+from dscm.diffusion.sampling import Sampling
+from dscm.causal.scm import SCM
+from dscm.diffusion.solvers import Solver, inversion_path
+from dscm.training.trainer import GradientStep
 
 GRAPH = get_graph("morphomnist")
 SETTINGS = {

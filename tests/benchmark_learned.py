@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dscm.graph import Graph
-from dscm.graphs import get_graph, parse
-from dscm.learned import LearnedAttributes
-from dscm.presets import get_preset
-from dscm.scm import SCM
-from dscm.training import draw_batch, schedule_rate
+from dscm.causal.graph import Graph
+from dscm.causal.graph_file import get_graph, parse
+from dscm.causal.learned import LearnedAttributes
+from dscm.training.presets import get_preset
+from dscm.causal.scm import SCM
+from dscm.training.trainer import draw_batch, schedule_rate
 
 
 def free_graph() -> Graph:

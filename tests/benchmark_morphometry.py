@@ -18,11 +18,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from dscm.assets import DIGITS
-from dscm.data.folder import find_images, read_image
-from dscm.data.idx import find_idx, read_idx
-from dscm.graphs import get_graph
-from dscm.morphing import render
-from dscm.morphometry import SCALE, measure
+from dscm.data.images import find_images, read_image
+from dscm.data.morphomnist.idx import find_idx, read_idx
+from dscm.causal.graph_file import get_graph
+from dscm.data.morphomnist.render import render
+from dscm.data.morphomnist.measure import SCALE, measure
 
 try:
     from skimage import morphology, transform

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from dscm import assets
-from dscm.data.folder import find_images, read_attributes, read_image
-from dscm.data.idx import write_idx
+from dscm.data.images import find_images, read_attributes, read_image
+from dscm.data.morphomnist.idx import write_idx
 
 ROOT = Path(__file__).parent.parent
 MACHINE = ("--device", "cpu", "--threads", 1)

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism
-from dscm.presets import get_preset
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.training.presets import get_preset
 
 
 def compare_networks(device: torch.device) -> list[dict[str, Any]]:

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from dscm.diffusion import ddim_step
-from dscm.dynamic import Alignment
-from dscm.guidance import guided
-from dscm.image import DiffusionMechanism
-from dscm.sampling import Sampling
-from dscm.solvers import Solver
+from dscm.diffusion.process import ddim_step
+from dscm.diffusion.alignment import Alignment
+from dscm.diffusion.guidance import guided
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import Solver
 
 PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", 0.0, Solver(evaluations=0))
 

@@ -12,9 +12,9 @@ import torch
 from conftest import FAST, MACHINE, TrainingRun
 
 from dscm import assets, checkpoint
-from dscm.baselines.presets import get_baseline_preset
-from dscm.graphs import parse
-from dscm.presets import Preset, get_preset
+from dscm.training.baseline_presets import get_baseline_preset
+from dscm.causal.graph_file import parse
+from dscm.training.presets import Preset, get_preset
 
 Call = Callable[..., subprocess.CompletedProcess]
 BASELINES = ("vae", "hvae", "vci", "diffscm")

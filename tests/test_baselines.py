@@ -13,11 +13,11 @@ from dscm.baselines.likelihood import discretised_log_prob, gaussian_kl, gaussia
 from dscm.baselines.vae import VAE
 from dscm.baselines.vci import VCI
 from dscm.errors import InputError
-from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism
-from dscm.image_mechanism import ImageMechanism
-from dscm.sampling import Sampling
-from dscm.solvers import Solver
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.causal.image_mechanism import ImageMechanism
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import Solver
 
 PARENTS = get_graph("morphomnist").attributes
 DIGIT = [variable for variable in PARENTS if variable.name == "digit"]

@@ -5,8 +5,8 @@ import argparse
 import pytest
 import torch
 
-from dscm.batch import batch_size, choose_batch, fit_batch
-from dscm.graphs import get_graph
+from dscm.cli.batch import batch_size, choose_batch, fit_batch
+from dscm.causal.graph_file import get_graph
 
 SCM = get_graph("morphomnist").scm()
 

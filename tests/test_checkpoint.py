@@ -11,7 +11,7 @@ from torch import nn
 from dscm import checkpoint
 from dscm.errors import InputError, exit_on_input_error
 from dscm.files import atomic_path
-from dscm.graphs import get_graph
+from dscm.causal.graph_file import get_graph
 
 CPU = torch.device("cpu")
 CONFIG = {

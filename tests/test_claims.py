@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from dscm import assets, checkpoint
-from dscm.graphs import get_graph
-from dscm.metrics import l1, observe, reversals
-from dscm.oracles import Oracle
-from dscm.sampling import Sampling
-from dscm.scm import SCM
-from dscm.solvers import Solver
+from dscm.causal.graph_file import get_graph
+from dscm.evaluation.metrics import l1, observe, reversals
+from dscm.oracle import Oracle
+from dscm.diffusion.sampling import Sampling
+from dscm.causal.scm import SCM
+from dscm.diffusion.solvers import Solver
 
 N, CPU = 24, torch.device("cpu")
 

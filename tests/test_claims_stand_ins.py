@@ -9,7 +9,7 @@ from torch import Tensor
 import dscm
 from dscm import assets
 from dscm.data.given import read_given
-from dscm.guidance import Weights
+from dscm.diffusion.guidance import Weights
 from dscm.model import Model
 
 

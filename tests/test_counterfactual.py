@@ -14,11 +14,11 @@ from PIL import Image
 from torch import nn
 
 from dscm import assets, checkpoint
-from dscm.data.folder import find_images, read_image
+from dscm.data.images import find_images, read_image
 from dscm.data.scaling import to_signed
-from dscm.graphs import get_graph
-from dscm.metrics import l1, observe
-from dscm.unet import UNet
+from dscm.causal.graph_file import get_graph
+from dscm.evaluation.metrics import l1, observe
+from dscm.diffusion.unet import UNet
 
 ATTRIBUTES = ["thickness", "intensity", "digit", "slant"]
 QUERIES = ["thickness=5", "digit=3", "digit=3,slant=0.2"]

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data.decoded import decode, find_present
-from dscm.data.folder import read_image
+from dscm.data.cache import decode, find_present
+from dscm.data.images import read_image
 from dscm.errors import InputError
 
 NAMES = [f"sub folder/é {index}.png" for index in range(12)]

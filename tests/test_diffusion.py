@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.diffusion import (
+from dscm.diffusion.process import (
     add_noise,
     ancestral,
     ddim_step,
@@ -16,7 +16,7 @@ from dscm.diffusion import (
     make_grid,
     velocity,
 )
-from dscm.solvers import Solver, clipped, invert, sample
+from dscm.diffusion.solvers import Solver, clipped, invert, sample
 
 MEAN, STD = 0.3, 0.6  # of the Gaussian data
 LINEAR = linear_schedule()

@@ -5,12 +5,12 @@ import torch
 from test_image import PARENTS, X, make
 from torch import Tensor
 
-from dscm.diffusion import ddim_step, eps_between, linear_schedule, make_grid
-from dscm.dynamic import Alignment, align, at_timestep, residuals
-from dscm.guidance import EpsFn, shifted
-from dscm.image import DiffusionMechanism
-from dscm.sampling import Sampling
-from dscm.solvers import Solver, inversion_path, sample
+from dscm.diffusion.process import ddim_step, eps_between, linear_schedule, make_grid
+from dscm.diffusion.alignment import Alignment, align, at_timestep, residuals
+from dscm.diffusion.guidance import EpsFn, shifted
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import Solver, inversion_path, sample
 
 SCHEDULE, STEPS, WEIGHT, EVERYWHERE = linear_schedule(), 6, 3.0, (0.0, 1000.0)
 GRID = make_grid(SCHEDULE, STEPS)

@@ -5,9 +5,9 @@ import torch
 from test_image import F64, GRAPH, PARENTS, X, make
 from torch import Tensor
 
-from dscm.guidance import Weights
-from dscm.image import DiffusionMechanism
-from dscm.sampling import Sampling, intervening
+from dscm.diffusion.guidance import Weights
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.sampling import Sampling, intervening
 
 
 def watch(model: DiffusionMechanism, seen: list[Tensor]) -> None:

@@ -11,11 +11,12 @@ import torch
 from conftest import MACHINE, TrainingRun
 from PIL import Image
 
-from dscm import assets, checkpoint, metrics
-from dscm.data import morphomnist
+from dscm import assets, checkpoint
+from dscm.evaluation import metrics
+from dscm.data.morphomnist import dataset as morphomnist
 from dscm.data.scaling import to_signed
-from dscm.graphs import get_graph
-from dscm.sampling import Sampling
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.sampling import Sampling
 
 PARENTS = ["thickness", "intensity", "digit", "slant"]
 SETTINGS = ("--n", 8, "--steps", 2, "--guidance", 1, 3, "--cycles", 2)

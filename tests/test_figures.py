@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageFont
 from torch import Tensor
 
-from dscm.figures import BLUE, FONT_SIZE, GAP, RED, SPELT, Row, draw_sheet, effect_map, to_picture
-from dscm.report import describe_solver, name_row
+from dscm.plots.sheets import BLUE, FONT_SIZE, GAP, RED, SPELT, Row, draw_sheet, effect_map, to_picture
+from dscm.evaluation.tables import describe_solver, name_row
 
 TEXT = 12 + 2 * GAP  # height of the title's line
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data.folder import UnreadableImage, decode, find_images, read_attributes, read_image, write_attributes
+from dscm.data.images import UnreadableImage, decode, find_images, read_attributes, read_image, write_attributes
 from dscm.errors import InputError
 
 RAMP = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7

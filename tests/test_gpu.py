@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from dscm import checkpoint
-from dscm.baselines.presets import BASELINES, get_baseline_preset
-from dscm.graphs import get_graph
-from dscm.presets import get_preset
-from dscm.training import GradientStep
+from dscm.training.baseline_presets import BASELINES, get_baseline_preset
+from dscm.causal.graph_file import get_graph
+from dscm.training.presets import get_preset
+from dscm.training.trainer import GradientStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

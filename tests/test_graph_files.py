@@ -11,7 +11,7 @@ import shapes
 import torch
 
 from dscm.errors import InputError
-from dscm.graphs import get_graph, read_graph
+from dscm.causal.graph_file import get_graph, read_graph
 
 SPEC = {
     "name": "clinic",

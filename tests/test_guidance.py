@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.guidance import EpsFn, Weights, guided
+from dscm.diffusion.guidance import EpsFn, Weights, guided
 
 
 class Predictor:

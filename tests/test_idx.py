@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dscm.data.idx import find_idx, read_idx, write_idx
+from dscm.data.morphomnist.idx import find_idx, read_idx, write_idx
 from dscm.errors import InputError
 
 ARRAY = torch.arange(2 * 3 * 5, dtype=torch.uint8).reshape(2, 3, 5)

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from dscm.data.scaling import to_signed
-from dscm.diffusion import add_noise, velocity
-from dscm.graphs import get_graph
-from dscm.image import DiffusionMechanism, ImageNoise
-from dscm.probe import encode_all, probe_code
-from dscm.sampling import Sampling
-from dscm.solvers import Solver
+from dscm.diffusion.process import add_noise, velocity
+from dscm.causal.graph_file import get_graph
+from dscm.diffusion.mechanism import DiffusionMechanism, ImageNoise
+from dscm.evaluation.probe import encode_all, probe_code
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import Solver
 
 GRAPH = get_graph("morphomnist")
 F64 = torch.float64
@@ -321,7 +321,7 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch: pytest.MonkeyPatch)
     model = make(3).float()
     images = torch.randint(0, 256, (5, *model.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     pa = model.scaling({name: value[:1].expand(5) for name, value in PARENTS.items()})
-    monkeypatch.setattr("dscm.probe.CHUNK", 2)
+    monkeypatch.setattr("dscm.evaluation.probe.CHUNK", 2)
     code, kl = encode_all(model, images, pa.float())
     torch.testing.assert_close(code, model.encode(to_signed(images), pa.float()))
     torch.testing.assert_close(kl, model.kl(to_signed(images), pa.float()))

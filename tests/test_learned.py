@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.graphs import get_graph
-from dscm.learned import BinaryMechanism, LearnedAttributes
-from dscm.statistics import f1_terms, summarise
-from dscm.variables import Variable
+from dscm.causal.graph_file import get_graph
+from dscm.causal.learned import BinaryMechanism, LearnedAttributes
+from dscm.evaluation.statistics import f1_terms, summarise
+from dscm.causal.variables import Variable
 
 GRAPH = get_graph("celebahq")
 SMILE, MOUTH = GRAPH.attributes[:2]

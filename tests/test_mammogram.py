@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dscm.data.folder import UnreadableImage
+from dscm.data.images import UnreadableImage
 from dscm.data.mammogram import Framing, place_back, prepare, read
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dscm.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
+from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
 
 SLANT = LinearGaussian({"digit": math.radians(6)}, bias=math.radians(-27), scale=math.radians(3))
 INTENSITY = ScaledSigmoid(64.0, 255.0, {"thickness": 2.0}, bias=-5.0, scale=0.5)

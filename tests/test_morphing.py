@@ -9,11 +9,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from dscm.assets import DIGITS
-from dscm.data.folder import find_images, read_image
-from dscm.data.idx import find_idx, read_idx
-from dscm.graphs import get_graph
-from dscm.morphing import colourise, measure_hue, render
-from dscm.morphometry import measure
+from dscm.data.images import find_images, read_image
+from dscm.data.morphomnist.idx import find_idx, read_idx
+from dscm.causal.graph_file import get_graph
+from dscm.data.morphomnist.render import colourise, measure_hue, render
+from dscm.data.morphomnist.measure import measure
 
 MNIST = Path(__file__).parents[2] / "shared" / "mnist"
 SET = ("thickness", "slant", "intensity")
@@ -107,7 +107,7 @@ def test_company_does_not_matter(digits: Tensor) -> None:
 def test_chunks_do_not_matter(digits: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     targets = draw_targets(12, 5)
     whole = render(digits[:12], **targets)
-    monkeypatch.setattr("dscm.morphing.CHUNK", 5)
+    monkeypatch.setattr("dscm.data.morphomnist.render.CHUNK", 5)
     assert (render(digits[:12], **targets).int() - whole.int()).abs().max() <= 1
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.data.idx import write_idx
-from dscm.data.morphofolder import is_morpho_folder, read_split, write_split
+from dscm.data.morphomnist.idx import write_idx
+from dscm.data.morphomnist.folder import is_morpho_folder, read_split, write_split
 from dscm.errors import InputError
 
 COUNT = 4

@@ -20,11 +20,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from dscm import morphometry
+from dscm.data.morphomnist import measure as morphometry
 from dscm.assets import DIGITS
-from dscm.data.folder import find_images, read_image
-from dscm.data.idx import find_idx, read_idx
-from dscm.morphometry import NAMES, downscale, measure, medial_axis, squared_distance, upscale
+from dscm.data.images import find_images, read_image
+from dscm.data.morphomnist.idx import find_idx, read_idx
+from dscm.data.morphomnist.measure import NAMES, downscale, measure, medial_axis, squared_distance, upscale
 
 REFERENCE = Path(__file__).parent / "reference"
 MNIST = Path(__file__).parents[2] / "shared" / "mnist"

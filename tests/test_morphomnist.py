@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from dscm.assets import DIGITS
-from dscm.data import morphomnist
-from dscm.data.folder import find_images, read_attributes, read_image
-from dscm.data.idx import write_idx
-from dscm.data.morphofolder import read_split, write_split
-from dscm.data.morphomnist import MORPHED, generate, load, measure_attributes, redraw
+from dscm.data.morphomnist import dataset as morphomnist
+from dscm.data.images import find_images, read_attributes, read_image
+from dscm.data.morphomnist.idx import write_idx
+from dscm.data.morphomnist.folder import read_split, write_split
+from dscm.data.morphomnist.dataset import MORPHED, generate, load, measure_attributes, redraw
 from dscm.errors import InputError
-from dscm.graphs import get_graph
-from dscm.morphing import measure_hue
-from dscm.morphometry import measure
+from dscm.causal.graph_file import get_graph
+from dscm.data.morphomnist.render import measure_hue
+from dscm.data.morphomnist.measure import measure
 
 COUNT = 24
 GREY, COLOUR, DIGIT = (get_graph(name) for name in ("morphomnist", "colour-morphomnist", "morphomnist-digit"))

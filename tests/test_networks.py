@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dscm.data.scaling import ParentScaling, to_levels, to_signed, to_unit
-from dscm.encoder import ConditionalPrior, Encoder, StandardPrior
-from dscm.graphs import get_graph
-from dscm.nn import Attention, ResBlock, group_norm, mlp, sinusoidal_embedding, zero_init
-from dscm.oracles import Oracle
-from dscm.unet import UNet
+from dscm.causal.encoding import ParentScaling
+from dscm.data.scaling import to_levels, to_signed, to_unit
+from dscm.diffusion.encoder import ConditionalPrior, Encoder, StandardPrior
+from dscm.causal.graph_file import get_graph
+from dscm.layers import Attention, ResBlock, group_norm, mlp, sinusoidal_embedding, zero_init
+from dscm.oracle import Oracle
+from dscm.diffusion.unet import UNet
 
 F64 = torch.float64
 

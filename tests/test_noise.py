@@ -33,7 +33,7 @@ def test_loaded_noise_gives_the_same_pictures(
     saved: Path, digits: Path, call_script: RunScript, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without abducting again, in the batches of the file, and next to other queries."""
-    monkeypatch.setattr("dscm.scm.SCM.abduct", None)
+    monkeypatch.setattr("dscm.causal.scm.SCM.abduct", None)
     done = ask(call_script, digits, saved / "noise.zip", tmp_path / "out", "--do", "thickness=4")
     assert done.returncode == 0, done.stderr
     for path in (saved / "out").glob("*__*.png"):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from test_image import PARENTS, X, make
 
-from dscm.sampling import Sampling
-from dscm.solvers import Solver
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import Solver
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dscm.paste import change_mask, paste
+from dscm.folder.paste import change_mask, paste
 
 
 def test_the_mask_covers_the_change_and_not_much_more() -> None:

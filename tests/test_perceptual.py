@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dscm import assets
-from dscm.perceptual import load_lpips, prepare
+from dscm.evaluation.lpips import load_lpips, prepare
 
 SHARED = Path(__file__).parents[2] / "shared" / "torch_home"
 

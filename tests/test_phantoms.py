@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data import celebahq, embed
+from dscm.data import embed
+from dscm.data import celeba as celebahq
 from dscm.data.given import read_given
 from dscm.data.mammogram import prepare
 from dscm.data.phantoms import __main__ as command
 from dscm.data.phantoms import faces, layouts, mammograms
 from dscm.data.phantoms.layouts import Recipe, read_recipe, write_set
 from dscm.errors import InputError
-from dscm.graphs import GRAPHS, get_graph
+from dscm.causal.graph_file import GRAPHS, get_graph
 
 SEED = 3
 FACES, BREASTS = torch.arange(24), torch.arange(12)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dscm.prefetch import ahead
+from dscm.folder.prefetch import ahead
 
 
 def test_the_next_item_is_made_while_one_is_in_use() -> None:

@@ -9,10 +9,10 @@ import torch
 from conftest import FAST, copy_digits
 
 from dscm.errors import InputError
-from dscm.graphs import get_graph, parse
-from dscm.mechanisms import LinearGaussian
-from dscm.queries import parse_query
-from dscm.scm import SCM
+from dscm.causal.graph_file import get_graph, parse
+from dscm.causal.mechanisms import LinearGaussian
+from dscm.folder.queries import parse_query
+from dscm.causal.scm import SCM
 
 DIGITS = get_graph("morphomnist")
 SPEC = {

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dscm.errors import InputError
-from dscm.graphs import get_graph
-from dscm.recipes import OWNERS, check_own_options, choose_bfloat16, choose_preset
+from dscm.causal.graph_file import get_graph
+from dscm.training.recipe import OWNERS, check_own_options, choose_bfloat16, choose_preset
 
 NONE = {name: None for name in OWNERS if name not in ("patch", "fine_tune")}
 

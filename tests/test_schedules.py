@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.diffusion import SCHEDULES, Schedule, cosine_schedule, linear_schedule, make_grid, sample_timesteps
+from dscm.diffusion.process import SCHEDULES, Schedule, cosine_schedule, linear_schedule, make_grid, sample_timesteps
 
 LINEAR = linear_schedule()
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from dscm.errors import InputError
-from dscm.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
-from dscm.scm import SCM, topological_order
+from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
+from dscm.causal.scm import SCM, topological_order
 
 
 class Painter(Mechanism):

@@ -6,10 +6,10 @@ from test_diffusion import LINEAR, MEAN, STD, Recorder, gaussian_eps, gaussian_f
 from test_networks import scatter
 from torch import Tensor
 
-from dscm.diffusion import make_grid
-from dscm.sampling import Sampling
-from dscm.solvers import Solver, inversion_path, invert, sample
-from dscm.unet import UNet
+from dscm.diffusion.process import make_grid
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import Solver, inversion_path, invert, sample
+from dscm.diffusion.unet import UNet
 
 X = MEAN + STD * randn(8, 1, 2, 2)
 SOLVED = {"ddim": Solver("ddim", 100, 1e-14), "trapezoid": Solver("trapezoid", 100, 1e-14)}

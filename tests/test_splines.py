@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dscm import splines
+from dscm.causal import splines
 
 BINS, BOUND = 8, 4.0
 

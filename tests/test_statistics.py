@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dscm.statistics import bootstrap_interval, f1_terms, mean_over, summarise
+from dscm.evaluation.statistics import bootstrap_interval, f1_terms, mean_over, summarise
 
 
 def test_interval_is_that_of_the_mean() -> None:

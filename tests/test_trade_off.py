@@ -13,10 +13,10 @@ from conftest import MACHINE, TrainingRun
 from test_evaluate import PARENTS, SETTINGS, numbers, read
 
 from dscm.errors import InputError
-from dscm.evaluation import set_task
-from dscm.graphs import get_graph
-from dscm.options import add_abduction_arguments
-from dscm.results import arrange
+from dscm.evaluation.protocol import set_task
+from dscm.causal.graph_file import get_graph
+from dscm.cli.options import add_abduction_arguments
+from dscm.evaluation.records import arrange
 
 
 @pytest.fixture(scope="module")

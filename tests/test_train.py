@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from dscm import checkpoint
-from dscm.log import Log
+from dscm.training.log import Log
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from dscm.data.phantoms.layouts import Recipe, write_set
 from dscm.data.sets import Source, load
 from dscm.data.truth import find_truth
 from dscm.errors import InputError
-from dscm.graphs import get_graph
+from dscm.causal.graph_file import get_graph
 
 SET = {"celebahq": "Eyeglasses", "embed": "triangle marker"}
 

@@ -10,9 +10,9 @@ from test_baselines import make, observe, seeded
 from torch import Tensor
 
 from dscm import assets, checkpoint
-from dscm.baselines.tuning import CounterfactualTuning
-from dscm.graphs import get_graph
-from dscm.oracles import Oracle
+from dscm.training.tuning import CounterfactualTuning
+from dscm.causal.graph_file import get_graph
+from dscm.oracle import Oracle
 
 
 def make_tuning(name: str, bound: float = 0.0) -> CounterfactualTuning:

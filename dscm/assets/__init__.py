@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dscm.data.folder import find_images, read_attributes, read_image
+from dscm.data.images import find_images, read_attributes, read_image
 from dscm.data.scaling import to_signed
-from dscm.graph import Graph
-from dscm.graphs import GRAPHS
+from dscm.causal.graph import Graph
+from dscm.causal.graph_file import GRAPHS
 
 FOLDER = Path(__file__).parent
 DIGITS = FOLDER / "digits"

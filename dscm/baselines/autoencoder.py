@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.likelihood import LIKELIHOODS, sample_gaussian
-from dscm.image_mechanism import ImageMechanism
-from dscm.nn import ResBlock, group_norm, mlp, zero_init
-from dscm.variables import Variable
+from dscm.causal.image_mechanism import ImageMechanism
+from dscm.layers import ResBlock, group_norm, mlp, zero_init
+from dscm.causal.variables import Variable
 
 LOG_STD_RANGE = (-4.5, 1.0)  # of pixels on [-1, 1]: from about a grey level up
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Pyramid
-from dscm.diffusion import SCHEDULES, EpsFn, add_noise, sample_timesteps
+from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, sample_timesteps
 from dscm.errors import InputError
-from dscm.image_mechanism import ImageMechanism
-from dscm.nn import mlp, sinusoidal_embedding
-from dscm.sampling import Sampling
-from dscm.solvers import inversion_path, sample
-from dscm.unet import UNet
-from dscm.variables import Variable
+from dscm.causal.image_mechanism import ImageMechanism
+from dscm.layers import mlp, sinusoidal_embedding
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import inversion_path, sample
+from dscm.diffusion.unet import UNet
+from dscm.causal.variables import Variable
 
 
 class NoisyClassifier(nn.Module):

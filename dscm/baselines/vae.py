@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Autoencoder, PixelHead, PixelNoise, Pyramid, level_sizes
 from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
-from dscm.nn import ResBlock
-from dscm.variables import Variable
+from dscm.layers import ResBlock
+from dscm.causal.variables import Variable
 
 
 class VAE(Autoencoder):

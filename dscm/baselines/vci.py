@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from dscm.baselines.autoencoder import PixelNoise, Pyramid
 from dscm.baselines.likelihood import gaussian_kl
 from dscm.baselines.vae import VAE
-from dscm.nn import mlp
-from dscm.variables import Variable
+from dscm.layers import mlp
+from dscm.causal.variables import Variable
 
 
 class Critic(nn.Module):

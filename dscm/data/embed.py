@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dscm.data.decoded import decode, find_present
+from dscm.data.cache import decode, find_present
 from dscm.data.mammogram import Framing, read
 from dscm.data.table import Row, read_column, read_csv
 from dscm.errors import InputError

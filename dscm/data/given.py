@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dscm.data.folder import read_attributes
+from dscm.data.images import read_attributes
 from dscm.errors import InputError
-from dscm.variables import Variable
+from dscm.causal.variables import Variable
 
 
 def read_given(path: Path, images: Sequence[str], variables: Sequence[Variable]) -> dict[str, Tensor]:

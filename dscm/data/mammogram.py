@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from dscm.data.folder import read_pixels
+from dscm.data.images import read_pixels
 
 DARK = 0.02  # of full scale: what is brighter is the breast, or something that lay on the detector
 

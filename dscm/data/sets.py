@@ -8,12 +8,15 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from dscm.data import celebahq, embed, labelled, mammogram, morphomnist
-from dscm.data.folder import fit, read_pixels
+from dscm.data import embed, mammogram
+from dscm.data import celeba as celebahq
+from dscm.data import own as labelled
+from dscm.data.morphomnist import dataset as morphomnist
+from dscm.data.images import fit, read_pixels
 from dscm.data.mammogram import Framing
 from dscm.errors import InputError
-from dscm.graph import Graph
-from dscm.graphs import GRAPHS
+from dscm.causal.graph import Graph
+from dscm.causal.graph_file import GRAPHS
 
 Split = Literal["train", "test"]
 DIGIT_SIZE = 28

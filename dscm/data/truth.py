@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data import mammogram, morphomnist
-from dscm.data.folder import resize_image
+from dscm.data import mammogram
+from dscm.data.morphomnist import dataset as morphomnist
+from dscm.data.images import resize_image
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.phantoms.layouts import Recipe, read_recipe
 from dscm.data.sets import Source
-from dscm.graph import Graph
+from dscm.causal.graph import Graph
 
 TOUCHED = 0.1  # share of a pixel that a place must cover
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from dscm.cli import number
+from dscm.cli.arguments import number
 from dscm.data.phantoms.layouts import Kind, Recipe, write_plain, write_set
 from dscm.errors import InputError, exit_on_input_error
 

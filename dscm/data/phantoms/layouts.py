@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dscm.data.celebahq import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
+from dscm.data.celeba import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.table import write_csv
 from dscm.errors import InputError
-from dscm.graphs import CELEBA_ATTRIBUTES
+from dscm.causal.graph_file import CELEBA_ATTRIBUTES
 
 Kind = Literal["celebahq", "embed"]
 RECIPE = "phantoms.json"  # at the folder's top: with it, true counterfactuals can be drawn

@@ -1,0 +1,1 @@
+"""Causal graphs, their mechanisms, and the queries on them."""

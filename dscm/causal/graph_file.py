@@ -1,0 +1,293 @@
+"""Read causal graphs from JSON files: the built-in ones in ``assets/graphs``, and a user's own."""
+
+import difflib
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dscm.errors import InputError
+from dscm.causal.graph import Graph
+from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
+from dscm.causal.scm import topological_order
+from dscm.causal.variables import Variable
+
+FOLDER = Path(__file__).parents[1] / "assets" / "graphs"
+EQUATIONS: Mapping[str, Callable[..., Mechanism]] = {
+    "gamma": GammaRoot,
+    "linear-gaussian": LinearGaussian,
+    "scaled-sigmoid": ScaledSigmoid,
+    "uniform": CategoricalRoot,
+}
+FIELDS = {  # of a variable: those that it must have, and those that it may have
+    "continuous": ((), ("parents", "range", "unit", "equation")),
+    "positive": ((), ("parents", "range", "unit", "equation")),
+    "bounded": (("range",), ("parents", "unit", "equation")),
+    "circular": (("equation",), ("parents", "unit")),
+    "binary": ((), ("parents", "equation")),
+    "categorical": (("values",), ("parents", "equation")),
+    "image": (("parents", "size", "channels"), ()),
+}
+DATA_SETS = ("folder", "morphomnist", "celebahq", "embed")
+OPTIONAL = ("name", "data", "measured", "interventions")  # of a graph, besides its variables
+CELEBA_ATTRIBUTES = """
+5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
+Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
+Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
+Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
+Wearing_Necktie Young""".split()
+
+
+def get_graph(key: str | Mapping[str, Any]) -> Graph:
+    """Return a graph by what a checkpoint calls it.
+
+    Args:
+        key: the name of a built-in graph, where ``celebahq:NAME,NAME…`` takes other attributes of the faces than the
+            seven; or the content of a graph file.
+
+    Raises:
+        InputError: there is no such graph or attribute, or as `parse`.
+    """
+    if not isinstance(key, str):
+        return parse(key, Path("graph.json"))
+    base, colon, attributes = key.partition(":")
+    if base not in GRAPHS:
+        raise InputError(f"unknown graph '{base}'; known: {', '.join(GRAPHS)}")
+    if not colon:
+        return GRAPHS[key]
+    if base != "celebahq":
+        raise InputError(f"graph '{key}': only celebahq takes a list of attributes")
+    return _choose_faces(key, attributes.split(","))
+
+
+def read_graph(path: Path) -> Graph:
+    """Read a user's graph file.
+
+    Args:
+        path: a JSON file; the README says what it may hold. A copy of a built-in graph is that graph.
+
+    Raises:
+        InputError: it cannot be read, is not JSON, or as `parse`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        spec = json.loads(text, object_pairs_hook=partial(_refuse_twins, path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    graph = parse(spec, path, text)
+    known = GRAPHS.get(graph.name)
+    return known if known and known.spec == graph.spec else graph
+
+
+def parse(spec: Any, path: Path, text: str = "", built_in: bool = False) -> Graph:
+    """Turn the content of a graph file into a graph.
+
+    Args:
+        spec: the content.
+        path: the file, for messages; its stem is the graph's name unless the content gives one.
+        text: of the file, in which messages look for the line.
+        built_in: whether its name alone will find it again.
+
+    Raises:
+        InputError: a field is missing, unknown or wrong, a parent is unknown, or there is a cycle.
+    """
+    return _Reader(path, text).graph(spec, built_in)
+
+
+class _Reader:
+    """Check one graph file, field by field.
+
+    Args:
+        path: the file.
+        text: its text; empty where there is none.
+    """
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.text = path, text
+
+    def graph(self, spec: Any, built_in: bool) -> Graph:
+        """Read the whole file."""
+        variables = spec.get("variables") if isinstance(spec, dict) else None
+        if not isinstance(variables, dict) or not variables:
+            self.fail("variables", "must be an object that holds a variable by each name")
+        for field in spec.keys() - {"variables", *OPTIONAL}:
+            self.fail(field, f"unknown field; known: variables, {', '.join(OPTIONAL)}")
+        if not isinstance(spec.get("name", ""), str):
+            self.fail("name", "must be text")
+        if spec.get("data", "folder") not in DATA_SETS:
+            self.fail("data", f"must be one of {', '.join(DATA_SETS)}")
+        read = {name: self.variable(name, field) for name, field in variables.items()}
+        try:
+            order = topological_order({name: variable.parents for name, variable in read.items()})
+        except InputError as error:
+            self.fail("variables", str(error))
+        images = [name for name, variable in read.items() if variable.kind == "image"]
+        if images != ["image"]:
+            self.fail("variables", f"there must be one variable of type image, called 'image'; there are {images}")
+        for name in order:
+            if "image" in read[name].parents:
+                self.fail(name, "the image can have no children")
+        return Graph(
+            spec.get("name", self.path.stem),
+            tuple(read.values()),
+            variables["image"]["channels"],
+            variables["image"]["size"],
+            self.interventions(spec, read["image"].parents),
+            tuple(self.names(spec, "measured", read["image"].parents)),
+            spec.get("data", "folder"),
+            spec,
+            built_in,
+        )
+
+    def variable(self, name: str, spec: Any) -> Variable:
+        """Read one variable."""
+        if set(name) & set(".,=/@") or hasattr(nn.ModuleDict(), name):
+            self.fail(name, "no name for a variable: choose one without . , = / @ that PyTorch does not use itself")
+        if not isinstance(spec, dict) or spec.get("type") not in FIELDS:
+            self.fail(name, f"must be an object with a type, one of {', '.join(FIELDS)}")
+        kind = spec["type"]
+        needed, allowed = FIELDS[kind]
+        for field in needed:
+            if field not in spec:
+                self.fail(name, f"type {kind} needs the field '{field}'")
+        for field in spec.keys() - {"type", *needed, *allowed}:
+            near = difflib.get_close_matches(field, [*needed, *allowed]) or [*needed, *allowed]
+            self.fail(name, f"type {kind} has no field '{field}'; try {', '.join(near)}")
+        parents = spec.get("parents", [])
+        if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+            self.fail(name, "parents must be a list of names")
+        if len(set(parents)) < len(parents):
+            self.fail(name, "parents names a variable twice")
+        low, high, labels = self.domain(name, kind, spec)
+        mechanism = self.equation(name, kind, spec, tuple(parents), len(labels) or 2) if "equation" in spec else None
+        return Variable(name, kind, tuple(parents), low, high, spec.get("unit", ""), mechanism, labels)
+
+    def domain(self, name: str, kind: str, spec: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]]:
+        """Return the lowest and the highest value, and the names of the values of a categorical variable."""
+        if kind == "categorical":
+            values = spec["values"]
+            labels = tuple(map(str, values)) if isinstance(values, list) else ()
+            if len(labels) < 2 or len(set(labels)) < len(labels):
+                self.fail(name, "values must be a list of at least two different ones")
+            return 0, len(labels) - 1, labels
+        if kind == "image":
+            size, channels = spec["size"], spec["channels"]
+            if not isinstance(size, int) or size < 8 or channels not in (1, 3):
+                self.fail(name, "size must be a whole number of at least 8 pixels, and channels 1 or 3")
+            return -1, 1, ()
+        ends = {"continuous": (-math.inf, math.inf), "positive": (0, math.inf)}.get(kind, (0, 1))
+        ends = spec.get("range", ends)
+        if (
+            not isinstance(ends, list | tuple)
+            or len(ends) != 2
+            or not all(isinstance(end, int | float) for end in ends)
+            or (kind == "bounded" and not all(map(math.isfinite, ends)))
+            or not ends[0] < ends[1]
+        ):
+            self.fail(name, "range must be two numbers, the lower first")
+        low, high = ends
+        if kind == "positive" and low < 0:
+            self.fail(name, "the range of a positive variable must not begin below 0")
+        return low, high, ()
+
+    def equation(
+        self, name: str, kind: str, spec: Mapping[str, Any], parents: tuple[str, ...], classes: int
+    ) -> Callable[[], Mechanism]:
+        """Read a known equation: its form, by name, with its constants."""
+        equation = spec["equation"]
+        if not isinstance(equation, dict) or len(equation) != 1 or not equation.keys() <= EQUATIONS.keys():
+            self.fail(name, f"equation must be an object with one of {', '.join(EQUATIONS)}")
+        ((form, constants),) = equation.items()
+        if (form == "uniform") != (kind in ("binary", "categorical")):
+            self.fail(name, f"equation '{form}' does not suit type {kind}")
+        constants = {"classes": classes} if form == "uniform" else constants
+        try:
+            inspect.signature(EQUATIONS[form]).bind(**constants)
+        except TypeError as error:
+            self.fail(name, f"equation '{form}': {error}")
+        weights = constants.get("weights", {})
+        if not isinstance(weights, dict) or set(weights) != set(parents):
+            self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
+        numbers = {**weights, **{key: value for key, value in constants.items() if key != "weights"}}
+        for constant, value in numbers.items():
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                self.fail(name, f"equation '{form}': {constant} must be a number")
+        if not isinstance(constants.get("shape", 1), int):
+            self.fail(name, f"equation '{form}': shape must be a whole number")
+        for constant in constants.keys() & {"scale", "rate", "shape"}:
+            if constants[constant] <= 0:
+                self.fail(name, f"equation '{form}': {constant} must be more than 0")
+        return partial(EQUATIONS[form], **constants)
+
+    def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Read which parents of the image are intervened on, and which together."""
+        groups = self.names(spec, "interventions", parents, deep=True)
+        if not all(groups):
+            self.fail("interventions", "a list of names is empty")
+        return tuple(map(tuple, groups))
+
+    def names(self, spec: Mapping[str, Any], field: str, known: tuple[str, ...], deep: bool = False) -> list:
+        """Read a list of parents of the image, or a list of such lists."""
+        found = spec.get(field, [])
+        if not isinstance(found, list) or (deep and not all(isinstance(entry, list) for entry in found)):
+            self.fail(field, f"must be a list of {'lists of ' * deep}names")
+        for entry in found:
+            for name in entry if deep else [entry]:
+                if name not in known:
+                    self.fail(field, f"{name!r} is not a parent of the image; those are {', '.join(known)}")
+        return found
+
+    def fail(self, field: str, message: str) -> None:
+        """Raise an InputError that names the file, the line where the field stands, and the field."""
+        found = re.search(rf'"{re.escape(field)}"\s*:', self.text)
+        line = f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
+        raise InputError(f"{self.path}{line}, {field}: {message}")
+
+
+def _refuse_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object whose keys must differ."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"{path}: {key!r} is there twice")
+    return dict(pairs)
+
+
+def _choose_faces(name: str, attributes: list[str]) -> Graph:
+    """Make a graph of some of CelebA's attributes: smiling opens the mouth; the others are roots."""
+    for attribute in attributes:
+        if attribute not in CELEBA_ATTRIBUTES:
+            near = difflib.get_close_matches(attribute, CELEBA_ATTRIBUTES) or CELEBA_ATTRIBUTES
+            raise InputError(f"graph '{name}': no attribute '{attribute}'; try {', '.join(near)}")
+        if attributes.count(attribute) > 1:
+            raise InputError(f"graph '{name}': {attribute} is named twice")
+    smile, mouth = "Smiling", "Mouth_Slightly_Open"
+    linked = {smile, mouth} <= set(attributes)
+    variables = {attribute: {"type": "binary", "equation": {"uniform": {}}} for attribute in attributes}
+    asked = [[attribute] for attribute in attributes]
+    if linked:
+        variables[mouth] = {"type": "binary", "parents": [smile]}
+        asked = [[smile, mouth] if names == [smile] else names for names in asked if names != [mouth]]
+    variables["image"] = {"type": "image", "size": 64, "channels": 3, "parents": attributes}
+    spec = {"name": name, "data": "celebahq", "interventions": asked, "variables": variables}
+    return parse(spec, Path(name), built_in=True)
+
+
+def _read_built_in(path: Path) -> Graph:
+    """Read one of the files of this package."""
+    return parse(json.loads(path.read_text()), path, built_in=True)
+
+
+GRAPHS: Mapping[str, Graph] = {
+    path.stem: _read_built_in(path) for path in sorted(FOLDER.glob("*.json"), key=lambda path: path.stem)
+}

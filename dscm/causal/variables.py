@@ -1,0 +1,90 @@
+"""The variables of a causal graph, as data."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from dscm.errors import InputError
+from dscm.causal.mechanisms import Mechanism
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Describe one node of a graph.
+
+    Arguments: `name`; `kind` (a continuous variable takes any value, a positive one those above 0, a bounded one those
+    from `low` to `high`); `parents` by name; the domain from `low` to `high` in `unit`, in which an intervention
+    must lie (a class is a whole number from 0 to `high`, of a binary variable 0 or 1; a circular variable has period
+    1); `mechanism` makes the mechanism (None for an image, and where it is learned from data); `labels` name the
+    classes.
+    """
+
+    name: str
+    kind: Literal["continuous", "positive", "bounded", "circular", "categorical", "binary", "image"]
+    parents: tuple[str, ...]
+    low: float
+    high: float
+    unit: str = ""
+    mechanism: Callable[[], Mechanism] | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """Count the classes of a categorical variable; zero for the others."""
+        return int(self.high) + 1 if self.kind == "categorical" else 0
+
+    @property
+    def real(self) -> bool:
+        """Tell whether the values are numbers on a line."""
+        return self.kind in ("continuous", "positive", "bounded")
+
+    @property
+    def discrete(self) -> bool:
+        """Tell whether the values are classes."""
+        return self.kind in ("categorical", "binary")
+
+    @property
+    def learned(self) -> bool:
+        """Tell whether the mechanism of this attribute is fitted to data."""
+        return self.mechanism is None and self.kind != "image"
+
+    @property
+    def domain(self) -> str:
+        """Write the domain for a reader, as in `0.5 to 10 px`."""
+        if self.kind == "binary":
+            return "0 or 1"
+        if self.labels and self.labels != tuple(map(str, range(self.classes))):
+            return ", ".join(self.labels)
+        if self.high == math.inf:
+            return (f"more than {self.low:g}" if self._open else "any number") + f" {self.unit}".rstrip()
+        return f"{self.low:g} to {self.high:g} {self.unit}".rstrip()
+
+    @property
+    def _open(self) -> bool:
+        """Tell whether the lowest value itself is outside the domain: of a positive variable without a range."""
+        return self.kind == "positive" and self.high == math.inf
+
+    @property
+    def allowed(self) -> str:
+        """Write which values are allowed, as in `a whole number, 0 to 9`."""
+        counted = self.kind == "categorical" and self.labels == tuple(map(str, range(self.classes)))
+        return f"a whole number, {self.domain}" if counted else self.domain
+
+    def contains(self, value: float) -> bool:
+        """Tell whether `value` is in the domain, and a class if it must be one, all in float32."""
+        low, high, value = torch.tensor([self.low, self.high, value], dtype=torch.float32).tolist()
+        if not low <= value <= high or (value == low and self._open):
+            return False
+        return not self.discrete or value == int(value)
+
+    def show(self, value: float) -> str:
+        """Write a value as a table should: a class by its label, a number in five digits."""
+        return self.labels[int(value)] if self.labels else f"{value:.5g}"
+
+    def check(self, value: float) -> None:
+        """Raise `InputError` if `value` is outside the domain or is no class."""
+        if not self.contains(value):
+            raise InputError(f"--do {self.name}={value:g}: {self.name} must be {self.allowed}")

@@ -1,0 +1,1 @@
+"""The command lines of the scripts; no other folder knows argparse."""

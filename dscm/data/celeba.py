@@ -1,0 +1,172 @@
+"""CelebAMask-HQ as it is published: 30,000 faces, 40 attributes of each, and the partition of CelebA."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dscm.data.cache import decode, find_present
+from dscm.data.images import read_image
+from dscm.errors import InputError
+
+Split = Literal["train", "valid", "test"]
+PARTS = {"train": "0", "valid": "1", "test": "2"}  # as the partition file writes them
+FOLDER = "CelebAMask-HQ"
+IMAGES = "CelebA-HQ-img"
+PARTITION = "list_eval_partition.txt"
+MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
+ANNOTATION = "CelebAMask-HQ-attribute-anno.txt"
+HEADER = ["idx", "orig_idx", "orig_file"]  # of the mapping
+
+
+class Row(NamedTuple):
+    """One line of a file that spaces divide: its number and its fields."""
+
+    line: int
+    fields: list[str]
+
+
+def load(
+    data_dir: Path | str,
+    split: Split,
+    names: Sequence[str],
+    size: int,
+    cache_dir: Path,
+    workers: int = 1,
+    skip_missing: bool = False,
+) -> dict[str, Tensor]:
+    """Load a split of CelebA-HQ: whole images resized to a square, decoded once.
+
+    Args:
+        data_dir: the folder that holds ``CelebAMask-HQ``, or that folder itself; ``list_eval_partition.txt`` lies
+            in it or beside it.
+        split: ``train``, ``valid`` or ``test``, as CelebA divides the original images.
+        names: the attributes wanted.
+        size: height and width in pixels.
+        cache_dir: where the decoded images are kept.
+        workers: processes that decode.
+        skip_missing: leave out any number of absent images, not only 1% of them.
+
+    Returns:
+        ``image`` uint8 (N, 3, size, size), memory-mapped; ``index`` int64 (N,), the number in the image's name;
+        and each attribute int64 (N,), 0 or 1; ordered as the mapping is.
+
+    Raises:
+        InputError: a file is missing or damaged, the files disagree, an attribute is unknown, images are absent or
+            don't decode, or the split is empty.
+
+    Source: Lee et al. 2020, MaskGAN, https://github.com/switchablenorms/CelebAMask-HQ; the partition is that of
+    Liu et al. 2015, CelebA, https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
+    """
+    data_dir = Path(data_dir).absolute()  # its parent may be looked into
+    folder = data_dir / FOLDER if (data_dir / FOLDER).is_dir() else data_dir
+    images, values = _read_split(folder, split, names)
+    present = find_present(_find(folder / IMAGES), images, f"{folder / MAPPING}, split {split!r}", skip_missing)
+    image = decode(
+        folder / IMAGES,
+        [images[index] for index in present],
+        partial(read_image, size=size, channels=3),
+        (3, size, size),
+        cache_dir,
+        f"celebahq-{split}-{size}",
+        workers,
+    )
+    columns = zip(*(values[index] for index in present))
+    index = torch.tensor([int(Path(images[i]).stem) for i in present])
+    return {"image": image, "index": index, **{name: torch.tensor(column) for name, column in zip(names, columns)}}
+
+
+def _read_split(folder: Path, split: Split, names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
+    """Read which images belong to a split, and the attributes ``names`` of each."""
+    mapping_file, annotation_file = _find(folder / MAPPING), _find(folder / ANNOTATION)
+    partition_file = _find(folder.parent / PARTITION, folder / PARTITION)
+    annotation, mapping = _read_annotation(annotation_file, names), _read_mapping(mapping_file)
+    partition = _read_partition(partition_file)
+    parts = [_look_up(partition_file, partition, original) for original in mapping.values()]
+    images = [image for image, part in zip(mapping, parts) if part == PARTS[split]]
+    return images, [_look_up(annotation_file, annotation, image) for image in images]
+
+
+def _find(*candidates: Path) -> Path:
+    """Return the first path that exists."""
+    for path in candidates:
+        if path.exists():
+            return path
+    raise InputError(
+        f"{candidates[0]}: no such file or folder; expected are {PARTITION}, {FOLDER}/{MAPPING}, "
+        f"{FOLDER}/{ANNOTATION} and {FOLDER}/{IMAGES}/0.jpg and so on"
+    )
+
+
+def _read_rows(path: Path) -> list[Row]:
+    """Read a file that spaces divide; blank lines are skipped."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return [Row(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _index_rows(path: Path, rows: Sequence[Row], width: int) -> dict[str, Row]:
+    """Index rows by their first field, having checked that each has ``width`` fields and is the only one."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        if len(row.fields) != width:
+            raise InputError(f"{path}, line {row.line}: {len(row.fields)} fields; there must be {width}")
+        first = found.setdefault(row.fields[0], row)
+        if first is not row:
+            raise InputError(f"{path}, line {row.line}: {row.fields[0]!r} is already on line {first.line}")
+    return found
+
+
+def _read_partition(path: Path) -> dict[str, str]:
+    """Read the part, one of `PARTS`, of every original image."""
+    rows = _index_rows(path, _read_rows(path), 2)
+    for line, (_, part) in rows.values():
+        if part not in PARTS.values():
+            allowed = ", ".join(f"{number} ({split})" for split, number in PARTS.items())
+            raise InputError(f"{path}, line {line}: partition {part!r}; allowed: {allowed}")
+    return {original: row.fields[1] for original, row in rows.items()}
+
+
+def _read_mapping(path: Path) -> dict[str, str]:
+    """Read the name of the original of every image, as in ``0.jpg`` to ``119614.jpg``."""
+    rows = _read_rows(path)
+    if not rows or rows[0].fields != HEADER:
+        raise InputError(f"{path}, line 1: the header must be '{' '.join(HEADER)}'")
+    for line, fields in rows[1:]:
+        if not fields[0].isdecimal():
+            raise InputError(f"{path}, line {line}, column 'idx': {fields[0]!r} is not a whole number")
+    return {f"{index}.jpg": row.fields[2] for index, row in _index_rows(path, rows[1:], len(HEADER)).items()}
+
+
+def _read_annotation(path: Path, names: Sequence[str]) -> dict[str, list[int]]:
+    """Read the attributes ``names`` of every image, as 0 or 1."""
+    rows = _read_rows(path)
+    if len(rows) < 2 or len(rows[0].fields) != 1 or not rows[0].fields[0].isdecimal():
+        raise InputError(f"{path}: line 1 must be the number of images, line 2 the attributes' names")
+    known = rows[1].fields
+    images = _index_rows(path, rows[2:], 1 + len(known))
+    if int(rows[0].fields[0]) != len(images):
+        raise InputError(f"{path}, line 1: {rows[0].fields[0]} images, but the file has rows for {len(images)}")
+    for line, (_, *values) in images.values():
+        for name, value in zip(known, values):
+            if value not in ("-1", "1"):
+                raise InputError(f"{path}, line {line}, column {name!r}: {value!r}; allowed: -1 or 1")
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known) or known
+            raise InputError(f"{path}, line 2: no attribute {name!r}; try {', '.join(near)}")
+    columns = [1 + known.index(name) for name in names]
+    return {image: [int(row.fields[column] == "1") for column in columns] for image, row in images.items()}
+
+
+def _look_up(path: Path, table: Mapping[str, str] | Mapping[str, list[int]], key: str) -> str | list[int]:
+    """Return what a file says of an image that the mapping names."""
+    if key not in table:
+        raise InputError(f"{path}: no row for {key!r}, which {MAPPING} names")
+    return table[key]

@@ -1,0 +1,1 @@
+"""Morpho-MNIST: digits measured, redrawn, and read."""

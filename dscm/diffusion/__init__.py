@@ -1,0 +1,1 @@
+"""Diffusion models, from one step to a mechanism of the image."""

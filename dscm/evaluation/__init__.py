@@ -1,0 +1,1 @@
+"""Metrics of counterfactual soundness, and the tables they fill."""

@@ -1,0 +1,1 @@
+"""Queries about a folder of images, and their answers."""

@@ -1,0 +1,1 @@
+"""Training of every part of a model."""
