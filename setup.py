@@ -8,7 +8,10 @@ setup(
     description="Counterfactual images from structural causal models with diffusion mechanisms",
     python_requires=">=3.10",
     packages=find_packages(include=["dscm", "dscm.*"]),
-    package_data={"dscm.assets": ["*.pt", "*.json", "graphs/*.json", "*/*.png", "*/*.jpg", "*/*.csv"]},
+    package_data={
+        "dscm": ["py.typed"],
+        "dscm.assets": ["*.pt", "*.json", "graphs/*.json", "*/*.png", "*/*.jpg", "*/*.csv"],
+    },
     install_requires=["torch>=2.2", "torchvision>=0.17", "numpy", "scipy", "pillow>=10.1", "lpips", "tqdm"],
-    extras_require={"plots": ["matplotlib"], "test": ["pytest", "matplotlib"]},
+    extras_require={"plots": ["matplotlib"], "test": ["pytest", "matplotlib"], "check": ["mypy", "ruff"]},
 )

@@ -1,17 +1,35 @@
 """Counterfactual images from structural causal models with diffusion mechanisms.
 
-``dscm.load(run)`` returns a `dscm.model.Model`, which answers causal questions about images.
+`load` returns a `Model`, which answers causal questions about images; `train` fits the parts of one, and `evaluate`
+measures how sound its counterfactuals are.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dscm.errors import InputError
+    from dscm.evaluation.runner import evaluate
+    from dscm.folder.result import Answer
+    from dscm.model import Model, load
+    from dscm.training.run import train
 
 __version__ = "0.1.0"
+__all__ = ["Answer", "InputError", "Model", "__version__", "evaluate", "load", "train"]
+
+_HOMES = {
+    "Answer": "dscm.folder.result",
+    "InputError": "dscm.errors",
+    "Model": "dscm.model",
+    "evaluate": "dscm.evaluation.runner",
+    "load": "dscm.model",
+    "train": "dscm.training.run",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what `load` needs when it is first asked for, so that a worker process need not."""
-    if name == "load":
-        from dscm.model import load
+    """Import a public name when it is first used, so that scripts and worker processes start fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dscm' has no attribute '{name}'")
+    from importlib import import_module
 
-        return load
-    raise AttributeError(f"module 'dscm' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

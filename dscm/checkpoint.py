@@ -1,101 +1,117 @@
-"""Checkpoints that carry what rebuilds the model, are written whole, and never execute anything when read."""
+"""Checkpoints that carry all that rebuilds a model, are written whole, and execute nothing when read."""
 
-import copy
+import hashlib
 import pickle
 import warnings
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-import dscm
+from dscm import __version__
 from dscm.baselines.diffscm import DiffSCM
 from dscm.baselines.hvae import HVAE
 from dscm.baselines.vae import VAE
 from dscm.baselines.vci import VCI
+from dscm.causal.graph import Graph
+from dscm.causal.graph_file import get_graph
+from dscm.causal.image_mechanism import ImageMechanism
+from dscm.causal.learned import LearnedAttributes
+from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
 from dscm.files import atomic_path
-from dscm.causal.graph_file import get_graph
-from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.causal.learned import LearnedAttributes
 from dscm.oracle import Oracle
 
-FORMAT = 1  # of the file; raised when an older program could not read a newer file or the reverse
-KINDS = ("image", "attributes", "oracle")
-MECHANISMS = {"diffusion": DiffusionMechanism, "vae": VAE, "hvae": HVAE, "vci": VCI, "diffscm": DiffSCM}
+FORMAT = 1  # of the file; raised when programs and files of different versions cannot read each other
+PART = Literal["image", "attributes", "oracle"]
+PARTS: tuple[PART, ...] = ("image", "attributes", "oracle")
+MECHANISMS: Mapping[str, type[ImageMechanism[Any]]] = {
+    "diffusion": DiffusionMechanism,
+    "vae": VAE,
+    "hvae": HVAE,
+    "vci": VCI,
+    "diffscm": DiffSCM,
+}
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
-class EMA:
-    """Keep an exponential moving average of a model's parameters.
-
-    ``θ̄ ← d·θ̄ + (1 − d)·θ`` with ``d = min(decay, (1 + step)/(10 + step))``, which forgets the start.
+@dataclass(frozen=True)
+class Restored(Generic[ModelT]):
+    """A trained part of a causal model, as its checkpoint holds it.
 
     Args:
-        model: whose parameters are averaged; ``average`` is a frozen copy of it.
-        decay: d in [0, 1).
+        model: in float32 and evaluation mode, without gradients.
+        path: of the checkpoint.
+        graph: the causal graph that it was trained on.
+        config: arguments of the model's constructor.
+        settings: of its training.
+        step: number of training steps; None where the checkpoint does not say.
+        seconds: duration of the training, likewise.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
+    model: ModelT
+    path: Path
+    graph: Graph
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    step: int | None
+    seconds: float | None
 
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move the average towards ``model`` after ``step`` steps of training; buffers are copied."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), 1 - decay)
-        for mine, theirs in zip(self.average.buffers(), model.buffers()):
-            mine.copy_(theirs)
+    @property
+    def sha256(self) -> str:
+        """Return the hash of the checkpoint file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
-def build(kind: str, graph_key: str | dict[str, Any], config: dict[str, Any]) -> nn.Module:
-    """Build the untrained model of a checkpoint.
+def build(part: PART, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
+    """Build an untrained part of a causal model.
 
     Args:
-        kind: one of `KINDS`.
-        graph_key: what `get_graph` takes.
+        part: which.
+        graph: the causal graph.
         config: arguments of the model's constructor; of an image's also ``mechanism``, one of `MECHANISMS`.
     """
-    graph = get_graph(graph_key)
-    if kind == "oracle":
+    if part == "oracle":
         return Oracle(graph.predicted, graph.image_channels, **config)
-    if kind == "attributes":
+    if part == "attributes":
         return LearnedAttributes(graph.attributes, **config)
     parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
-    config = dict(config)
-    mechanism = MECHANISMS[config.pop("mechanism", "diffusion")]
-    return mechanism(parents, graph.image_channels, **config)
+    arguments = dict(config)
+    mechanism = cast(Any, MECHANISMS[arguments.pop("mechanism", "diffusion")])
+    return mechanism(parents, graph.image_channels, **arguments)
 
 
 def save(
     path: Path,
-    kind: str,
+    part: PART,
     model: nn.Module,
-    graph_key: str | dict[str, Any],
-    config: dict[str, Any],
-    settings: dict[str, Any],
+    graph: Graph,
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
     **rest: Any,
 ) -> None:
     """Write a checkpoint atomically.
 
     Args:
         path: the file.
-        kind: one of `KINDS`.
+        part: which part of a causal model.
         model: whose state is stored, usually the average.
-        graph_key: of the graph it was trained on, as `get_graph` takes it.
+        graph: the causal graph that it was trained on.
         config: arguments of the model's constructor; tensors, numbers, strings, lists, dicts.
-        settings: of the training, for the reader.
-        rest: further plain entries, as the state that resumes a run.
+        settings: of the training.
+        rest: further plain entries, such as the state that resumes a training.
     """
     content = {
         "format": FORMAT,
-        "program": f"dscm {dscm.__version__}",
-        "kind": kind,
-        "graph": graph_key,
-        "config": config,
-        "settings": settings,
+        "program": f"dscm {__version__}",
+        "kind": part,
+        "graph": graph.key,
+        "config": dict(config),
+        "settings": dict(settings),
         "model": model.state_dict(),
         **rest,
     }
@@ -103,22 +119,22 @@ def save(
         torch.save(content, temporary)
 
 
-def read(path: Path, kind: str) -> dict[str, Any]:
-    """Read a checkpoint's content and check what it is.
+def read(path: Path, part: PART) -> dict[str, Any]:
+    """Read the content of a checkpoint.
 
     Args:
         path: the file.
-        kind: one of `KINDS`, which it must hold.
+        part: the part of a causal model that it must hold.
 
     Raises:
-        InputError: the file is missing, damaged, not a checkpoint of this program, of another format or kind,
-            or holds anything but plain data (it is never executed).
+        InputError: the file is missing, damaged, not a checkpoint of this program, of another format or part, or holds
+            anything but plain data (it is never executed).
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
-        check_bytes(path)
+        _check_bytes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickles, which are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -130,54 +146,67 @@ def read(path: Path, kind: str) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint of dscm")
     if content["format"] != FORMAT:
         raise InputError(f"{path}: checkpoint format {content['format']!r}; this program reads format {FORMAT}")
-    if content["kind"] != kind:
-        raise InputError(f"{path}: holds a model of kind '{content['kind']}'; '{kind}' is needed here")
+    if content["kind"] != part:
+        raise InputError(f"{path}: holds a model of kind '{content['kind']}'; '{part}' is needed here")
     return content
 
 
-def check_bytes(path: Path) -> None:
+def restore_image(path: Path, device: torch.device) -> Restored[ImageMechanism[Any]]:
+    """Rebuild the mechanism of an image from its checkpoint.
+
+    Args:
+        path: the file.
+        device: of the model.
+
+    Raises:
+        InputError: as `read`, or the weights do not fit the model that the checkpoint describes.
+    """
+    restored: Restored[ImageMechanism[Any]] = _restore(path, "image", device)
+    if isinstance(restored.model, DiffusionMechanism):
+        restored.model.null_trained = restored.settings.get("p_null") != 0
+    return restored
+
+
+def restore_attributes(path: Path, device: torch.device) -> Restored[LearnedAttributes]:
+    """Rebuild the learned mechanisms of attributes; arguments and errors as `restore_image`."""
+    return _restore(path, "attributes", device)
+
+
+def restore_oracle(path: Path, device: torch.device) -> Restored[Oracle]:
+    """Rebuild an oracle; arguments and errors as `restore_image`."""
+    return _restore(path, "oracle", device)
+
+
+def export(source: Path, part: PART, target: Path) -> None:
+    """Write the averaged weights of the checkpoint ``source`` alone, in half precision, to ``target``."""
+    content = read(source, part)
+    half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
+    entries = ("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test")
+    with atomic_path(target) as temporary:
+        torch.save({k: content[k] for k in entries if k in content} | {"model": half}, temporary)
+
+
+def _restore(path: Path, part: PART, device: torch.device) -> Restored[Any]:
+    """Rebuild a part of a causal model, in float32 and evaluation mode."""
+    content = read(path, part)
+    try:
+        graph = get_graph(content["graph"])
+        model = build(part, graph, content["config"])
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["model"].items()})
+    except InputError as error:
+        raise InputError(f"{path}: {error.args[0]}") from error
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: the weights do not fit the model that the checkpoint describes") from error
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise InputError(f"{path}: holds weights that are not finite")
+    model = model.to(device).eval().requires_grad_(False)
+    settings, step, seconds = content.get("settings", {}), content.get("step"), content.get("seconds")
+    return Restored(model, Path(path), graph, content["config"], settings, step, seconds)
+
+
+def _check_bytes(path: Path) -> None:
     """Raise ``ValueError`` if the bytes of a zip archive differ from its checksums, which torch does not check."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 raise ValueError("damaged")
-
-
-def restore(path: Path, kind: str, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
-    """Rebuild a model from its checkpoint, in float32 and evaluation mode.
-
-    Args:
-        path: the file.
-        kind: one of `KINDS`.
-        device: where the model goes.
-
-    Returns:
-        The model, and the checkpoint's content.
-
-    Raises:
-        InputError: as `read`, or the weights do not fit the model that the checkpoint describes.
-    """
-    content = read(path, kind)
-    try:
-        model = build(kind, content["graph"], content["config"])
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["model"].items()})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: the weights do not fit the model that the checkpoint describes") from error
-    if not all(value.isfinite().all() for value in model.state_dict().values()):
-        raise InputError(f"{path}: holds weights that are not finite")
-    return model.to(device).eval().requires_grad_(False), content
-
-
-def export(source: Path, kind: str, target: Path) -> None:
-    """Write the averaged weights of the checkpoint ``source`` alone, in half precision, to ``target``."""
-    content = read(source, kind)
-    half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
-    kept = {
-        k: content[k]
-        for k in ("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test")
-        if k in content
-    }
-    with atomic_path(target) as temporary:
-        torch.save(kept | {"model": half}, temporary)

@@ -1,24 +1,25 @@
-"""The one error that is meant for the person who typed the command."""
+"""The one error that is meant for the user, who reads it in Python or on a command line."""
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable
 
 
-class InputError(Exception):
+class InputError(ValueError):
     """Say in one line what is wrong with an argument or a file, and what would be right.
 
-    The message names the file, the field and the allowed values. Scripts print it and exit with code 2.
+    The message names the file, the field and the allowed values. Settings are named by `option`, so that the same
+    message reads ``steps`` in Python and ``--steps`` on a command line, whose scripts exit with code 2.
     """
 
+    def __str__(self) -> str:
+        """Return the message as a Python user reads it."""
+        return self.typed(lambda name: name)
 
-@contextmanager
-def exit_on_input_error() -> Iterator[None]:
-    """Turn an `InputError` into one line on standard error, from one process of torchrun's, and exit code 2."""
-    try:
-        yield
-    except InputError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    def typed(self, name: Callable[[str], str]) -> str:
+        """Return the message, with each setting written as ``name`` does."""
+        return re.sub("\0(\\w+)\0", lambda match: name(match[1]), " ".join(map(str, self.args)))
+
+
+def option(name: str) -> str:
+    """Name a setting within the message of an `InputError`."""
+    return f"\0{name}\0"

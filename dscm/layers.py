@@ -1,10 +1,13 @@
-"""Building blocks shared by the UNet, the encoder and the oracles."""
+"""Building blocks of the networks."""
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -34,14 +37,15 @@ def mlp(in_dim: int, hidden: int, out_dim: int) -> nn.Sequential:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Normalise over groups of at least four channels, 32 groups at the most."""
+    """Normalise over groups of at least four channels, in at most 32 groups."""
     return nn.GroupNorm(math.gcd(32, channels // 4, channels) if channels >= 4 else 1, channels)
 
 
-def zero_init(layer: nn.Module) -> nn.Module:
+def zero_init(layer: Layer) -> Layer:
     """Set weights and bias to zero, so that a residual branch starts as the identity."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -71,7 +75,7 @@ class ResBlock(nn.Module):
         """Transform ``x`` of shape (B, C_in, H, W) into (B, C_out, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.norm2(h)
-        if self.modulation is not None:
+        if self.modulation is not None and embedding is not None:
             scale, shift = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1)
             h = torch.addcmul(shift, h, 1 + scale)
         return self.skip(x) + self.conv2(self.dropout(F.silu(h)))

@@ -1,69 +1,149 @@
-"""Several processes under ``torchrun``: the same code path as one, in which rank 0 writes."""
+"""The machine: its device, its threads, the processes of ``torchrun``, and how many images fit at a time."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import distributed
 
-from dscm.cli.arguments import set_up_machine
-from dscm.errors import InputError
+from dscm.errors import InputError, option
+
+AUTO: Literal["auto"] = "auto"
+USUAL, LARGEST = 64, 4096  # images at a time; on a CPU more than 64 are no faster
 
 
-def set_up_processes(device: str | None, threads: int | None) -> tuple[torch.device, int, int]:
-    """Choose the device and, under torchrun, join the other processes.
+@dataclass(frozen=True)
+class Machine:
+    """Where a process computes.
 
     Args:
-        device, threads: as `set_up_machine` takes them.
+        device: of tensors and networks.
+        rank, world: this process and how many there are; rank 0 writes what is shared.
+    """
 
-    Returns:
-        The device, the rank of this process and their number.
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Tell whether this process writes what all share."""
+        return self.rank == 0
+
+
+def set_up(device: str | None = None, threads: int | None = None) -> Machine:
+    """Choose the device and, under ``torchrun``, join the other processes.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``; None is a GPU where there is one.
+        threads: of the CPU; None is PyTorch's choice.
 
     Raises:
         InputError: the device does not exist here.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = set_up_machine(device, threads)
+    if threads:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # inversion and alignment add up small differences
+    chosen = choose_device(device)
     if world > 1:
         if chosen.type == "cuda":
             local = int(os.environ["LOCAL_RANK"])
             if local >= torch.cuda.device_count():
-                raise InputError(f"--nproc-per-node: more processes than the {torch.cuda.device_count()} GPUs here")
+                raise InputError(f"{world} processes: more than the {torch.cuda.device_count()} GPUs here")
             chosen = torch.device("cuda", local)
             torch.cuda.set_device(chosen)
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return chosen, rank, world
+    return Machine(chosen, rank, world)
+
+
+def choose_device(device: str | None) -> torch.device:
+    """Return a device by name; None is a GPU where there is one.
+
+    Raises:
+        InputError: it does not exist here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    present = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device not in present + ["cuda"] * (len(present) > 1):
+        raise InputError(f"{option('device')} {device}: not available here; available: {', '.join(present)}")
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device if ":" in device else 0)  # capturing CUDA graphs asks for the current one
+    return torch.device(device)
+
+
+def warn_of_emulation(device: torch.device) -> None:
+    """Warn, where bfloat16 is chosen, of a CPU that has no instructions for it; of several processes, one does."""
+    first = int(os.environ.get("RANK", 0)) == 0
+    if first and device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        print("precision bfloat16: this CPU only emulates it; float32 is many times as fast", file=sys.stderr)
 
 
 @contextmanager
-def main_process_first(rank: int, world: int) -> Iterator[None]:
+def first_process_first(machine: Machine) -> Iterator[None]:
     """Let rank 0 go through the block, and write caches, before the other ranks."""
-    if rank > 0:
-        wait(world)
+    if not machine.first:
+        wait(machine)
     yield
-    if rank == 0:
-        wait(world)
+    if machine.first:
+        wait(machine)
 
 
-def wait(world: int) -> None:
+def wait(machine: Machine) -> None:
     """Wait until every process has come here."""
-    if world > 1:
+    if machine.world > 1:
         distributed.barrier()
 
 
-def gather(items: dict[int, Any], world: int) -> list[Any]:
+def gather(items: dict[int, Any], machine: Machine) -> list[Any]:
     """Collect what every rank made under its own keys, in the order of the keys, on all of them."""
     parts: list[dict[int, Any]] = [items]
-    if world > 1:
-        parts = [{}] * world
+    if machine.world > 1:
+        parts = [{}] * machine.world
         distributed.all_gather_object(parts, items)
     merged = {key: value for part in parts for key, value in part.items()}
     return [merged[key] for key in sorted(merged)]
 
 
-def leave(world: int) -> None:
+def leave(machine: Machine) -> None:
     """Leave the group of processes."""
-    if world > 1:
+    if machine.world > 1:
         distributed.destroy_process_group()
+
+
+def choose_batch(wanted: int | Literal["auto"], work: Callable[[int], object] | None, machine: Machine) -> int:
+    """Return the number of images in a batch, the same in every process.
+
+    Args:
+        wanted: that number, or ``auto``: on a GPU the largest that fits, on a CPU `USUAL`.
+        work: does for n images what takes the most memory; None where that cannot be tried.
+        machine: where.
+    """
+    if wanted != AUTO:
+        return wanted
+    if work is None or machine.device.type != "cuda":
+        return USUAL
+    return min(gather({machine.rank: fit_batch(work)}, machine))
+
+
+def fit_batch(work: Callable[[int], object]) -> int:
+    """Return the largest power of two, up to `LARGEST`, for which ``work(n)`` fits a GPU's memory; at least 1."""
+    n = 1
+    while n < LARGEST:
+        try:
+            work(2 * n)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            break
+        n *= 2
+    return n
+
+
+def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:
+    """Make the generator of the batch that begins at image ``start``, whichever process it falls to."""
+    return torch.Generator(device).manual_seed((seed + 1_000_003 * start) % 2**63)

@@ -1,70 +1,64 @@
-"""A whole causal model for a notebook: attributes in raw units, images as paths, pictures or arrays."""
+"""A causal model for Python: load it, ask it, keep its answers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from dscm import assets, checkpoint, runs
-from dscm.data.images import UnreadableImage, decode
-from dscm.data.mammogram import Framing
-from dscm.data.scaling import to_levels, to_signed
-from dscm.data.sets import fit_pixels, read_file
-from dscm.errors import InputError
+from dscm import assets, runs
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import GRAPHS, get_graph
-from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.mechanisms import Noise
-from dscm.evaluation.metrics import observe
-from dscm.oracle import Oracle
-from dscm.diffusion.sampling import intervening
-from dscm.causal.scm import Intervention
+from dscm.causal.scm import Effect
+from dscm.causal.values import Values, read_values
+from dscm.checkpoint import Restored, restore_image
+from dscm.data.images import read_attribute_table
+from dscm.data.mammogram import Framing
+from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
+from dscm.data.scaling import to_levels, to_signed
+from dscm.data.sets import Source, get_data_set
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.errors import InputError
+from dscm.folder.reader import TABLE
+from dscm.folder.result import Answer, answer, read_intervention, write_query
+from dscm.machine import USUAL, choose_device
+from dscm.oracle import Oracle, no_oracle, observe
 
-Picture = Path | str | Image.Image | np.ndarray | Tensor
 
-
-def load(source: Path | str, device: str | torch.device = "cpu") -> "Model":
-    """Load a model.
+def load(
+    source: Path | str = "morphomnist",
+    device: str | torch.device | None = "cpu",
+    oracle: Path | None = None,
+    attributes: Path | None = None,
+    run: Path | None = None,
+    **settings: Any,
+) -> "Model":
+    """Load a causal model.
 
     Args:
-        source: a run folder, as ``train.py --run`` makes; or a built-in graph's name, for its bundled model.
-        device: where it computes.
-
-    Returns:
-        The model, without gradients.
+        source: a run folder of ``train.py --run``; a checkpoint of an image's mechanism; or the name of a bundled
+            model, such as ``morphomnist`` or ``morphomnist-spatial``.
+        device: of the model; None is a GPU where there is one.
+        oracle, attributes: checkpoints of the other parts; None takes the run's, or else the bundled ones.
+        run: the run folder whose other parts belong to a checkpoint.
+        settings: as `Model.using` takes them.
 
     Raises:
-        InputError: there is no such run or bundled model, or a checkpoint is damaged.
+        InputError: there is no such model, a checkpoint is damaged, or the parts do not belong together.
 
     >>> model = load("morphomnist")
-    >>> obs = model.observe([assets.DIGITS / "00000.png"])
-    >>> noise = model.abduct(obs)
-    >>> model.predict(noise, {"thickness": 5.0})["intensity"] > obs["intensity"]
+    >>> answer = model.counterfactual(assets.DIGITS / "00000.png", {"thickness": 5.0})
+    >>> answer["intensity"] > answer.obs["intensity"]
     tensor([True])
     """
-    device, name = torch.device(device), str(source)
-    run = None if name in GRAPHS and not Path(source).exists() else Path(source)
-    if run:
-        image = runs.find_part(run, "image")
-    else:
-        image = assets.find("semantic", GRAPHS[name]) or assets.find("spatial", GRAPHS[name])
-    if image is None:
-        raise InputError(f"{source}: has no trained mechanism of the image")
-    mechanism, content = checkpoint.restore(image, "image", device)
-    graph = get_graph(content["graph"])
-    attributes, oracle = (runs.find_other(run, part, graph) for part in ("attributes", "oracle"))
-    return Model(
-        graph,
-        mechanism,
-        checkpoint.restore(attributes, "attributes", device)[0] if attributes else None,
-        checkpoint.restore(oracle, "oracle", device)[0] if oracle else None,
-        Framing.of(content.get("settings", {})),
-    )
+    place = device if isinstance(device, torch.device) else choose_device(device)
+    path, run = _find_image(source, run)
+    image = restore_image(path, place)
+    learned = runs.restore_learned(attributes, run, image.graph, place)
+    return Model(image, learned, runs.restore_judge(oracle, run, image.graph, place)).using(**settings)
 
 
 class Model:
@@ -74,124 +68,247 @@ class Model:
     class as its number, and ``image`` uint8 (B, C, H, W).
 
     Args:
-        graph: the causal graph.
-        mechanism: of the image; ``sampling`` says how it abducts and predicts, and may be set.
-        learned: the fitted mechanisms of the attributes, where there are any.
-        oracle: predicts attributes that are neither given nor measured; None predicts nothing.
-        framing: how mammograms are brought to a square.
+        image: the mechanism of the image.
+        attributes: the learned mechanisms of the attributes, where the graph has any.
+        oracle: predicts attributes that are neither observed nor measured.
+        mechanism: a view of the mechanism of ``image`` with other settings; None is the mechanism itself.
+
+    Raises:
+        InputError: a mechanism of an attribute is learned, and ``attributes`` is None.
     """
 
     def __init__(
         self,
-        graph: Graph,
-        mechanism: DiffusionMechanism,
-        learned: LearnedAttributes | None,
-        oracle: Oracle | None,
-        framing: Framing,
+        image: Restored[ImageMechanism[Any]],
+        attributes: Restored[LearnedAttributes] | None = None,
+        oracle: Restored[Oracle] | None = None,
+        mechanism: ImageMechanism[Any] | None = None,
     ) -> None:
-        self.graph, self.mechanism, self.oracle, self.framing = graph, mechanism, oracle, framing
-        self.device = next(mechanism.parameters()).device
-        self.scm = graph.scm(mechanism, learned).to(self.device)
+        self.image, self.attributes, self.judge = image, attributes, oracle
+        self.mechanism = mechanism or image.model
+        self.scm = self.graph.scm(self.mechanism, self.learned).to(self.device)
+        self.data_set = get_data_set(self.graph, Source(framing=self.framing))
+
+    @property
+    def graph(self) -> Graph:
+        """Return the causal graph."""
+        return self.image.graph
+
+    @property
+    def learned(self) -> LearnedAttributes | None:
+        """Return the learned mechanisms of the attributes, where the graph has any."""
+        return self.attributes.model if self.attributes else None
+
+    @property
+    def oracle(self) -> Oracle | None:
+        """Return the predictor of attributes."""
+        return self.judge.model if self.judge else None
+
+    @property
+    def framing(self) -> Framing:
+        """Return how mammograms are brought to a square."""
+        return Framing.of(self.image.settings)
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the model computes."""
+        return next(self.image.model.parameters()).device
+
+    def to(self, device: str | torch.device) -> "Model":
+        """Move the model to a device, and return it."""
+        place = device if isinstance(device, torch.device) else choose_device(device)
+        self.scm.to(place)
+        if self.oracle is not None:
+            self.oracle.to(place)
+        return self
+
+    def using(self, **settings: Any) -> "Model":
+        """Return this model with other settings; the weights are shared.
+
+        Args:
+            settings: of abduction and prediction, such as ``guidance``, ``abduction`` or ``steps``: the fields of
+                ``model.mechanism.sampling``.
+
+        Raises:
+            InputError: there is no such setting, or a value is not allowed.
+        """
+        try:
+            return Model(self.image, self.attributes, self.judge, self.mechanism.using(**settings))
+        except InputError as error:
+            untrained = isinstance(self.mechanism, DiffusionMechanism) and not self.mechanism.null_trained
+            raise InputError(f"{self.image.path}: {error.args[0]}" if untrained else error.args[0]) from error
+
+    def require_oracle(self) -> Oracle | None:
+        """Return the oracle; None where every attribute is measured.
+
+        Raises:
+            InputError: there is none, and the graph needs one.
+        """
+        if self.oracle is None and self.graph.predicted:
+            raise no_oracle(variable.name for variable in self.graph.predicted)
+        return self.oracle
 
     @torch.no_grad()
     def observe(
-        self, images: Sequence[Picture] | Tensor, attributes: Mapping[str, Sequence[float] | Tensor] = {}
+        self,
+        images: Picture | Sequence[Picture],
+        attributes: Mapping[str, Values] = {},
+        value_range: tuple[float, float] = UNIT,
     ) -> dict[str, Tensor]:
-        """Read images, and measure or predict those of their attributes that are not given.
+        """Read images, and measure or predict the attributes that are not given.
 
         Args:
-            images: files, pictures, or arrays: uint8 or float in [0, 1], of shape (H, W), (C, H, W) or (H, W, C).
-            attributes: values by name, in raw units, one for each image.
+            images: as `read_pictures` takes them.
+            attributes: values by name, in raw units, or labels of classes; one for all images, or one for each.
+            value_range: of images of floating point numbers.
 
         Returns:
             An observation.
 
         Raises:
-            InputError: an image cannot be read, or an attribute can be neither measured nor predicted.
+            InputError: an image cannot be read, an attribute is unknown, has a value outside its domain, or can be
+                neither measured nor predicted.
         """
-        levels = torch.stack([self._read(image) for image in images]).to(self.device)
-        given = {name: torch.as_tensor(value, device=self.device) for name, value in attributes.items()}
-        missing = {variable.name for variable in self.graph.attributes} - given.keys()
-        unknown = missing.intersection(variable.name for variable in self.graph.predicted)
-        if unknown and self.oracle is None:
-            raise InputError(f"there is no oracle to predict {', '.join(sorted(unknown))}: give them")
-        found = observe(to_signed(levels), self.graph, self.oracle) if missing else {}
-        return found | given | {"image": levels}
+        return self._observe(self._read(images, value_range), attributes)
 
     @torch.no_grad()
     def abduct(self, obs: Mapping[str, Tensor], seed: int = 0) -> dict[str, Noise]:
         """Infer the noise of every variable.
 
         Args:
-            obs: an observation, as `observe` or `sample` returns it.
-            seed: of the noise that an observation leaves open.
+            obs: an observation, from `observe` or `sample`.
+            seed: of noise that an observation leaves undetermined.
         """
-        generator = torch.Generator(self.device).manual_seed(seed)
-        return self.scm.abduct({**obs, "image": to_signed(obs["image"])}, generator)
+        return self.scm.abduct(self._signed(obs), torch.Generator(self.device).manual_seed(seed))
 
     @torch.no_grad()
-    def predict(self, noise: Mapping[str, Noise], do: Intervention = {}) -> dict[str, Tensor]:
+    def predict(
+        self,
+        noise: Mapping[str, Noise],
+        do: Mapping[str, Values] = {},
+        obs: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Compute every variable from its noise, except those in ``do``, which are set.
 
         Args:
             noise: from `abduct`.
-            do: values by name, in raw units; a number, or one for each image. Guidance by ``do`` amplifies them in all
-                images; `effect`, which knows the observation, in those that they change.
+            do: values by name, in raw units, or labels of classes; one for all images, or one for each.
+            obs: the observation, if guidance by ``do`` shall leave images alone that an intervention does not change.
+
+        Raises:
+            InputError: a variable is unknown, or a value outside its domain.
         """
-        self._check(do)
-        with intervening(self.mechanism, do):
-            return self._show(self.scm.predict(noise, do))
+        return self._show(self.scm.predict(noise, self._intervention(do), obs and self._signed(obs)))
 
     @torch.no_grad()
     def effect(
-        self,
-        obs: Mapping[str, Tensor],
-        noise: Mapping[str, Noise],
-        do: Intervention,
-        kind: Literal["total", "direct", "indirect"],
+        self, obs: Mapping[str, Tensor], noise: Mapping[str, Noise], do: Mapping[str, Values], effect: Effect
     ) -> dict[str, Tensor]:
         """Compute every variable under an intervention that reaches the image along some paths only, as `SCM.along`.
 
         Args:
-            obs, noise: the observation, and what `abduct` found.
+            obs, noise: the observation, and its noise from `abduct`.
             do: as in `predict`.
-            kind: which paths.
+            effect: ``total``, ``direct`` or ``indirect``.
+
+        Raises:
+            InputError: as `predict`, or there is no such effect.
         """
-        self._check(do)
-        do = self.scm.along(obs, noise, do, kind, "image")
-        with intervening(self.mechanism, do, obs):
-            return self._show(self.scm.predict(noise, do))
+        signed = self._signed(obs)
+        along = self.scm.along(signed, noise, self._intervention(do, signed), effect, "image")
+        return self._show(self.scm.predict(noise, along, signed))
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, do: Intervention = {}) -> dict[str, Tensor]:
-        """Draw ``n`` samples of every variable, under ``do``."""
-        self._check(do)
-        with intervening(self.mechanism, do):
-            return self._show(self.scm.sample(n, torch.Generator(self.device).manual_seed(seed), do))
+    def sample(self, n: int, seed: int = 0, do: Mapping[str, Values] = {}) -> dict[str, Tensor]:
+        """Draw ``n`` samples of every variable, under ``do`` as in `predict`."""
+        return self._show(self.scm.sample(n, torch.Generator(self.device).manual_seed(seed), self._intervention(do)))
 
-    def _check(self, do: Intervention) -> None:
-        """Refuse a value outside its variable's domain."""
-        for name, value in do.items():
-            for number in torch.as_tensor(value).unique().tolist():
-                self.graph.check_do({name: number})
+    @torch.no_grad()
+    def counterfactual(
+        self,
+        images: Picture | Sequence[Picture],
+        do: Mapping[str, Values],
+        effect: Effect = "total",
+        attributes: Mapping[str, Values] = {},
+        seed: int = 0,
+        batch: int = USUAL,
+        value_range: tuple[float, float] = UNIT,
+        **settings: Any,
+    ) -> "Answer":
+        """Answer what images would have been under an intervention: observe, abduct, intervene, predict.
+
+        Args:
+            images, attributes, value_range: as in `observe`.
+            do: values by name: numbers in raw units, labels of classes, or text as ``--do`` takes it, such as ``+1``,
+                ``*0.8`` or ``flip``.
+            effect: ``total``, or along some paths only: ``direct`` or ``indirect``.
+            seed: of noise that an observation leaves undetermined.
+            batch: images at a time.
+            settings: as in `using`.
+
+        Raises:
+            InputError: as `observe`, `using` and `effect`.
+        """
+        model = self.using(**settings) if settings else self
+        pictures = self._read(images, value_range)
+        obs = self._signed(self._observe(pictures, attributes))
+        change = self._intervention(do, obs, pictures.names)
+        composition, values = answer(model.scm, obs, change, effect, batch, seed)
+        query = write_query(do, effect)
+        return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values)
+
+    def _read(self, images: Picture | Sequence[Picture], value_range: tuple[float, float]) -> Pictures:
+        """Bring images to the model's size."""
+        return read_pictures(images, self.data_set, self.mechanism.shape, value_range)
+
+    def _observe(self, pictures: Pictures, attributes: Mapping[str, Values]) -> dict[str, Tensor]:
+        """Complete the attributes of images: given ones, those of the folder's table, measured and predicted ones."""
+        n = len(pictures.names)
+        given = {name: read_values(self.graph.variable(name), value, n).expand(n) for name, value in attributes.items()}
+        table = pictures.folder / TABLE if pictures.folder else None
+        if table and table.exists():
+            given = read_attribute_table(table, pictures.names, self.graph.attributes) | given
+        levels = pictures.levels.to(self.device)
+        missing = [variable.name for variable in self.graph.attributes if variable.name not in given]
+        seen = observe(to_signed(levels), self.graph, self.oracle, missing) if missing else {}
+        return seen | {name: value.to(self.device) for name, value in given.items()} | {"image": levels}
+
+    def _signed(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Bring an observation to the device, its image to [-1, 1].
+
+        Raises:
+            InputError: the image has another shape or dtype than the model's observations.
+        """
+        placed = {name: value.to(self.device) for name, value in obs.items()}
+        image = placed.get("image")
+        if image is None or image.dtype != torch.uint8 or image.shape[1:] != self.mechanism.shape:
+            shape = ", ".join(map(str, self.mechanism.shape))
+            raise InputError(f"observation: 'image' must be uint8 of shape (B, {shape}), as observe returns it")
+        return {**placed, "image": to_signed(image)}
+
+    def _intervention(
+        self, do: Mapping[str, Values], obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """Read the values of an intervention onto the device."""
+        return {name: value.to(self.device) for name, value in read_intervention(self.graph, do, obs, names).items()}
 
     def _show(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the image of an answer into grey levels."""
         return values | {"image": to_levels(values["image"])}
 
-    def _read(self, image: Picture) -> Tensor:
-        """Bring one image to the model's size, uint8 (C, H, W)."""
-        if isinstance(image, str | Path):
-            try:
-                return read_file(self.graph, Path(image), self.mechanism.shape, self.framing)
-            except UnreadableImage as error:
-                raise InputError(f"{image}: {error}") from error
-        pixels = decode(image) if isinstance(image, Image.Image) else np.asarray(image)
-        if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
-            pixels = pixels.transpose(1, 2, 0)
-        if pixels.dtype.kind == "f":
-            pixels = np.rint(pixels.clip(0, 1) * 255)
-        if pixels.ndim == 3 and pixels.shape[2] == 1:
-            pixels = pixels[:, :, 0]
-        whole = pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint8)
-        return fit_pixels(self.graph, whole, self.mechanism.shape, self.framing)
+
+def _find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
+    """Return the checkpoint of an image's mechanism, and the run that it belongs to."""
+    path = Path(source)
+    if path.is_dir():
+        image = runs.find_part(path, "image")
+        if image is None:
+            raise InputError(f"{source}: no trained mechanism of the image is there; train it with part image")
+        return image, path
+    if path.is_file():
+        home = path.parent.parent
+        return path, run or (home if (home / runs.GRAPH).is_file() else None)
+    bundled = assets.list_models()
+    if str(source) not in bundled:
+        raise InputError(f"{source}: no such checkpoint or run folder; bundled models: {', '.join(bundled)}")
+    return bundled[str(source)], run

@@ -1,28 +1,33 @@
-"""Predictors of attributes from images: what measuring cannot tell."""
+"""Attribute predictors that judge effectiveness."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.causal.encoding import ParentScaling
-from dscm.layers import ResBlock, group_norm
+from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
+from dscm.data.morphomnist.dataset import measure_attributes
+from dscm.data.scaling import to_levels, to_signed
+from dscm.errors import InputError, option
+from dscm.layers import ResBlock, group_norm
 
 
 class Oracle(nn.Module):
-    """Predict attributes: classes, and numbers on a line.
+    """Predict classes and real attributes from an image.
 
     Args:
-        variables: what to predict, in order.
+        variables: the attributes, in order.
         image_channels: 1 or 3.
-        channels: channels after the first convolution, which halves the resolution, as each further level does.
+        channels: after the first convolution; each level halves the resolution.
         multipliers: channels of each level, relative to ``channels``.
         dropout: probability of dropping a feature before the classifier.
-        strokes: judge a drawing by its strokes: colour is dropped (the brightest channel counts) and so is
-            brightness, so that one oracle of digits serves every graph of theirs.
+        strokes: see strokes alone: the brightest channel, normalised in brightness, so that one oracle of digits
+            serves every graph of theirs.
 
     Raises:
         ValueError: a variable is circular.
@@ -64,23 +69,28 @@ class Oracle(nn.Module):
         return dict(zip(self.sizes, scores))
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
-        """Predict from images in [-1, 1], (B, C, H, W): of each variable the most probable class, int64, (B,), or the
-        mean, float, (B,)."""
+        """Predict the most probable class, int64 (B,), or the mean, float (B,), of each variable.
+
+        Args:
+            x: images in [-1, 1], (B, C, H, W).
+        """
         scores = self.logits(x)
         return {v.name: self._decide(v, scores[v.name]) for v in self.variables}
 
     def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
-        """Take what standardises the numbers on a line from tensors of shape (N,)."""
+        """Fit what standardises real variables to tensors of shape (N,)."""
         self.scaling.fit(data)
 
     def forward(self, value: Tensor, parents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the loss of images in [-1, 1] with their attributes, or with those of them that are given.
+        """Compute the loss of images in [-1, 1] with their attributes, or those of them that ``parents`` holds.
 
         Returns:
-            Scalars: ``loss``, the cross-entropies of classes and the squared errors of standardised numbers, summed;
+            Scalars: ``loss``, the sum of cross-entropies of classes and squared errors of standardised numbers;
             ``accuracy``, the mean over classes (NaN without any).
         """
-        scores, losses, hits = self.logits(value), [], [value.new_full((), math.nan)]
+        scores = self.logits(value)
+        losses: list[Tensor] = []
+        hits = [value.new_full((), math.nan)]  # of no class
         for v in (v for v in self.variables if v.name in parents):
             score, wanted = scores[v.name], parents[v.name]
             if v.real:
@@ -91,12 +101,45 @@ class Oracle(nn.Module):
             else:
                 losses.append(F.cross_entropy(score, wanted))
             hits.append((self._decide(v, score) == wanted).float().mean())
-        return {"loss": sum(losses), "accuracy": torch.stack(hits).nanmean().detach()}
+        return {"loss": reduce(torch.add, losses), "accuracy": torch.stack(hits).nanmean().detach()}
 
     def _decide(self, variable: Variable, score: Tensor) -> Tensor:
-        """Turn a variable's output, (B, classes) or (B, 1), into its value, (B,)."""
+        """Convert a variable's output, (B, classes) or (B, 1), to its value, (B,)."""
         if variable.kind == "categorical":
             return score.argmax(dim=1)
         if variable.kind == "binary":
             return (score.squeeze(1) > 0).long()
         return self.scaling.restore(variable.name, score.squeeze(1))
+
+
+def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[str] | None = None) -> dict[str, Tensor]:
+    """Measure the attributes of images, and predict those that cannot be measured.
+
+    Args:
+        x: images in [-1, 1], shape (B, C, H, W); they are rounded to 8 bits first, as in a file.
+        graph: the causal graph.
+        oracle: the predictor; None suffices where every attribute is measured.
+        names: the attributes wanted; None is all.
+
+    Returns:
+        The attributes, (B,), in raw units.
+
+    Raises:
+        InputError: an oracle is needed.
+    """
+    wanted = [variable for variable in graph.attributes if names is None or variable.name in names]
+    levels = to_levels(x)
+    result = measure_attributes(levels, [variable.name for variable in wanted if variable.name in graph.measured])
+    predicted = [variable.name for variable in wanted if variable in graph.predicted]
+    if predicted:
+        if oracle is None:
+            raise no_oracle(predicted)
+        result |= oracle.predict(to_signed(levels))
+    return {variable.name: result[variable.name] for variable in wanted}
+
+
+def no_oracle(names: Iterable[str]) -> InputError:
+    """Make the error that attributes need an oracle and there is none."""
+    return InputError(
+        f"{', '.join(names)}: predicted by an oracle, and none is bundled; give one with {option('oracle')}"
+    )

@@ -1,4 +1,4 @@
-"""A run folder: every part of one causal model in its own sub-folder, and a README.txt that explains the whole."""
+"""A run folder: the parts of one causal model in a folder each, and a README.txt that explains the whole."""
 
 import json
 import re
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from dscm import assets
-from dscm.errors import InputError
-from dscm.files import atomic_path
-from dscm.causal.graph import Graph
+import torch
 
-Part = Literal["image", "attributes", "oracle"]
+from dscm import assets
+from dscm.causal.graph import Graph
+from dscm.causal.learned import LearnedAttributes
+from dscm.checkpoint import PART, Restored, restore_attributes, restore_oracle
+from dscm.errors import InputError, option
+from dscm.files import atomic_path
+from dscm.oracle import Oracle
+
 GRAPH, DATA, README, CHECKPOINT = "graph.json", "data.json", "README.txt", "checkpoint.pt"
 PREFACE = "A causal model of images, made by dscm: each part in the folder of its name, the graph in graph.json."
 
 
-def find_part(run: Path, part: Part) -> Path | None:
+def find_part(run: Path, part: PART) -> Path | None:
     """Return the checkpoint of a part of a run; None where that part was not trained.
-
-    Args:
-        run: the folder.
-        part: which.
 
     Raises:
         InputError: there is no such folder.
@@ -32,8 +32,8 @@ def find_part(run: Path, part: Part) -> Path | None:
     return path if path.is_file() else None
 
 
-def find_other(run: Path | None, part: Literal["attributes", "oracle"], graph: Graph) -> Path | None:
-    """Return the checkpoint of a part that goes with an image's mechanism: the run's, or else the bundled one.
+def find_companion(run: Path | None, part: Literal["attributes", "oracle"], graph: Graph) -> Path | None:
+    """Return the checkpoint of a part that belongs to an image's mechanism: the run's, or else the bundled one.
 
     Args:
         run: the folder; None where there is none.
@@ -43,50 +43,96 @@ def find_other(run: Path | None, part: Literal["attributes", "oracle"], graph: G
     return (find_part(run, part) if run else None) or assets.find(part, graph)
 
 
+def restore_learned(
+    path: Path | str | None, run: Path | None, graph: Graph, device: torch.device
+) -> Restored[LearnedAttributes] | None:
+    """Restore the learned mechanisms of a graph's attributes; None where it has none, or none are to be found.
+
+    Args:
+        path: the checkpoint; None takes the run's, or else the bundled one.
+        run: the run folder; None where there is none.
+        graph: the causal graph.
+        device: of the mechanisms.
+
+    Raises:
+        InputError: a checkpoint is damaged, of another graph, or given for a graph without learned attributes.
+    """
+    if not graph.learned:
+        if path:
+            raise InputError(f"{option('attributes')} {path}: no mechanism of {graph.name} is learned")
+        return None
+    path = path or find_companion(run, "attributes", graph)
+    if path is None:
+        return None
+    learned = restore_attributes(Path(path), device)
+    if learned.graph.key != graph.key:
+        raise InputError(f"{option('attributes')} {path}: fitted for {learned.graph.name}, not {graph.name}")
+    return learned
+
+
+def restore_judge(
+    path: Path | str | None, run: Path | None, graph: Graph, device: torch.device
+) -> Restored[Oracle] | None:
+    """Restore the oracle of a graph's attributes; None where none is to be found. Arguments as `restore_learned`.
+
+    Raises:
+        InputError: a checkpoint is damaged, or does not predict every attribute that is not measured.
+    """
+    path = path or find_companion(run, "oracle", graph)
+    if path is None:
+        return None
+    oracle = restore_oracle(Path(path), device)
+    missing = [variable.name for variable in graph.predicted if variable.name not in oracle.model.sizes]
+    if missing:
+        known = ", ".join(oracle.model.sizes) or "nothing"
+        raise InputError(f"{option('oracle')} {path}: predicts {known}; {graph.name} needs {', '.join(missing)}")
+    return oracle
+
+
 def write_graph(run: Path, graph: Graph) -> None:
-    """Write the graph of a run, which `read_graph` reads back.
+    """Write the graph of a run, for `read_graph`.
 
     Raises:
         InputError: the run has another graph.
     """
     path, text = run / GRAPH, json.dumps(graph.spec, indent=1, ensure_ascii=False) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise InputError(f"{path}: is another graph than {graph.name}; name another --run")
+        raise InputError(f"{path}: is another graph than {graph.name}; name another {option('run')}")
     run.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_data(run: Path, data_dir: Path | None, csv: Sequence[Path]) -> None:
-    """Write where the data set of a run lies, which `find_data` reads; a data set that is downloaded lies nowhere."""
+    """Write the paths of a run's data set, for `find_data`; a data set that is downloaded has none."""
     if data_dir:
-        found = {"data_dir": str(data_dir.resolve()), "csv": [str(path.resolve()) for path in csv]}
+        paths = {"data_dir": str(data_dir.resolve()), "csv": [str(path.resolve()) for path in csv]}
         with atomic_path(run / DATA) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(paths, indent=1) + "\n", encoding="utf-8")
 
 
 def find_data(run: Path | None) -> tuple[Path | None, tuple[Path, ...]]:
-    """Return where the data set that a run was trained on lies, its folder and CSV files, as far as that is known.
+    """Return the folder and the CSV files of the data set that a run was trained on, as far as they are known.
 
     Raises:
-        InputError: the file that says so is damaged.
+        InputError: the file that names them is damaged.
     """
     if run is None or not (run / DATA).is_file():
         return None, ()
     try:
-        found = json.loads((run / DATA).read_text(encoding="utf-8"))
-        return Path(found["data_dir"]), tuple(map(Path, found["csv"]))
+        paths = json.loads((run / DATA).read_text(encoding="utf-8"))
+        return Path(paths["data_dir"]), tuple(map(Path, paths["csv"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run / DATA}: damaged; name the data set with --data-dir") from error
+        raise InputError(f"{run / DATA}: damaged; name the data set with {option('data_dir')}") from error
 
 
 def describe(run: Path, title: str, text: str) -> None:
-    """Write a chapter of a run's README.txt, in the place of an earlier one of the same title.
+    """Write a chapter of a run's README.txt, replacing an earlier one of the same title.
 
     Args:
         run: the folder.
         title: of the chapter, one line.
-        text: what it says.
+        text: of the chapter.
     """
     path = run / README
     old = path.read_text(encoding="utf-8") if path.exists() else PREFACE
@@ -95,3 +141,22 @@ def describe(run: Path, title: str, text: str) -> None:
     whole = "\n\n".join([preface.strip(), *(f"== {title} ==\n\n{body}" for title, body in chapters.items())])
     with atomic_path(path) as temporary:
         temporary.write_text(whole + "\n", encoding="utf-8")
+
+
+def check_output(folder: Path, overwrite: bool) -> None:
+    """Refuse an output folder that has content; nothing is made yet, since the rest of the input may be wrong too.
+
+    Args:
+        folder: the folder.
+        overwrite: allow content; files of the same names are replaced, others stay.
+
+    Raises:
+        InputError: it is a file, or it has content and ``overwrite`` is off.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{option('out')} {folder}: a file of that name exists")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise InputError(
+            f"{option('out')} {folder}: the folder is not empty; name another, or write into it with "
+            f"{option('overwrite')}"
+        )

@@ -1,4 +1,4 @@
-"""Checkpoints and files: written whole, read without running anything, refused in one line."""
+"""Checkpoints: read without running anything, refused in one line; and the average of the weights."""
 
 import os
 import pickle
@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from dscm import checkpoint
-from dscm.errors import InputError, exit_on_input_error
-from dscm.files import atomic_path
 from dscm.causal.graph_file import get_graph
+from dscm.errors import InputError
 
 CPU = torch.device("cpu")
 CONFIG = {
@@ -227,9 +226,6 @@ def test_code_in_a_file_is_not_run(path: Path, container: str) -> None:
     assert exploit.target.exists()
 
 
-# Averages
-
-
 def test_average_follows_the_formula_and_copies_buffers() -> None:
     """θ̄ ← d·θ̄ + (1 − d)·θ with d = min(decay, (1 + step)/(10 + step)); buffers are taken over as they are."""
     model = nn.BatchNorm1d(3)
@@ -254,61 +250,3 @@ def test_average_is_frozen_and_leaves_the_model_alone() -> None:
     assert not ema.average.training and not any(p.requires_grad for p in ema.average.parameters())
     assert model.training and all(p.requires_grad for p in model.parameters())
     assert torch.equal(model[0].weight, before)
-
-
-# Files
-
-
-def test_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
-    """Parents are made; while the block runs only a hidden temporary file is there, of the same suffix."""
-    target = tmp_path / "a" / "b" / "c.txt"
-    with atomic_path(target) as temporary:
-        assert temporary.parent == target.parent and temporary.suffix == ".txt" and temporary.name.startswith(".")
-        temporary.write_text("new")
-        assert not target.exists()
-    assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_failed_block_leaves_the_old_file_and_no_temporary(tmp_path: Path, error: type[BaseException]) -> None:
-    """Also when the user interrupts it."""
-    target = tmp_path / "c.txt"
-    target.write_text("old")
-    with pytest.raises(error), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise error
-    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
-
-
-def test_old_file_is_replaced_not_rewritten(tmp_path: Path) -> None:
-    """Whoever has the old file open goes on reading it."""
-    target = tmp_path / "c.txt"
-    target.write_text("old")
-    with target.open() as reader:
-        with atomic_path(target) as temporary:
-            temporary.write_text("new")
-        assert reader.read() == "old"
-    assert target.read_text() == "new"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_permissions_follow_the_umask_which_stays(tmp_path: Path) -> None:
-    """A temporary file is private; the finished one is as readable as any other."""
-    mask = os.umask(0o027)
-    try:
-        with atomic_path(tmp_path / "c.txt") as temporary:
-            temporary.write_text("new")
-        assert (tmp_path / "c.txt").stat().st_mode & 0o777 == 0o640
-        assert os.umask(0o027) == 0o027
-    finally:
-        os.umask(mask)
-
-
-def test_input_error_is_one_line_and_code_two(capsys: pytest.CaptureFixture) -> None:
-    """On standard error; other errors pass."""
-    with pytest.raises(SystemExit) as stop, exit_on_input_error():
-        raise InputError("--steps 0: must be at least 1")
-    out, err = capsys.readouterr()
-    assert stop.value.code == 2 and out == "" and err == "error: --steps 0: must be at least 1\n"
-    with pytest.raises(ZeroDivisionError), exit_on_input_error():
-        raise ZeroDivisionError

@@ -1,31 +1,32 @@
-"""What runs without any download: small trained models and sample images.
+"""Small trained models and sample images that need no download.
 
-The digits derive from MNIST (LeCun, Cortes and Burges); faces and mammograms are drawn by ``dscm.data.phantoms``. Each
-``.json`` tells the command, data, seed and steps that made the checkpoint beside it.
+The digits derive from MNIST (LeCun, Cortes and Burges); faces and mammograms are drawn by ``dscm.data.phantoms``. The
+``.json`` file beside each checkpoint holds the command, data, seed and number of steps of its training.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from dscm.data.images import find_images, read_attributes, read_image
-from dscm.data.scaling import to_signed
 from dscm.causal.graph import Graph
 from dscm.causal.graph_file import GRAPHS
+from dscm.data.images import find_images, read_attribute_table, read_image
+from dscm.data.scaling import to_signed
 
 FOLDER = Path(__file__).parent
 DIGITS = FOLDER / "digits"
 SAMPLES = {"morphomnist": DIGITS, "celebahq": FOLDER / "faces", "embed": FOLDER / "mammograms"}
+ImagePart = Literal["semantic", "spatial"]
 Part = Literal["semantic", "spatial", "attributes", "oracle"]
 
 
 def find(part: Part, graph: Graph = GRAPHS["morphomnist"]) -> Path | None:
-    """Return the bundled checkpoint of a part of a model; None where none is bundled.
+    """Return the bundled checkpoint of a part of a model; None if there is none.
 
     Args:
-        part: ``semantic`` or ``spatial``, the image's mechanism; ``attributes`` or ``oracle``.
+        part: ``semantic`` or ``spatial`` for the image mechanism, ``attributes`` or ``oracle``.
         graph: the causal graph; an oracle serves every graph of its data set.
     """
     name = graph.data_set if part == "oracle" else graph.name
@@ -33,10 +34,22 @@ def find(part: Part, graph: Graph = GRAPHS["morphomnist"]) -> Path | None:
     return path if path.exists() else None
 
 
+def list_models() -> dict[str, Path]:
+    """List the bundled image mechanisms by name: ``GRAPH-PART``, and ``GRAPH`` for the semantic one if there is one."""
+    models: dict[str, Path] = {}
+    for name, graph in GRAPHS.items():
+        for part in get_args(ImagePart):
+            path = find(part, graph)
+            if path:
+                models.setdefault(name, path)
+                models[f"{name}-{part}"] = path
+    return models
+
+
 def read_observation(n: int = 64) -> dict[str, Tensor]:
     """Read the first ``n`` bundled digits: ``image`` in [-1, 1], (n, 1, 28, 28), and their attributes, each (n,)."""
     paths = find_images(DIGITS)
-    names = ["thickness", "intensity", "digit", "slant"]
-    given = read_attributes(DIGITS / "attributes.csv", [path.as_posix() for path in paths], names, ["digit"])
+    names = [path.as_posix() for path in paths]
+    attributes = read_attribute_table(DIGITS / "attributes.csv", names, GRAPHS["morphomnist"].attributes)
     image = torch.stack([read_image(DIGITS / path, 28, 1) for path in paths[:n]])
-    return {"image": to_signed(image), **{name: value[:n] for name, value in given.items()}}
+    return {"image": to_signed(image), **{name: value[:n] for name, value in attributes.items()}}

@@ -1,1 +1,1 @@
-"""Image mechanisms that the diffusion models are compared with, under the same contract."""
+"""Baselines: image mechanisms under the same contract as the diffusion mechanism."""

@@ -1,6 +1,7 @@
-"""Convolutional pyramids that autoencoders are built from, and what all of them do with pixels."""
+"""What autoencoders share: convolutional pyramids, pixel likelihoods, and the noise that they abduct."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -9,14 +10,16 @@ from torch.nn import functional as F
 
 from dscm.baselines.likelihood import LIKELIHOODS, sample_gaussian
 from dscm.causal.image_mechanism import ImageMechanism
-from dscm.layers import ResBlock, group_norm, mlp, zero_init
+from dscm.causal.mechanisms import NoiseT
 from dscm.causal.variables import Variable
+from dscm.layers import ResBlock, group_norm, mlp, zero_init
+from dscm.settings import check, setting
 
-LOG_STD_RANGE = (-4.5, 1.0)  # of pixels on [-1, 1]: from about a grey level up
+LOG_STD_RANGE = (-4.5, 1.0)  # of pixels on [-1, 1]; the lower end is about a grey level
 
 
 class Pyramid(nn.Module):
-    """See an image, given its parents, at ever coarser levels.
+    """Encode an image, given its parents, at ever coarser levels.
 
     Args:
         image_channels: of the image.
@@ -49,7 +52,7 @@ class Pyramid(nn.Module):
 
 
 class PixelHead(nn.Module):
-    """Turn features of the finest level into a Gaussian for every pixel.
+    """Map features of the finest level to a Gaussian for every pixel.
 
     Args:
         image_channels, channels, patch: as in `Pyramid`.
@@ -76,26 +79,49 @@ def level_sizes(size: int, patch: int, levels: int) -> list[int]:
 
 
 class PixelNoise(NamedTuple):
-    """The exogenous noise of an image that an autoencoder makes.
+    """The exogenous noise of an image under an autoencoder.
 
-    ``u`` (B, C, H, W), what is left of each pixel in standard deviations, zero where it is not kept; ``latents``, all
-    latent variables, flattened, (B, L).
+    ``u`` (B, C, H, W), the standardised residual of each pixel, zero where it is not abducted; ``latents``, all latent
+    variables, flattened, (B, L).
     """
 
     u: Tensor
     latents: Tensor
 
 
-class Autoencoder(ImageMechanism):
-    """Share what VAE and HVAE do alike: ``value = μ(latents, pa) + σ(latents, pa)·u``.
+@dataclass(frozen=True)
+class CodeSampling:
+    """How an autoencoder without pixel noise abducts.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    sample_code: bool = setting(False, "Of a VAE, HVAE or VCI: abduct a sample of the latents, not their mean.")
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class PixelSampling(CodeSampling):
+    """How an autoencoder abducts."""
+
+    pixel_noise: bool = setting(True, "Of a VAE or HVAE: off abducts the latents alone.")
+
+
+class Autoencoder(ImageMechanism[NoiseT]):
+    """Base of VAE and HVAE: ``value = μ(latents, pa) + σ(latents, pa)·u``.
 
     Args:
         parents, image_channels, size: as in `ImageMechanism`.
         likelihood: of a pixel: ``gaussian``, or ``discretised`` over its grey level.
         embedding: size of the parents' embedding.
+        sampling: the settings; those without ``pixel_noise`` never abduct u.
     """
 
-    keeps_pixels = True  # whether there is such a thing as u
+    sampling: CodeSampling
 
     def __init__(
         self,
@@ -104,19 +130,23 @@ class Autoencoder(ImageMechanism):
         size: int,
         likelihood: Literal["gaussian", "discretised"],
         embedding: int,
+        sampling: CodeSampling = PixelSampling(),
     ) -> None:
-        super().__init__(parents, image_channels, size)
+        super().__init__(parents, image_channels, size, sampling)
         if likelihood not in LIKELIHOODS:
             raise ValueError(f"likelihood '{likelihood}': must be one of {', '.join(LIKELIHOODS)}")
         self.pixel_log_prob = LIKELIHOODS[likelihood]
         self.embed = mlp(self.scaling.dim, embedding, embedding)
-        self.pixel_noise = self.keeps_pixels  # whether abduction keeps u
-        self.sample_code = False  # whether abduction draws the latents
 
     def choose(self, mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the latents of Gaussians q(z | x, pa): their means or, where `sample_code` asks for it, a sample."""
-        return sample_gaussian(mean, log_std, generator) if self.sample_code else mean
+        """Return the mean of q(z | x, pa) or, with ``sample_code``, a sample."""
+        return sample_gaussian(mean, log_std, generator) if self.sampling.sample_code else mean
 
-    def separate(self, value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-        """Return u of images with these Gaussians, all (B, C, H, W); zeros where it is not to be kept."""
+    @property
+    def pixel_noise(self) -> bool:
+        """Tell whether u is abducted."""
+        return getattr(self.sampling, "pixel_noise", False)
+
+    def residual(self, value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+        """Return u of images under these Gaussians, all (B, C, H, W); zeros where it is not abducted."""
         return (value - mean) * (-log_std).exp() if self.pixel_noise else torch.zeros_like(value)

@@ -1,8 +1,8 @@
-"""DiffSCM (Sanchez and Tsaftaris 2022): an unconditional diffusion model, steered by an anti-causal classifier."""
+"""DiffSCM (Sanchez and Tsaftaris 2022): an unconditional diffusion model, guided by an anti-causal classifier."""
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Pyramid
-from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, sample_timesteps
-from dscm.errors import InputError
 from dscm.causal.image_mechanism import ImageMechanism
-from dscm.layers import mlp, sinusoidal_embedding
-from dscm.diffusion.sampling import Sampling
-from dscm.diffusion.solvers import inversion_path, sample
-from dscm.diffusion.unet import UNet
+from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
+from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, sample_timesteps
+from dscm.diffusion.sampling import Trajectory
+from dscm.diffusion.solvers import invert, sample
+from dscm.diffusion.unet import UNet
+from dscm.errors import InputError
+from dscm.layers import mlp, sinusoidal_embedding
+from dscm.settings import setting
 
 
 class NoisyClassifier(nn.Module):
@@ -25,7 +27,7 @@ class NoisyClassifier(nn.Module):
 
     Args:
         image_channels, channels, multipliers, patch: as in `Pyramid`.
-        classes: how many.
+        classes: number of classes.
     """
 
     def __init__(
@@ -44,7 +46,14 @@ class NoisyClassifier(nn.Module):
         return self.head(F.silu(self.body(x, embedding)[-1]).mean(dim=(2, 3)))
 
 
-class DiffSCM(ImageMechanism):
+@dataclass(frozen=True)
+class ClassifierSampling(Trajectory):
+    """How DiffSCM abducts and predicts."""
+
+    classifier_scale: float = setting(30.0, "s of DiffSCM: weight of the classifier's gradient.", low=0)
+
+
+class DiffSCM(ImageMechanism[Tensor]):
     """Invert an image without its parents, and generate it again under the guidance of a classifier.
 
     Abduction: u by DDIM inversion with ``ε(x_t)``. Prediction: DDIM from u with
@@ -56,13 +65,13 @@ class DiffSCM(ImageMechanism):
         schedule: a name in `SCHEDULES`.
         timesteps: T.
         unet, classifier: further arguments of `UNet` and `NoisyClassifier`.
-        scale: s.
 
     Raises:
         InputError: the image has other parents.
     """
 
     kind = "diffscm"
+    sampling: ClassifierSampling
 
     def __init__(
         self,
@@ -73,39 +82,36 @@ class DiffSCM(ImageMechanism):
         timesteps: int = 1000,
         unet: Mapping[str, Any] = {},
         classifier: Mapping[str, Any] = {},
-        scale: float = 30.0,
     ) -> None:
         if len(parents) != 1 or not parents[0].discrete:
             names = ", ".join(variable.name for variable in parents)
             raise InputError(f"diffscm guides one class; the image's parents are {names}: take another graph")
-        super().__init__(parents, image_channels, size)
+        super().__init__(parents, image_channels, size, ClassifierSampling())
         (self.parent,) = parents
         self.schedule = SCHEDULES[schedule](timesteps)
         self.unet = UNet(image_channels, 0, **unet)
         self.classifier = NoisyClassifier(image_channels, self.parent.classes or 2, **classifier)
-        self.sampling, self.scale = Sampling(), scale
 
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict the noise in ``x`` (B, C, H, W) at timesteps ``t`` (B,)."""
         return self.unet(x, t, None)
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
-        """Infer u, (B, C, H, W), of images in [-1, 1]; the parents do not matter."""
-        grid = self.sampling.grid_of(self.schedule)
-        (u,) = deque(inversion_path(self.eps, value, self.schedule, grid, self.sampling.walk), maxlen=1)
-        return u
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+        """Infer u, (B, C, H, W), of images in [-1, 1], independent of the parents."""
+        grid = self.sampling.timesteps(self.schedule)
+        return invert(self.eps, value, self.schedule, grid, self.sampling.walk)
 
-    def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
-        """Generate images (B, C, H, W), about in [-1, 1], from u and the class, (B,)."""
-        eps_fn = self._steered(parents[self.parent.name].long(), self.scale)
-        return sample(eps_fn, noise, self.schedule, self.sampling.grid_of(self.schedule), self.sampling.walk)
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Generate images (B, C, H, W), approximately in [-1, 1], from u and the class, (B,)."""
+        eps_fn = self._guided(parents[self.parent.name].long(), self.sampling.classifier_scale)
+        return sample(eps_fn, noise, self.schedule, self.sampling.timesteps(self.schedule), self.sampling.walk)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw u from N(0, I)."""
         return torch.randn(n, *self.shape, generator=generator, device=generator.device)
 
     def forward(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, focus: float = 0.0
+        self, value: Tensor, parents: Parents, generator: torch.Generator, focus: float = 0.0
     ) -> dict[str, Tensor]:
         """Compute the denoising loss and the classifier's, of the same noisy images.
 
@@ -128,13 +134,13 @@ class DiffSCM(ImageMechanism):
         loss = denoising + value[0].numel() * cross_entropy
         return {"loss": loss, "denoising": denoising.detach(), "cross_entropy": cross_entropy.detach()}
 
-    def _steered(self, wanted: Tensor, scale: float) -> EpsFn:
-        """Add the classifier's gradient towards the classes ``wanted``, (B,), to the predicted noise."""
+    def _guided(self, target: Tensor, scale: float) -> EpsFn:
+        """Add the classifier's gradient towards the classes ``target``, (B,), to the predicted noise."""
 
         def eps_fn(x: Tensor, t: Tensor) -> Tensor:
             with torch.enable_grad():
                 variable = x.detach().requires_grad_()
-                log_prob = self.classifier(variable, t).log_softmax(dim=1).gather(1, wanted[:, None]).sum()
+                log_prob = self.classifier(variable, t).log_softmax(dim=1).gather(1, target[:, None]).sum()
                 (gradient,) = torch.autograd.grad(log_prob, variable)
             weight = scale * math.sqrt(1 - self.schedule.alpha_bar(t[:1]).item())
             return self.eps(x, t) - weight * gradient

@@ -1,23 +1,26 @@
 """A hierarchical variational autoencoder (De Sousa Ribeiro, Xia, Monteiro, Pawlowski and Glocker 2023)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dscm.baselines.autoencoder import Autoencoder, PixelHead, Pyramid, level_sizes
+from dscm.baselines.autoencoder import Autoencoder, PixelHead, PixelSampling, Pyramid, level_sizes
 from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
-from dscm.layers import ResBlock, zero_init
+from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
+from dscm.layers import ResBlock, zero_init
+from dscm.settings import setting
 
 
 class Rung(nn.Module):
-    """One level of the ladder: a prior given what lies above, a posterior that also sees the image, and what follows.
+    """One level of the ladder: a prior given the levels above, and a posterior that also sees the image.
 
     Args:
-        above: channels of what comes from the level above.
+        above: channels of the level above.
         channels: of this level.
         latent: channels of its latent variable.
         embedding: size of the parents' embedding.
@@ -34,27 +37,27 @@ class Rung(nn.Module):
         self.leave = ResBlock(channels, channels, embedding)
 
     def descend(self, h: Tensor, side: int, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Bring what lies above to this level; return it, and mean and log standard deviation of the prior."""
+        """Return the features at this level, and mean and log standard deviation of the prior."""
         h = self.prior_block(self.enter(F.interpolate(h, (side, side), mode="nearest")), embedding)
         mean, log_std = self.prior(F.silu(h)).chunk(2, dim=1)
         return h, mean, log_std.clamp(-5, 2)
 
     def infer(self, h: Tensor, feature: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation of the posterior, given what the encoder saw at this level."""
-        seen = self.posterior_block(torch.cat([h, feature], dim=1), embedding)
-        mean, log_std = self.posterior(F.silu(seen)).chunk(2, dim=1)
+        """Return mean and log standard deviation of the posterior, given the encoder's features at this level."""
+        joint = self.posterior_block(torch.cat([h, feature], dim=1), embedding)
+        mean, log_std = self.posterior(F.silu(joint)).chunk(2, dim=1)
         return mean, log_std.clamp(-7, 2)
 
-    def go_on(self, h: Tensor, z: Tensor, embedding: Tensor) -> Tensor:
-        """Return what the level below is given."""
+    def merge_latent(self, h: Tensor, z: Tensor, embedding: Tensor) -> Tensor:
+        """Return the features that the level below receives."""
         return self.leave(h + self.merge(z), embedding)
 
 
 class LadderNoise(NamedTuple):
-    """The exogenous noise of an image that an `HVAE` makes.
+    """The exogenous noise of an image under an `HVAE`.
 
     ``u`` (B, C, H, W), as in `PixelNoise`; ``latents`` (B, L), the latent variables of all levels, coarsest first,
-    empty where the noise was drawn; ``residuals`` (B, L), the same standardised by their priors given the observed
+    empty in samples of the noise; ``residuals`` (B, L), the same standardised by their priors given the observed
     parents.
     """
 
@@ -63,17 +66,24 @@ class LadderNoise(NamedTuple):
     residuals: Tensor
 
 
-class HVAE(Autoencoder):
+@dataclass(frozen=True)
+class LadderSampling(PixelSampling):
+    """How an HVAE abducts and predicts."""
+
+    mix: float = setting(0.0, "π of an HVAE: weight of the latents' prior under the new parents.", low=0, high=1)
+
+
+class HVAE(Autoencoder[LadderNoise]):
     """Generate an image from a ladder of Gaussian latents and pixel noise.
 
     Top-down, from the coarsest level: ``z_ℓ ~ N(μ_ℓ, σ_ℓ²)`` given ``z_{<ℓ}`` and pa, and in the end
-    ``x = μ(z, pa) + σ(z, pa)·u``. Abduction keeps the posterior means z_ℓ, their residuals
+    ``x = μ(z, pa) + σ(z, pa)·u``. Abduction infers the posterior means z_ℓ, their residuals
     ``e_ℓ = (z_ℓ − μ_ℓ(z_{<ℓ}, pa))/σ_ℓ(z_{<ℓ}, pa)`` and u. Prediction takes
 
         ``z*_ℓ = (1 − π)·z_ℓ + π·(μ_ℓ(z*_{<ℓ}, pa*) + σ_ℓ(z*_{<ℓ}, pa*)·e_ℓ)``:
 
-    with π = 0, the default, latents are exogenous and carried over; with π = 1 they are mediators that follow the
-    parents. Composition is exact for every π. Trained by ``β·Σ_ℓ KL(q_ℓ ‖ p_ℓ) − log p(x | z, pa)``.
+    with π = 0, the default, latents are exogenous; with π = 1 they are mediators that follow the parents.
+    Composition is exact for every π. Trained by ``β·Σ_ℓ KL(q_ℓ ‖ p_ℓ) − log p(x | z, pa)``.
 
     Args:
         parents, image_channels, size, likelihood, embedding: as in `Autoencoder`.
@@ -82,6 +92,7 @@ class HVAE(Autoencoder):
     """
 
     kind = "hvae"
+    sampling: LadderSampling
 
     def __init__(
         self,
@@ -95,7 +106,7 @@ class HVAE(Autoencoder):
         multipliers: Sequence[int] = (1, 2, 2),
         patch: int = 1,
     ) -> None:
-        super().__init__(parents, image_channels, size, likelihood, embedding)
+        super().__init__(parents, image_channels, size, likelihood, embedding, LadderSampling())
         self.latent, self.sizes = latent, level_sizes(size, patch, len(multipliers))
         self.encoder = Pyramid(image_channels, embedding, channels, multipliers, patch)
         widths = [channels * multiplier for multiplier in multipliers]
@@ -106,32 +117,37 @@ class HVAE(Autoencoder):
             self.rungs.append(Rung(above, width, latent, embedding))
             above = width
         self.head = PixelHead(image_channels, above, patch)
-        self.mix = 0.0  # π
 
-    def abduct(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
-    ) -> LadderNoise:
+    def _ladder(self) -> list[Rung]:
+        """List the rungs, coarsest first."""
+        return [cast(Rung, rung) for rung in self.rungs]
+
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> LadderNoise:
         """Infer the latents and u of images in [-1, 1], (B, C, H, W), given their parents, each (B,)."""
         embedding = self.embed(self.scaling(parents))
-        h, latents, residuals = self.top.expand(len(value), -1, -1, -1), [], []
-        for rung, feature in zip(self.rungs, reversed(self.encoder(value, embedding))):
+        h = self.top.expand(len(value), -1, -1, -1)
+        latents: list[Tensor] = []
+        residuals: list[Tensor] = []
+        for rung, feature in zip(self._ladder(), reversed(self.encoder(value, embedding))):
             h, mean, log_std = rung.descend(h, feature.shape[-1], embedding)
             z = self.choose(*rung.infer(h, feature, embedding), generator)
             latents.append(z.flatten(1))
             residuals.append(((z - mean) * (-log_std).exp()).flatten(1))
-            h = rung.go_on(h, z, embedding)
-        return LadderNoise(self.separate(value, *self.head(h)), torch.cat(latents, dim=1), torch.cat(residuals, dim=1))
+            h = rung.merge_latent(h, z, embedding)
+        return LadderNoise(self.residual(value, *self.head(h)), torch.cat(latents, dim=1), torch.cat(residuals, dim=1))
 
-    def predict(self, noise: LadderNoise, parents: Mapping[str, Tensor]) -> Tensor:
-        """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
+    def predict(self, noise: LadderNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Generate images (B, C, H, W), approximately in [-1, 1], from noise and parents, each (B,)."""
         embedding = self.embed(self.scaling(parents))
         h = self.top.expand(len(noise.u), -1, -1, -1)
-        latents = self._split(noise.latents) if noise.latents.numel() else [None] * len(self.sizes)
-        for rung, side, kept, e in zip(self.rungs, reversed(self.sizes), latents, self._split(noise.residuals)):
+        latents: list[Tensor | None] = [None] * len(self.sizes)
+        if noise.latents.numel():
+            latents = [*self._split(noise.latents)]
+        for rung, side, kept, e in zip(self._ladder(), reversed(self.sizes), latents, self._split(noise.residuals)):
             h, mean, log_std = rung.descend(h, side, embedding)
             follows = mean + log_std.exp() * e
-            z = follows if kept is None else torch.lerp(kept, follows, self.mix)
-            h = rung.go_on(h, z, embedding)
+            z = follows if kept is None else torch.lerp(kept, follows, self.sampling.mix)
+            h = rung.merge_latent(h, z, embedding)
         mean, log_std = self.head(h)
         return mean + log_std.exp() * noise.u
 
@@ -142,19 +158,17 @@ class HVAE(Autoencoder):
         e = torch.randn(n, sum(self._counts()), generator=generator, device=device)
         return LadderNoise(u if self.pixel_noise else torch.zeros_like(u), torch.empty(0, device=device), e)
 
-    def forward(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float
-    ) -> dict[str, Tensor]:
+    def forward(self, value: Tensor, parents: Parents, generator: torch.Generator, beta: float) -> dict[str, Tensor]:
         """Compute the negative evidence lower bound of images in [-1, 1]; arguments and result as in `VAE`."""
         embedding = self.embed(self.scaling(parents))
         h, kl = self.top.expand(len(value), -1, -1, -1), value.new_zeros(())
-        for rung, feature in zip(self.rungs, reversed(self.encoder(value, embedding))):
+        for rung, feature in zip(self._ladder(), reversed(self.encoder(value, embedding))):
             h, prior_mean, prior_log_std = rung.descend(h, feature.shape[-1], embedding)
             mean, log_std = rung.infer(h, feature, embedding)
             z = sample_gaussian(mean, log_std, generator)
             divergence = gaussian_kl(mean.float(), log_std.float(), prior_mean.float(), prior_log_std.float())
             kl = kl + divergence.sum(dim=(1, 2, 3)).mean()
-            h = rung.go_on(h, z, embedding)
+            h = rung.merge_latent(h, z, embedding)
         pixels = self.pixel_log_prob(value, *(part.float() for part in self.head(h)))
         reconstruction = -pixels.sum(dim=(1, 2, 3)).mean()
         return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}

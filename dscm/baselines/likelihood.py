@@ -1,15 +1,16 @@
-"""Gaussians as the autoencoders need them: divergences, and likelihoods of pixels.
+"""Gaussian divergences, and likelihoods of pixels.
 
 Pure functions, in any dtype and on any device.
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-HALF_LEVEL = 1 / 255  # half the distance of two grey levels on [-1, 1]
-TINY = 1e-12  # least probability of a grey level
+HALF_LEVEL = 1 / 255  # half the step between grey levels on [-1, 1]
+TINY = 1e-12  # lower bound of a grey level's probability
 
 
 def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
 
 
 def sample_gaussian(mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw from N(mean, std²), so that gradients reach both: ``mean + std·ε``."""
+    """Sample N(mean, std²) by reparametrisation, ``mean + std·ε``."""
     return mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
 
 
@@ -42,4 +43,7 @@ def discretised_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     return (above - below).clamp_min(TINY).log()
 
 
-LIKELIHOODS = {"gaussian": gaussian_log_prob, "discretised": discretised_log_prob}
+LIKELIHOODS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "gaussian": gaussian_log_prob,
+    "discretised": discretised_log_prob,
+}

@@ -1,28 +1,38 @@
 """The conditional variational autoencoder of deep structural causal models (Pawlowski, Castro and Glocker 2020)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dscm.baselines.autoencoder import Autoencoder, PixelHead, PixelNoise, Pyramid, level_sizes
+from dscm.baselines.autoencoder import (
+    Autoencoder,
+    CodeSampling,
+    PixelHead,
+    PixelNoise,
+    PixelSampling,
+    Pyramid,
+    level_sizes,
+)
 from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
-from dscm.layers import ResBlock
+from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
+from dscm.layers import ResBlock
 
 
-class VAE(Autoencoder):
+class VAE(Autoencoder[PixelNoise]):
     """Generate an image from a Gaussian code z and pixel noise u: ``x = μ(z, pa) + σ(z, pa)·u``.
 
     Abduction: z is the mean of ``q(z | x, pa)``, or a sample, then ``u = (x − μ(z, pa))/σ(z, pa)``; so composition is
-    exact. Prediction keeps both. Trained by ``β·KL(q(z | x, pa) ‖ N(0, I)) − log p(x | z, pa)``.
+    exact. Prediction decodes both. Trained by ``β·KL(q(z | x, pa) ‖ N(0, I)) − log p(x | z, pa)``.
 
     Args:
         parents, image_channels, size, likelihood, embedding: as in `Autoencoder`.
         code_dim: size of z.
         channels, multipliers, patch: of encoder and decoder, as in `Pyramid`.
+        sampling: the settings.
     """
 
     kind = "vae"
@@ -38,8 +48,9 @@ class VAE(Autoencoder):
         channels: int = 32,
         multipliers: Sequence[int] = (1, 2, 2),
         patch: int = 1,
+        sampling: CodeSampling = PixelSampling(),
     ) -> None:
-        super().__init__(parents, image_channels, size, likelihood, embedding)
+        super().__init__(parents, image_channels, size, likelihood, embedding, sampling)
         self.code_dim, self.sizes = code_dim, level_sizes(size, patch, len(multipliers))
         self.encoder = Pyramid(image_channels, embedding, channels, multipliers, patch)
         self.coarsest = (channels * multipliers[-1], self.sizes[-1], self.sizes[-1])
@@ -53,28 +64,24 @@ class VAE(Autoencoder):
             current = channels * multiplier
         self.head = PixelHead(image_channels, current, patch)
 
-    def abduct(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
-    ) -> PixelNoise:
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> PixelNoise:
         """Infer z and u of images in [-1, 1], (B, C, H, W), given their parents, each (B,)."""
         embedding = self.embed(self.scaling(parents))
         z = self.choose(*self._encode(value, embedding), generator)
-        return PixelNoise(self.separate(value, *self._decode(z, embedding)), z)
+        return PixelNoise(self.residual(value, *self._decode(z, embedding)), z)
 
-    def predict(self, noise: PixelNoise, parents: Mapping[str, Tensor]) -> Tensor:
-        """Generate images (B, C, H, W), about in [-1, 1], from noise and parents, each (B,)."""
+    def predict(self, noise: PixelNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Generate images (B, C, H, W), approximately in [-1, 1], from noise and parents, each (B,)."""
         mean, log_std = self._decode(noise.latents, self.embed(self.scaling(parents)))
         return mean + log_std.exp() * noise.u
 
     def sample_noise(self, n: int, generator: torch.Generator) -> PixelNoise:
-        """Draw z and, where it is kept, u from N(0, I)."""
+        """Draw z and, with pixel noise, u from N(0, I)."""
         u = torch.randn(n, *self.shape, generator=generator, device=generator.device)
         z = torch.randn(n, self.code_dim, generator=generator, device=generator.device)
         return PixelNoise(u if self.pixel_noise else torch.zeros_like(u), z)
 
-    def forward(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float
-    ) -> dict[str, Tensor]:
+    def forward(self, value: Tensor, parents: Parents, generator: torch.Generator, beta: float) -> dict[str, Tensor]:
         """Compute the negative evidence lower bound of images in [-1, 1], (B, C, H, W).
 
         Args:

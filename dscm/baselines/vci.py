@@ -1,4 +1,4 @@
-"""Variational causal inference (Wu, McConnell and Iriondo 2024): supervise counterfactuals that nobody has seen."""
+"""Variational causal inference (Wu, McConnell and Iriondo 2024): supervision of unobserved counterfactuals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,15 +8,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dscm.baselines.autoencoder import PixelNoise, Pyramid
+from dscm.baselines.autoencoder import CodeSampling, PixelNoise, Pyramid
 from dscm.baselines.likelihood import gaussian_kl
 from dscm.baselines.vae import VAE
-from dscm.layers import mlp
+from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
+from dscm.layers import mlp
 
 
 class Critic(nn.Module):
-    """Tell images that were seen with their parents from counterfactuals.
+    """Discriminate images with their observed parents from counterfactuals.
 
     The score is a linear function of the features plus their inner product with the parents' embedding (Miyato and
     Koyama 2018).
@@ -36,24 +37,24 @@ class Critic(nn.Module):
         self.score = nn.Linear(width, 1, bias=False)
 
     def forward(self, x: Tensor, pa: Tensor) -> Tensor:
-        """Score images (B, C, H, W) with encoded parents (B, D); (B,), higher for what was seen."""
+        """Score images (B, C, H, W) with encoded parents (B, D); (B,), higher for observations."""
         embedding = self.parents(pa)
         features = F.silu(self.body(x, embedding)[-1]).mean(dim=(2, 3))
         return self.score(features)[:, 0] + (features * embedding).mean(dim=1)
 
 
 class VCI(VAE):
-    """Encode an image with its parents, and decode the code with other parents; there is no pixel noise.
+    """Encode an image with its parents, and decode the code with other parents, without pixel noise.
 
-    Trained on an image x and parents pa' that another image of the batch has:
+    Trained on an image x and the parents pa' of another image of the batch:
 
         ``−log p(x | z, pa) + β·(KL(q ‖ N(0, I)) + γ·KL(q ‖ q(z | x', pa')) + λ·adversary(x', pa'))``,
 
-    ``q = q(z | x, pa)``, z a sample of it, x' its decoding with pa'. The first term reconstructs; the second keeps the
-    codes where new ones can be drawn; the third asks that the counterfactual, seen with its parents, gives the same
-    code; the fourth that a critic takes x' for an image that was seen with pa' (hinge loss). The last three are warmed
-    up together with β: before the decoder uses the code, an empty one would serve them best. The critic learns from
-    the same forward pass, with a loss of its own.
+    ``q = q(z | x, pa)``, z a sample of it, x' its decoding with pa'. The first term reconstructs; the second matches
+    the codes to their prior; the third asks that the counterfactual, encoded with its parents, has the same code; the
+    fourth that a critic takes x' for an observation with parents pa' (hinge loss). The last three are warmed up
+    together with β: before the decoder uses the code, an uninformative code would minimise them. The critic learns from
+    the same forward pass, with a separate loss.
 
     Args:
         parents, image_channels, size: as in `ImageMechanism`.
@@ -65,7 +66,6 @@ class VCI(VAE):
     """
 
     kind = "vci"
-    keeps_pixels = False
 
     def __init__(
         self,
@@ -78,23 +78,21 @@ class VCI(VAE):
         critic: Mapping[str, Any] = {},
         **rest: Any,
     ) -> None:
-        super().__init__(parents, image_channels, size, code_dim, **rest)
+        super().__init__(parents, image_channels, size, code_dim, sampling=CodeSampling(), **rest)
         self.consistency, self.adversary = consistency, adversary
         self.critic = Critic(image_channels, self.scaling.dim, **critic)
 
-    def predict(self, noise: PixelNoise, parents: Mapping[str, Tensor]) -> Tensor:
-        """Decode the code with the parents, each (B,); images (B, C, H, W), about in [-1, 1]."""
+    def predict(self, noise: PixelNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Decode the code with the parents, each (B,), to images (B, C, H, W), approximately in [-1, 1]."""
         return self._decode(noise.latents, self.embed(self.scaling(parents)))[0]
 
-    def forward(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float
-    ) -> dict[str, Tensor]:
+    def forward(self, value: Tensor, parents: Parents, generator: torch.Generator, beta: float) -> dict[str, Tensor]:
         """Compute the objective of images in [-1, 1], (B, C, H, W).
 
         Args:
             value: the images.
             parents: each (B,).
-            generator: of the codes, and of whose parents an image is given.
+            generator: of the codes, and of the permutation of the parents.
             beta: β.
 
         Returns:
@@ -107,14 +105,14 @@ class VCI(VAE):
         z, kl, reconstruction = self._bound(value, embedding, mean, log_std, generator)
         changed = self._decode(z, other_embedding)[0]
         consistency = gaussian_kl(mean, log_std, *self._encode(changed, other_embedding)).sum(dim=1).mean()
-        # What moves the picture must not move the critic, and what moves the critic must not move the picture.
+        # The adversary's gradient reaches the image but not the critic, and the critic's does not reach the image.
         frozen = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
         adversary = -functional_call(self.critic, frozen, (changed, other)).mean()
-        seen, made = self.critic(value, pa.detach()), self.critic(changed.detach(), other.detach())
-        critic = F.relu(1 - seen).mean() + F.relu(1 + made).mean()
-        weight = value[0].numel() / 100  # losses are sums over pixels: so that λ is of the order of 1 at any size
-        asked = kl + self.consistency * consistency + weight * self.adversary * adversary
-        loss = reconstruction + beta * asked + weight * critic
+        real, fake = self.critic(value, pa.detach()), self.critic(changed.detach(), other.detach())
+        critic = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        weight = value[0].numel() / 100  # losses are sums over pixels; this keeps λ of the order of 1 at any size
+        regularisers = kl + self.consistency * consistency + weight * self.adversary * adversary
+        loss = reconstruction + beta * regularisers + weight * critic
         terms = {"kl": kl, "reconstruction": reconstruction, "consistency": consistency}
         terms |= {"adversary": adversary, "critic": critic}
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}

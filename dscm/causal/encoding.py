@@ -19,22 +19,25 @@ class ParentScaling(nn.Module):
         variables: the parents, in order.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, variables: Sequence[Variable]) -> None:
         super().__init__()
         self.variables = tuple(variables)
         self.register_buffer("mean", torch.zeros(len(variables)))
         self.register_buffer("std", torch.ones(len(variables)))
-        self.widths = {v.name: v.classes or (2 if v.kind == "circular" else 1) for v in variables}  # of each one's code
+        self.widths = {v.name: v.classes or (2 if v.kind == "circular" else 1) for v in variables}  # entries of each
         self.dim = sum(self.widths.values())
 
     def fit(self, data: Mapping[str, Tensor]) -> None:
-        """Take means and standard deviations of the continuous parents from tensors of shape (N,)."""
+        """Fit means and standard deviations of the real parents to tensors of shape (N,)."""
         for i, variable in enumerate(self.variables):
             if variable.real:
                 self.mean[i], self.std[i] = data[variable.name].mean(), data[variable.name].std().clamp_min(1e-6)
 
     def standardise(self, name: str, value: Tensor) -> Tensor:
-        """Return a real variable's values, (B,), less its mean, in standard deviations."""
+        """Standardise a real variable's values, (B,)."""
         i = [variable.name for variable in self.variables].index(name)
         return (value.to(self.mean.dtype) - self.mean[i]) / self.std[i]
 
@@ -46,7 +49,7 @@ class ParentScaling(nn.Module):
     def forward(self, parents: Mapping[str, Tensor]) -> Tensor:
         """Encode parents in raw units, each (B,), as float tensors of shape (B, dim)."""
         columns = []
-        for i, variable in enumerate(self.variables):
+        for variable in self.variables:
             value = parents[variable.name]
             if variable.kind == "categorical":
                 columns.append(F.one_hot(value.long(), variable.classes).to(self.mean.dtype))

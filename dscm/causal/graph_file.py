@@ -1,4 +1,4 @@
-"""Read causal graphs from JSON files: the built-in ones in ``assets/graphs``, and a user's own."""
+"""Causal graphs from JSON files: the built-in ones in ``assets/graphs``, and those of users."""
 
 import difflib
 import inspect
@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 
-from dscm.errors import InputError
 from dscm.causal.graph import Graph
 from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
 from dscm.causal.scm import topological_order
 from dscm.causal.variables import Variable
+from dscm.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "assets" / "graphs"
 EQUATIONS: Mapping[str, Callable[..., Mechanism]] = {
@@ -25,7 +25,7 @@ EQUATIONS: Mapping[str, Callable[..., Mechanism]] = {
     "scaled-sigmoid": ScaledSigmoid,
     "uniform": CategoricalRoot,
 }
-FIELDS = {  # of a variable: those that it must have, and those that it may have
+FIELDS = {  # of a variable, by its type: required ones, optional ones
     "continuous": ((), ("parents", "range", "unit", "equation")),
     "positive": ((), ("parents", "range", "unit", "equation")),
     "bounded": (("range",), ("parents", "unit", "equation")),
@@ -35,7 +35,7 @@ FIELDS = {  # of a variable: those that it must have, and those that it may have
     "image": (("parents", "size", "channels"), ()),
 }
 DATA_SETS = ("folder", "morphomnist", "celebahq", "embed")
-OPTIONAL = ("name", "data", "measured", "interventions")  # of a graph, besides its variables
+OPTIONAL = ("name", "data", "measured", "interventions")  # fields of a graph besides its variables
 CELEBA_ATTRIBUTES = """
 5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
 Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
@@ -45,11 +45,11 @@ Wearing_Necktie Young""".split()
 
 
 def get_graph(key: str | Mapping[str, Any]) -> Graph:
-    """Return a graph by what a checkpoint calls it.
+    """Return the graph of a key, as checkpoints hold it.
 
     Args:
-        key: the name of a built-in graph, where ``celebahq:NAME,NAME…`` takes other attributes of the faces than the
-            seven; or the content of a graph file.
+        key: the name of a built-in graph, where ``celebahq:NAME,NAME…`` selects attributes of faces; or the content of
+            a graph file.
 
     Raises:
         InputError: there is no such graph or attribute, or as `parse`.
@@ -70,14 +70,14 @@ def read_graph(path: Path) -> Graph:
     """Read a user's graph file.
 
     Args:
-        path: a JSON file; the README says what it may hold. A copy of a built-in graph is that graph.
+        path: a JSON file as the README describes. A copy of a built-in graph is that graph.
 
     Raises:
         InputError: it cannot be read, is not JSON, or as `parse`.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        spec = json.loads(text, object_pairs_hook=partial(_refuse_twins, path))
+        spec = json.loads(text, object_pairs_hook=partial(_refuse_duplicates, path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -90,13 +90,13 @@ def read_graph(path: Path) -> Graph:
 
 
 def parse(spec: Any, path: Path, text: str = "", built_in: bool = False) -> Graph:
-    """Turn the content of a graph file into a graph.
+    """Parse the content of a graph file.
 
     Args:
         spec: the content.
         path: the file, for messages; its stem is the graph's name unless the content gives one.
-        text: of the file, in which messages look for the line.
-        built_in: whether its name alone will find it again.
+        text: of the file, for line numbers in messages.
+        built_in: whether its name alone identifies it.
 
     Raises:
         InputError: a field is missing, unknown or wrong, a parent is unknown, or there is a cycle.
@@ -173,7 +173,7 @@ class _Reader:
         return Variable(name, kind, tuple(parents), low, high, spec.get("unit", ""), mechanism, labels)
 
     def domain(self, name: str, kind: str, spec: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]]:
-        """Return the lowest and the highest value, and the names of the values of a categorical variable."""
+        """Return the lowest and the highest value, and the labels of a categorical variable."""
         if kind == "categorical":
             values = spec["values"]
             labels = tuple(map(str, values)) if isinstance(values, list) else ()
@@ -230,32 +230,32 @@ class _Reader:
         return partial(EQUATIONS[form], **constants)
 
     def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Read which parents of the image are intervened on, and which together."""
+        """Read which parents of the image an evaluation intervenes on, and which together."""
         groups = self.names(spec, "interventions", parents, deep=True)
         if not all(groups):
             self.fail("interventions", "a list of names is empty")
         return tuple(map(tuple, groups))
 
-    def names(self, spec: Mapping[str, Any], field: str, known: tuple[str, ...], deep: bool = False) -> list:
+    def names(self, spec: Mapping[str, Any], field: str, known: tuple[str, ...], deep: bool = False) -> list[Any]:
         """Read a list of parents of the image, or a list of such lists."""
-        found = spec.get(field, [])
-        if not isinstance(found, list) or (deep and not all(isinstance(entry, list) for entry in found)):
+        names = spec.get(field, [])
+        if not isinstance(names, list) or (deep and not all(isinstance(entry, list) for entry in names)):
             self.fail(field, f"must be a list of {'lists of ' * deep}names")
-        for entry in found:
+        for entry in names:
             for name in entry if deep else [entry]:
                 if name not in known:
                     self.fail(field, f"{name!r} is not a parent of the image; those are {', '.join(known)}")
-        return found
+        return names
 
-    def fail(self, field: str, message: str) -> None:
-        """Raise an InputError that names the file, the line where the field stands, and the field."""
-        found = re.search(rf'"{re.escape(field)}"\s*:', self.text)
-        line = f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
+    def fail(self, field: str, message: str) -> NoReturn:
+        """Raise an `InputError` that names the file, the line and the field."""
+        match = re.search(rf'"{re.escape(field)}"\s*:', self.text)
+        line = f", line {self.text.count(chr(10), 0, match.start()) + 1}" if match else ""
         raise InputError(f"{self.path}{line}, {field}: {message}")
 
 
-def _refuse_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object whose keys must differ."""
+def _refuse_duplicates(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object, whose keys must differ."""
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
@@ -264,7 +264,7 @@ def _refuse_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _choose_faces(name: str, attributes: list[str]) -> Graph:
-    """Make a graph of some of CelebA's attributes: smiling opens the mouth; the others are roots."""
+    """Make a graph of some of CelebA's attributes: Smiling causes Mouth_Slightly_Open; the others are roots."""
     for attribute in attributes:
         if attribute not in CELEBA_ATTRIBUTES:
             near = difflib.get_close_matches(attribute, CELEBA_ATTRIBUTES) or CELEBA_ATTRIBUTES
@@ -273,18 +273,19 @@ def _choose_faces(name: str, attributes: list[str]) -> Graph:
             raise InputError(f"graph '{name}': {attribute} is named twice")
     smile, mouth = "Smiling", "Mouth_Slightly_Open"
     linked = {smile, mouth} <= set(attributes)
-    variables = {attribute: {"type": "binary", "equation": {"uniform": {}}} for attribute in attributes}
-    asked = [[attribute] for attribute in attributes]
+    variables: dict[str, Any] = {name: {"type": "binary", "equation": {"uniform": {}}} for name in attributes}
+    interventions = [[attribute] for attribute in attributes]
     if linked:
         variables[mouth] = {"type": "binary", "parents": [smile]}
-        asked = [[smile, mouth] if names == [smile] else names for names in asked if names != [mouth]]
+        others = [names for names in interventions if names != [mouth]]
+        interventions = [[smile, mouth] if names == [smile] else names for names in others]
     variables["image"] = {"type": "image", "size": 64, "channels": 3, "parents": attributes}
-    spec = {"name": name, "data": "celebahq", "interventions": asked, "variables": variables}
+    spec = {"name": name, "data": "celebahq", "interventions": interventions, "variables": variables}
     return parse(spec, Path(name), built_in=True)
 
 
 def _read_built_in(path: Path) -> Graph:
-    """Read one of the files of this package."""
+    """Read a graph file of this package."""
     return parse(json.loads(path.read_text()), path, built_in=True)
 
 

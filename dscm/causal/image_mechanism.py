@@ -1,16 +1,21 @@
-"""What every mechanism of an image has in common, be it a diffusion model or an autoencoder."""
+"""What all mechanisms of an image share, diffusion models and autoencoders alike."""
 
+import copy
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from torch import Tensor
 
+from dscm import settings
 from dscm.causal.encoding import ParentScaling
-from dscm.causal.mechanisms import Mechanism
+from dscm.causal.mechanisms import Mechanism, NoiseT
 from dscm.causal.variables import Variable
 
+Self = TypeVar("Self", bound="ImageMechanism[Any]")
 
-class ImageMechanism(Mechanism):
-    """Make an image in [-1, 1] from its parents and its noise.
+
+class ImageMechanism(Mechanism[NoiseT]):
+    """Generate an image in [-1, 1] from its parents and its noise.
 
     ``forward(value, parents, generator, …)`` computes the training objective: a dict of scalars with ``loss`` among
     them, summed over dimensions and averaged over the batch.
@@ -19,20 +24,36 @@ class ImageMechanism(Mechanism):
         parents: the variables that cause the image, in order.
         image_channels: 1 or 3.
         size: height and width in pixels.
+        sampling: how the trained mechanism abducts and predicts, a frozen dataclass of settings.
     """
 
     event_dims = 3
+    sampling: Any
 
-    def __init__(self, parents: Sequence[Variable], image_channels: int, size: int) -> None:
+    def __init__(self, parents: Sequence[Variable], image_channels: int, size: int, sampling: Any) -> None:
         super().__init__()
         self.shape = (image_channels, size, size)
         self.scaling = ParentScaling(parents)
+        self.sampling = sampling
 
     @property
     def kind(self) -> str:
-        """Name the mechanism as a table of results does."""
+        """Name the mechanism as in a table of results."""
         raise NotImplementedError
 
+    def using(self: Self, **changes: Any) -> Self:
+        """Return this mechanism with other settings: a second view of the same weights.
+
+        Args:
+            changes: fields of ``sampling``.
+
+        Raises:
+            InputError: there is no such setting, or a value is not allowed.
+        """
+        view = copy.copy(self)
+        view.sampling = settings.change(self.sampling, changes, self.kind)
+        return view
+
     def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
-        """Take the scaling of the parents from tensors of shape (N,)."""
+        """Fit the scaling of the parents to tensors of shape (N,)."""
         self.scaling.fit(data)

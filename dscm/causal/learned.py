@@ -1,8 +1,9 @@
-"""Mechanisms of attributes that are fitted to data, one for each kind of variable; a root is one without parents."""
+"""Mechanisms of attributes that are fitted to data, one class for each kind of variable; roots have no parents."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from functools import reduce
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +11,24 @@ from torch.nn import functional as F
 
 from dscm.causal import splines
 from dscm.causal.encoding import ParentScaling
-from dscm.causal.mechanisms import Mechanism
-from dscm.layers import mlp
+from dscm.causal.mechanisms import Intervened, Mechanism, NoiseT, Parents
 from dscm.causal.variables import Variable
+from dscm.layers import mlp
 
-CERTAIN = 15.0  # logits beyond it are clamped, so that no probability is 0 or 1 and every observation is possible
+MAX_LOGIT = 15.0  # clamp, so that no probability is 0 or 1 and every observation is possible
 BINS = 8  # of a spline
 BOUND = 4.0  # standard deviations from the mean beyond which a flow is affine
-TIE = 1e-9  # by which the highest score leads at least, so that rounding makes no tie
-MARGIN = 1e-4  # share of a domain, from its ends, where its noise would not be finite
+TIE = 1e-9  # least lead of the highest score, so that rounding makes no tie
+MARGIN = 1e-4  # share of a domain at either end, where the noise would not be finite
 
 
-class LearnedMechanism(Mechanism):
-    """Let a small network f of the parents set the parameters of the variable's distribution.
+class LearnedMechanism(Mechanism[NoiseT]):
+    """Parametrise a variable's distribution by a small network f of its parents.
 
     Args:
-        variable: what is learned.
-        parents: of the variable, in order; none for a root.
-        outputs: numbers that f returns.
+        variable: the variable.
+        parents: in order; empty for a root.
+        outputs: number of outputs of f.
         hidden: width of f.
     """
 
@@ -39,32 +40,32 @@ class LearnedMechanism(Mechanism):
         else:
             self.constant = nn.Parameter(torch.zeros(outputs))
 
-    def parameters_given(self, parents: Mapping[str, Tensor], n: int) -> Tensor:
+    def parameters_given(self, parents: Parents, n: int) -> Tensor:
         """Compute f, (n, outputs), of parents in raw units, each (n,)."""
         return self.net(self.scaling(parents)) if self.scaling.variables else self.constant.expand(n, -1)
 
     def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
-        """Take what brings parents and values to unit scale from tensors of shape (N,)."""
+        """Fit what standardises parents and values to tensors of shape (N,)."""
         self.scaling.fit(data)
 
-    def log_prob(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def log_prob(self, value: Tensor, parents: Parents) -> Tensor:
         """Compute the log probability, or log density in raw units, of values, shape (B,)."""
         raise NotImplementedError
 
-    def rank(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
-        """Compute where values lie in their distribution: uniform on [0, 1] for a true model; float, (B,).
+    def rank(self, value: Tensor, parents: Parents) -> Tensor:
+        """Evaluate the distribution function at the values, (B,); uniform on [0, 1] for a true model.
 
-        A class lies in the middle of its share.
+        Classes are ordered, and a class counts by half its probability.
         """
         raise NotImplementedError
 
 
-class BinaryMechanism(LearnedMechanism):
-    """Throw a coin whose bias the parents set: ``value = 1[u < σ(f(pa))]`` with ``u ~ U(0, 1)``.
+class BinaryMechanism(LearnedMechanism[Tensor]):
+    """Bernoulli by the inverse CDF: ``value = 1[u < σ(f(pa))]`` with ``u ~ U(0, 1)``.
 
-    What was observed leaves u open: it is uniform below ``p = σ(f(pa))`` where the value is 1, and above it where it is
-    0. Composition returns the observed value always; and over the draws of u a counterfactual moves it as often as
-    the change of p says, and no oftener.
+    The posterior of u is uniform below ``p = σ(f(pa))`` where the value is 1, and above it where it is 0. Composition
+    always returns the observed value; over samples of u a counterfactual changes it with the probability that the
+    change of p implies, and no more often.
 
     Args:
         variable, parents, hidden: as in `LearnedMechanism`.
@@ -75,18 +76,18 @@ class BinaryMechanism(LearnedMechanism):
     def __init__(self, variable: Variable, parents: Sequence[Variable], hidden: int = 32) -> None:
         super().__init__(variable, parents, 1, hidden)
 
-    def logits(self, parents: Mapping[str, Tensor], n: int) -> Tensor:
+    def logits(self, parents: Parents, n: int) -> Tensor:
         """Compute f, (n,), of parents in raw units, each (n,)."""
-        return self.parameters_given(parents, n).squeeze(1).clamp(-CERTAIN, CERTAIN)
+        return self.parameters_given(parents, n).squeeze(1).clamp(-MAX_LOGIT, MAX_LOGIT)
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
         """Draw u, (B,), float64, from its posterior given values 0 or 1, (B,), and parents."""
         p = self.logits(parents, len(value)).double().sigmoid()
         share = _uniform(p, generator)
         below = torch.minimum(share * p, torch.nextafter(p, torch.zeros_like(p)))  # rounding must not reach p
         return torch.where(value == 1, below, p + share * (1 - p))
 
-    def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
         """Return values 0 or 1, int64, shape (B,), from u and the parents."""
         return (noise < self.logits(parents, len(noise)).double().sigmoid()).long()
 
@@ -94,22 +95,22 @@ class BinaryMechanism(LearnedMechanism):
         """Draw u uniformly, float64, shape (n,)."""
         return torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
 
-    def log_prob(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def log_prob(self, value: Tensor, parents: Parents) -> Tensor:
         """Compute the log probability of values 0 or 1, shape (B,)."""
         logits = self.logits(parents, len(value))
         return -F.binary_cross_entropy_with_logits(logits, value.to(logits.dtype), reduction="none")
 
-    def rank(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def rank(self, value: Tensor, parents: Parents) -> Tensor:
         """Return the middle of each value's share; 0 lies first."""
         p = self.logits(parents, len(value)).sigmoid()
         return torch.where(value == 1, 1 - p / 2, (1 - p) / 2)
 
 
-class CategoricalMechanism(LearnedMechanism):
-    """Take the highest of noisy scores: ``value = argmax_k (f(pa)_k + g_k)``, each ``g_k ~ Gumbel(0, 1)``.
+class CategoricalMechanism(LearnedMechanism[Tensor]):
+    """Gumbel-max: ``value = argmax_k (f(pa)_k + g_k)``, each ``g_k ~ Gumbel(0, 1)``.
 
-    That is the softmax distribution of f. What was observed leaves g open: abduction draws it from its posterior, so
-    that composition returns the observed class always, and a counterfactual leaves it unless another score overtakes.
+    The class then has the softmax distribution of f. Abduction samples the posterior of g, so composition always
+    returns the observed class, and a counterfactual changes it only where another score overtakes.
 
     Args:
         variable, parents, hidden: as in `LearnedMechanism`.
@@ -123,11 +124,11 @@ class CategoricalMechanism(LearnedMechanism):
     def __init__(self, variable: Variable, parents: Sequence[Variable], hidden: int = 32) -> None:
         super().__init__(variable, parents, variable.classes, hidden)
 
-    def logits(self, parents: Mapping[str, Tensor], n: int) -> Tensor:
+    def logits(self, parents: Parents, n: int) -> Tensor:
         """Compute log probabilities, (n, classes), given parents in raw units, each (n,)."""
-        return self.parameters_given(parents, n).clamp(-CERTAIN, CERTAIN).log_softmax(dim=1)
+        return self.parameters_given(parents, n).clamp(-MAX_LOGIT, MAX_LOGIT).log_softmax(dim=1)
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
         """Draw g, (B, classes), float64, from its posterior given classes, int64 (B,), and parents.
 
         The highest score is Gumbel(0, 1), whichever class it belongs to; the others are Gumbel, cut off below it.
@@ -139,7 +140,7 @@ class CategoricalMechanism(LearnedMechanism):
         score = torch.minimum(score, best - TIE)
         return score.scatter(1, value[:, None], best) - logits
 
-    def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
         """Return classes, int64, (B,), from g and the parents."""
         return (self.logits(parents, len(noise)).double() + noise).argmax(dim=1)
 
@@ -148,28 +149,28 @@ class CategoricalMechanism(LearnedMechanism):
         shape = (n, self.variable.classes)
         return _gumbel(torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64))
 
-    def log_prob(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def log_prob(self, value: Tensor, parents: Parents) -> Tensor:
         """Compute the log probability of classes, int64, shape (B,)."""
         return self.logits(parents, len(value)).gather(1, value[:, None])[:, 0]
 
-    def rank(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def rank(self, value: Tensor, parents: Parents) -> Tensor:
         """Return the middle of each class's share; the classes lie in order."""
         p = self.logits(parents, len(value)).exp()
         return (p.cumsum(dim=1) - p / 2).gather(1, value[:, None])[:, 0]
 
 
 class FlowNoise(NamedTuple):
-    """Hold the noise of a `FlowMechanism`: standard normal ``eps``, and ``offset`` in raw units; both (B,).
+    """Noise of a `FlowMechanism`: standard normal ``eps``, and ``offset`` in raw units; both (B,).
 
-    The offset is what rounding, or a value at an end of its domain, keeps from being ``predict(eps)``.
+    The offset is the part of the value that eps cannot express: rounding, and values at an end of the domain.
     """
 
     eps: Tensor
     offset: Tensor
 
 
-class FlowMechanism(LearnedMechanism):
-    """Push normal noise through an increasing map that the parents bend: ``value = h⁻¹(m + s·F(eps; f(pa)))``.
+class FlowMechanism(LearnedMechanism[FlowNoise]):
+    """Conditional spline flow of normal noise: ``value = h⁻¹(m + s·F(eps; f(pa)))``.
 
     h is the logarithm for a positive variable, the logit for a bounded one and the identity otherwise; m and s
     standardise; F is an affine map of a rational-quadratic spline. Abduction inverts every part exactly.
@@ -178,26 +179,27 @@ class FlowMechanism(LearnedMechanism):
         variable, parents, hidden: as in `LearnedMechanism`.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, variable: Variable, parents: Sequence[Variable], hidden: int = 32) -> None:
         super().__init__(variable, parents, 2 + splines.parameter_count(BINS), hidden)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
 
     def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
-        """Take m and s, and what standardises the parents, from tensors of shape (N,)."""
+        """Fit m and s, and what standardises the parents, to tensors of shape (N,)."""
         super().fit_scaling(data)
         line, _ = self._to_line(data[self.variable.name].to(self.mean))
         self.mean.copy_(line.mean())
         self.std.copy_(line.std().clamp_min(1e-6))
 
-    def abduct(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
-    ) -> FlowNoise:
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> FlowNoise:
         """Invert the map at values in raw units, (B,)."""
         eps, _ = self._to_noise(value, parents)
         return FlowNoise(eps, value - self._from_noise(eps, parents))
 
-    def predict(self, noise: FlowNoise, parents: Mapping[str, Tensor]) -> Tensor:
+    def predict(self, noise: FlowNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
         """Return values in raw units, (B,), from noise and parents."""
         return self._from_noise(noise.eps, parents) + noise.offset
 
@@ -206,39 +208,39 @@ class FlowMechanism(LearnedMechanism):
         eps = torch.randn(n, generator=generator, device=generator.device)
         return FlowNoise(eps, torch.zeros_like(eps))
 
-    def log_prob(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def log_prob(self, value: Tensor, parents: Parents) -> Tensor:
         """Compute the log density of values in raw units, (B,)."""
         eps, log_slope = self._to_noise(value, parents)
         return log_slope - (eps.square() + math.log(2 * math.pi)) / 2
 
-    def rank(self, value: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
-        """Return the distribution function at the values, Φ(eps)."""
+    def rank(self, value: Tensor, parents: Parents) -> Tensor:
+        """Return Φ(eps)."""
         return torch.special.ndtr(self._to_noise(value, parents)[0])
 
-    def _to_noise(self, value: Tensor, parents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _to_noise(self, value: Tensor, parents: Parents) -> tuple[Tensor, Tensor]:
         """Return eps and ``log |d eps / d value|``, each (B,)."""
-        shift, log_scale, spline = self._bend(parents, len(value))
+        shift, log_scale, spline = self._condition(parents, len(value))
         line, log_slope = self._to_line(value)
         bent = ((line - self.mean) / self.std - shift) * (-log_scale).exp()
         eps, bend = splines.forward(spline, bent)
         return eps, log_slope - self.std.log() - log_scale + bend
 
-    def _from_noise(self, eps: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
-        """Return the values, (B,), that eps stands for."""
-        shift, log_scale, spline = self._bend(parents, len(eps))
+    def _from_noise(self, eps: Tensor, parents: Parents) -> Tensor:
+        """Return values in raw units, (B,), from eps."""
+        shift, log_scale, spline = self._condition(parents, len(eps))
         line = self.mean + self.std * (shift + log_scale.exp() * splines.inverse(spline, eps))
         low, high = self.variable.low, self.variable.high
         if self.variable.kind == "bounded":
             return low + (high - low) * line.sigmoid()
         return line.exp() if self.variable.kind == "positive" else line
 
-    def _bend(self, parents: Mapping[str, Tensor], n: int) -> tuple[Tensor, Tensor, splines.Spline]:
-        """Return the shift and the log scale, each (n,), and the spline that the parents set."""
+    def _condition(self, parents: Parents, n: int) -> tuple[Tensor, Tensor, splines.Spline]:
+        """Return shift and log scale, each (n,), and the spline, as the parents determine them."""
         parameters = self.parameters_given(parents, n)
         return parameters[:, 0], parameters[:, 1].clamp(-7, 7), splines.make_spline(parameters[:, 2:], BOUND)
 
     def _to_line(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return h of values in raw units, kept `MARGIN` inside the domain, and the log of its slope, each (B,)."""
+        """Return h of values in raw units, clamped `MARGIN` inside the domain, and the log of its slope, each (B,)."""
         low, high = self.variable.low, self.variable.high
         if self.variable.kind == "bounded":
             share = ((value - low) / (high - low)).clamp(MARGIN, 1 - MARGIN)
@@ -249,7 +251,7 @@ class FlowMechanism(LearnedMechanism):
         return value, torch.zeros_like(value)
 
 
-MECHANISMS = {
+MECHANISMS: Mapping[str, type[LearnedMechanism[Any]]] = {
     "binary": BinaryMechanism,
     "categorical": CategoricalMechanism,
     "continuous": FlowMechanism,
@@ -259,10 +261,10 @@ MECHANISMS = {
 
 
 class LearnedAttributes(nn.Module):
-    """Hold the mechanisms of a graph's attributes that are fitted to data.
+    """The mechanisms of a graph's attributes that are fitted to data.
 
     Args:
-        variables: every attribute of the graph; those whose ``learned`` is true get a mechanism.
+        variables: every attribute of the graph; those with ``learned`` get a mechanism.
         hidden: width of the networks.
 
     Raises:
@@ -278,39 +280,45 @@ class LearnedAttributes(nn.Module):
                 if variable.kind not in MECHANISMS:
                     raise ValueError(f"no mechanism of kind {variable.kind} can be learned")
                 parents = [by_name[name] for name in variable.parents]
-                self.mechanisms[variable.name] = MECHANISMS[variable.kind](variable, parents, hidden)
+                make = cast(Any, MECHANISMS[variable.kind])
+                self.mechanisms[variable.name] = make(variable, parents, hidden)
         self.parents = {name: by_name[name].parents for name in self.mechanisms}
 
-    def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
-        """Take what brings parents and values to unit scale from tensors of shape (N,)."""
-        for mechanism in self.mechanisms.values():
-            mechanism.fit_scaling(data)
+    def mechanism(self, name: str) -> LearnedMechanism[Any]:
+        """Return the mechanism of a variable."""
+        return cast(LearnedMechanism[Any], self.mechanisms[name])
 
-    def forward(self, value: Tensor, parents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def fit_scaling(self, data: Mapping[str, Tensor]) -> None:
+        """Fit what standardises parents and values to tensors of shape (N,)."""
+        for name in self.mechanisms:
+            self.mechanism(name).fit_scaling(data)
+
+    def forward(self, value: Tensor, parents: Parents) -> dict[str, Tensor]:
         """Compute the negative log-likelihood of attributes.
 
         Args:
-            value: the images, which are not looked at.
+            value: images, which have no influence.
             parents: every attribute, (B,).
 
         Returns:
             Scalars in nats: the sum, ``loss``, and ``nll NAME`` of each variable.
         """
-        terms = {}
-        for name, mechanism in self.mechanisms.items():
-            own = {parent: parents[parent] for parent in self.parents[name]}
-            terms[f"nll {name}"] = -mechanism.log_prob(parents[name], own).mean()
-        return {"loss": sum(terms.values())} | {name: term.detach() for name, term in terms.items()}
+        terms: dict[str, Tensor] = {}
+        for name in self.mechanisms:
+            causes = {parent: parents[parent] for parent in self.parents[name]}
+            terms[f"nll {name}"] = -self.mechanism(name).log_prob(parents[name], causes).mean()
+        loss = reduce(torch.add, terms.values())
+        return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
 
 
 def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw from U(0, 1) in the shape, dtype and place of ``like``; without a generator take the median."""
+    """Sample U(0, 1) in the shape, dtype and device of ``like``; without a generator return the median."""
     if generator is None:
         return torch.full_like(like, 0.5)
     return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def _gumbel(u: Tensor) -> Tensor:
-    """Turn uniform numbers into Gumbel(0, 1) ones."""
+    """Turn uniform samples into Gumbel(0, 1) samples."""
     tiny = torch.finfo(u.dtype).tiny
     return -(-u.clamp_min(tiny).log()).clamp_min(tiny).log()

@@ -1,86 +1,109 @@
-"""The contract of a causal mechanism, and the mechanisms of the attributes.
+"""The contract of a causal mechanism, and mechanisms with known equations.
 
 Attributes are tensors of shape (B,) in raw units. Noise is a tensor, or a NamedTuple of tensors whose first one has the
-batch size, dtype and device of the value. Parents may have another dtype (a digit is int64): they are cast to it.
+batch size, dtype and device of the value. Parents may have another dtype (a digit is int64); they are cast.
 """
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-Noise = Tensor | tuple[Tensor, ...]
+NoiseT = TypeVar("NoiseT")
+Noise = Any  # of some mechanism: a Tensor, or a NamedTuple of them
+Parents = Mapping[str, Tensor]
+Intervened = Mapping[str, Tensor]  # variables that are set, each with the images in which that changes it, bool (B,)
 
 
-class Mechanism(nn.Module):
-    """Say how a variable comes from its parents and its own exogenous noise, and find that noise again.
+class Mechanism(nn.Module, Generic[NoiseT]):
+    """Generate a variable from its parents and its exogenous noise, and abduct that noise.
 
-    `value = predict(noise, parents)` and `noise = abduct(value, parents)`; so `predict(abduct(v, pa), pa) = v`.
+    ``value = predict(noise, parents)`` and ``noise = abduct(value, parents)``, so ``predict(abduct(v, pa), pa) = v``.
 
-    A subclass sets `event_dims`, the number of dimensions of one value: 0 for an attribute, 3 for an image; and
-    `dtype`, where that of the value is not that of its noise.
+    Subclasses set ``event_dims``, the number of dimensions of one value: 0 for an attribute, 3 for an image; and
+    ``dtype`` where that of the value differs from that of its noise.
 
-    Where the value leaves its noise open, as a class does, `abduct` draws it from its posterior with the `generator`;
+    Where the value leaves its noise undetermined, as a class does, `abduct` samples the posterior with the generator;
     without one it takes the posterior's median.
 
-    Source: Pawlowski, Castro & Glocker, "Deep Structural Causal Models for Tractable Counterfactual Inference", 2020.
+    Source: Pawlowski, Castro and Glocker 2020, "Deep structural causal models for tractable counterfactual inference".
     """
 
     event_dims: int = 0
     dtype: torch.dtype | None = None
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Noise:
-        """Infer the noise that made `value`, shape (B, ...), under `parents`, each of shape (B,)."""
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> NoiseT:
+        """Infer the noise that generated a value.
+
+        Args:
+            value: shape (B, …).
+            parents: each (B,).
+            generator: of the posterior's samples; None takes the median.
+        """
         raise NotImplementedError
 
-    def predict(self, noise: Noise, parents: Mapping[str, Tensor]) -> Tensor:
-        """Compute the value, shape (B, ...), from its `noise` and its `parents`, each of shape (B,)."""
+    def predict(self, noise: NoiseT, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Generate the value, shape (B, …).
+
+        Args:
+            noise: of B values.
+            parents: each (B,).
+            intervened: the variables that an intervention sets, each with the images in which it changes them, bool
+                (B,) or (). Only guidance that emphasises the intervention depends on it.
+        """
         raise NotImplementedError
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> Noise:
-        """Draw the noise of `n` values on the device of `generator`."""
+    def sample_noise(self, n: int, generator: torch.Generator) -> NoiseT:
+        """Draw the noise of ``n`` values on the device of the generator."""
         raise NotImplementedError
 
 
-class Root(Mechanism):
-    """Serve as the base of variables without parents: the noise is the value itself. Subclasses give the prior."""
+class Root(Mechanism[Tensor]):
+    """Base of variables without parents: the noise is the value itself. Subclasses define the prior."""
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
-        """Return `value`."""
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+        """Return the value."""
         return value
 
-    def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
-        """Return `noise`."""
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Return the noise."""
         return noise
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute the log density (or log probability) of `value`, shape (B,): minus infinity off the support."""
+        """Compute the log density (or log probability) of values, shape (B,); minus infinity off the support."""
         raise NotImplementedError
 
 
 class CategoricalRoot(Root):
-    """Draw an int64 uniformly from 0, ..., `classes` - 1."""
+    """Sample a class uniformly.
+
+    Args:
+        classes: how many; a value is an int64 from 0 to ``classes`` − 1.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw `n` classes, int64, shape (n,)."""
+        """Draw classes, int64, shape (n,)."""
         return torch.randint(self.classes, (n,), generator=generator, device=generator.device)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute `-log(classes)` on the support, in the default dtype."""
+        """Compute ``−log(classes)`` on the support, in the default dtype."""
         supported = (value >= 0) & (value < self.classes)
         return torch.where(supported, -math.log(self.classes), -math.inf)
 
 
 class GammaRoot(Root):
-    """Draw `shift + Gamma(shape, rate)` for a whole `shape`, which is a sum of `shape` exponentials.
+    """Sample ``shift + Gamma(shape, rate)`` for an integer shape, as a sum of ``shape`` exponentials.
 
-    Arguments: `shift` in the unit of the variable, `shape` >= 1, `rate` > 0 in one over that unit.
+    Args:
+        shift: in the unit of the variable.
+        shape: at least 1.
+        rate: more than 0, in one over that unit.
     """
 
     def __init__(self, shift: float, shape: int, rate: float) -> None:
@@ -88,22 +111,24 @@ class GammaRoot(Root):
         self.shift, self.shape, self.rate = shift, shape, rate
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw `n` values, shape (n,), in the default dtype."""
+        """Draw values, shape (n,), in the default dtype."""
         waits = torch.empty(n, self.shape, device=generator.device).exponential_(generator=generator)
         return self.shift + waits.sum(dim=1) / self.rate
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Compute `k log r + (k - 1) log y - r y - log Γ(k)` at `y = value - shift`, in the dtype of `value`."""
+        """Compute ``k log r + (k − 1) log y − r y − log Γ(k)`` at ``y = value − shift``, in the dtype of the value."""
         y = value - self.shift
         constant = self.shape * math.log(self.rate) - math.lgamma(self.shape)
         density = constant + torch.xlogy(torch.full_like(y, self.shape - 1), y) - self.rate * y
         return torch.where(y >= 0, density, -math.inf)
 
 
-class LinearGaussian(Mechanism):
-    """Add Gaussian noise to a weighted sum: `value = bias + Σ_k weights[k] · pa_k + scale · eps`, eps ~ N(0, 1).
+class LinearGaussian(Mechanism[Tensor]):
+    """Add Gaussian noise to a weighted sum: ``value = bias + Σ_k weights[k]·pa_k + scale·ε``, ``ε ~ N(0, 1)``.
 
-    Arguments: `weights` per parent, `bias` and `scale` (not zero) in the unit of the value.
+    Args:
+        weights: by parent.
+        bias, scale: in the unit of the value; scale is not zero.
 
     >>> LinearGaussian({"a": 2.0}, bias=1.0, scale=0.5).abduct(torch.tensor([8.0]), {"a": torch.tensor([3])})
     tensor([2.])
@@ -113,36 +138,38 @@ class LinearGaussian(Mechanism):
         super().__init__()
         self.weights, self.bias, self.scale = dict(weights), bias, scale
 
-    def abduct(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
-        """Compute `eps = (value - bias - Σ_k weights[k] · pa_k) / scale`, shape (B,)."""
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+        """Compute ``ε = (value − bias − Σ_k weights[k]·pa_k) / scale``, shape (B,)."""
         return (value - _linear(self.weights, self.bias, parents, like=value)) / self.scale
 
-    def predict(self, noise: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
-        """Compute the value, shape (B,), from eps."""
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Compute the value, shape (B,), from ε."""
         return _linear(self.weights, self.bias, parents, like=noise) + self.scale * noise
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw `n` standard normal eps, shape (n,), in the default dtype."""
+        """Draw standard normal ε, shape (n,), in the default dtype."""
         return torch.randn(n, generator=generator, device=generator.device)
 
 
 class SigmoidNoise(NamedTuple):
-    """Hold the noise of a `ScaledSigmoid`: `eps` and, in the unit of the value, `offset`; both of shape (B,)."""
+    """Noise of a `ScaledSigmoid`: ``eps`` and, in the unit of the value, ``offset``; both of shape (B,)."""
 
     eps: Tensor
     offset: Tensor
 
 
-class ScaledSigmoid(Mechanism):
-    """Squash a weighted sum: `value = low + (high - low) · σ(bias + Σ_k weights[k] · pa_k + scale · eps) + offset`.
+class ScaledSigmoid(Mechanism[SigmoidNoise]):
+    """Squash a weighted sum: ``value = low + (high − low)·σ(bias + Σ_k weights[k]·pa_k + scale·ε) + offset``.
 
-    A measured value may lie on or beyond an end of (low, high), as a saturated pixel does, where eps would not be
-    finite. There eps is abducted from the value `margin` inside that end, and `offset` is the rest; strictly inside,
-    offset is zero. Nothing observed is clipped: `predict` adds the offset back, so that composition is exact for every
-    value. Reversibility is exact where the offset is zero, there and back.
+    A measured value may lie on or beyond an end of (low, high), as a saturated pixel does, where ε would not be finite.
+    There ε is abducted from the value ``margin`` inside that end, and ``offset`` is the remainder; strictly inside, the
+    offset is zero. Observations are never clipped: `predict` adds the offset back, so composition is exact for every
+    value. Reversibility is exact where the offset is zero both ways.
 
-    Arguments: `low`, `high` and `margin` (half a grey level) in the unit of the value, `weights` per parent,
-    `bias` and `scale` (not zero) in logits.
+    Args:
+        low, high, margin: in the unit of the value; the margin is half a grey level.
+        weights: by parent, in logits.
+        bias, scale: in logits; scale is not zero.
     """
 
     def __init__(
@@ -152,27 +179,26 @@ class ScaledSigmoid(Mechanism):
         self.low, self.high, self.margin = low, high, margin
         self.weights, self.bias, self.scale = dict(weights), bias, scale
 
-    def abduct(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator | None = None
-    ) -> SigmoidNoise:
-        """Compute `eps = (logit((v - low) / (high - low)) - bias - Σ_k weights[k] · pa_k) / scale` and the offset."""
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> SigmoidNoise:
+        """Compute ``ε = (logit((v − low)/(high − low)) − bias − Σ_k weights[k]·pa_k) / scale`` and the offset."""
         ordinary = (self.low < value) & (value < self.high)
         inside = torch.where(ordinary, value, value.clamp(self.low + self.margin, self.high - self.margin))
         logit = (inside - self.low).log() - (self.high - inside).log()
         eps = (logit - _linear(self.weights, self.bias, parents, like=value)) / self.scale
         return SigmoidNoise(eps, offset=value - inside)
 
-    def predict(self, noise: SigmoidNoise, parents: Mapping[str, Tensor]) -> Tensor:
-        """Compute the value, shape (B,), from eps and the offset."""
+    def predict(self, noise: SigmoidNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Compute the value, shape (B,), from ε and the offset."""
         logit = _linear(self.weights, self.bias, parents, like=noise.eps) + self.scale * noise.eps
         return self.low + (self.high - self.low) * logit.sigmoid() + noise.offset
 
     def sample_noise(self, n: int, generator: torch.Generator) -> SigmoidNoise:
-        """Draw `n` standard normal eps, shape (n,), in the default dtype, with offset zero."""
+        """Draw standard normal ε, shape (n,), in the default dtype, with offset zero."""
         eps = torch.randn(n, generator=generator, device=generator.device)
         return SigmoidNoise(eps, offset=torch.zeros_like(eps))
 
 
-def _linear(weights: Mapping[str, float], bias: float, parents: Mapping[str, Tensor], like: Tensor) -> Tensor | float:
-    """Compute `bias + Σ_k weights[k] · pa_k` in the dtype and on the device of `like`."""
-    return bias + sum(weight * parents[name].to(like) for name, weight in weights.items())
+def _linear(weights: Mapping[str, float], bias: float, parents: Parents, like: Tensor) -> Tensor:
+    """Compute ``bias + Σ_k weights[k]·pa_k`` in the dtype and on the device of ``like``."""
+    total = torch.zeros((), dtype=like.dtype, device=like.device)
+    return bias + sum((weight * parents[name].to(like) for name, weight in weights.items()), total)

@@ -1,28 +1,32 @@
 """Structural causal models: any directed acyclic graph of mechanisms, and the queries on it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from dscm.causal.mechanisms import Intervened, Mechanism, Noise
 from dscm.errors import InputError
-from dscm.causal.mechanisms import Mechanism, Noise
 
 Intervention = Mapping[str, float | Tensor]
+Effect = Literal["total", "direct", "indirect"]
 
 
 class SCM(nn.Module):
-    """Join one mechanism per variable into a model: `x_k = f_k(noise_k, parents_k)` in topological order.
+    """Join one mechanism per variable into a model: ``x_k = f_k(noise_k, parents_k)`` in topological order.
 
-    Arguments: `mechanisms` by variable, `parents` by variable (a variable left out has none).
-
-    An observation is a dict of tensors whose first dimension is the batch. An intervention `do` maps a variable to a
+    An observation is a dict of tensors whose first dimension is the batch. An intervention ``do`` maps a variable to a
     number, or to a tensor with or without the batch dimension; it is cast to the dtype and device of the variable.
 
-    Raises `InputError` if a parent has no mechanism or the graph has a cycle.
+    Args:
+        mechanisms: by variable.
+        parents: by variable; a variable left out has none.
 
-    Source: Pearl, "Causality", 2009, section 7.1; the form of the queries is that of dowhy.gcm.
+    Raises:
+        InputError: a parent has no mechanism, or the graph has a cycle.
+
+    Source: Pearl 2009, "Causality", section 7.1; the form of the queries is that of dowhy.gcm.
 
     >>> from dscm.causal.mechanisms import LinearGaussian
     >>> model = SCM({"a": LinearGaussian({}, 0.0, 1.0), "b": LinearGaussian({"a": 2.0}, 0.0, 1.0)}, {"b": ["a"]})
@@ -30,24 +34,30 @@ class SCM(nn.Module):
     {'a': tensor([3.]), 'b': tensor([6.5000])}
     """
 
-    def __init__(self, mechanisms: Mapping[str, Mechanism], parents: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, mechanisms: Mapping[str, Mechanism[Any]], parents: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
         self.mechanisms = nn.ModuleDict(mechanisms)
         self.parents = {name: tuple(parents.get(name, ())) for name in mechanisms}
         self.order = topological_order(self.parents)
 
+    def mechanism(self, name: str) -> Mechanism[Any]:
+        """Return the mechanism of a variable."""
+        return cast(Mechanism[Any], self.mechanisms[name])
+
     def sample(self, n: int, generator: torch.Generator, do: Intervention = {}) -> dict[str, Tensor]:
-        """Draw `n` samples of every variable, under `do`, on the device of `generator`."""
-        noise = {name: self.mechanisms[name].sample_noise(n, generator) for name in self.order}
+        """Draw ``n`` samples of every variable, under ``do``, on the device of the generator."""
+        noise = {name: self.mechanism(name).sample_noise(n, generator) for name in self.order}
         return self.predict(noise, do)
 
     def abduct(self, obs: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Noise]:
-        """Infer the noise of every variable from `obs`, which must hold them all; other entries are ignored.
+        """Infer the noise of every variable.
 
-        Noise that the observation leaves open is drawn from its posterior with the `generator`; without one it is
-        the posterior's median.
+        Args:
+            obs: the observation; it holds every variable, other entries are ignored.
+            generator: of noise that the observation leaves undetermined; None takes the posterior's median.
 
-        Raises `InputError` if a variable is missing.
+        Raises:
+            InputError: a variable is missing.
         """
         missing = [name for name in self.order if name not in obs]
         if missing:
@@ -55,60 +65,73 @@ class SCM(nn.Module):
         noise = {}
         for name in self.order:  # Abduction
             parents = {parent: obs[parent] for parent in self.parents[name]}
-            noise[name] = self.mechanisms[name].abduct(obs[name], parents, generator)
+            noise[name] = self.mechanism(name).abduct(obs[name], parents, generator)
         return noise
 
-    def predict(self, noise: Mapping[str, Noise], do: Intervention = {}) -> dict[str, Tensor]:
-        """Compute every variable from its `noise`, except those in `do`, which are set; in topological order.
+    def predict(
+        self, noise: Mapping[str, Noise], do: Intervention = {}, obs: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Compute every variable from its noise, except those in ``do``, which are set; in topological order.
 
-        Raises `InputError` if `do` names an unknown variable or holds a value that its variable cannot take.
+        Args:
+            noise: by variable, from `abduct`.
+            do: the intervention.
+            obs: the observation, if guidance shall emphasise a variable only in the images in which ``do`` changes it;
+                None emphasises it in all of them.
+
+        Raises:
+            InputError: ``do`` names an unknown variable or holds a value that its variable cannot take.
         """
         for name in do:
             if name not in self.parents:
                 raise InputError(f"unknown variable '{name}' in do; known: {', '.join(self.order)}")
+        intervened = _find_changes(do, obs or {})
         values: dict[str, Tensor] = {}
         for name in self.order:
             if name in do:  # Action
-                values[name] = _set(name, do[name], noise[name], self.mechanisms[name])
+                values[name] = _set(name, do[name], noise[name], self.mechanism(name))
             else:  # Prediction
                 parents = {parent: values[parent] for parent in self.parents[name]}
-                values[name] = self.mechanisms[name].predict(noise[name], parents)
+                values[name] = self.mechanism(name).predict(noise[name], parents, intervened)
         return values
 
     def along(
-        self,
-        obs: Mapping[str, Tensor],
-        noise: Mapping[str, Noise],
-        do: Intervention,
-        kind: Literal["total", "direct", "indirect"],
-        target: str,
+        self, obs: Mapping[str, Tensor], noise: Mapping[str, Noise], do: Intervention, effect: Effect, target: str
     ) -> Intervention:
-        """Return the intervention that does to `target` what `do` does along some of its paths only.
+        """Return the intervention that acts on ``target`` as ``do`` does along some of its paths only.
 
-        The mediators are what lies between the variables in `do` and `target`. `total`: everything follows the
-        intervention. `direct`: the mediators keep their observed values. `indirect`: the mediators follow it, and
-        the variables in `do` keep their observed values. The effect is what that changes in the composition.
+        The mediators lie between the variables in ``do`` and ``target``. ``total``: everything follows the
+        intervention. ``direct``: the mediators keep their observed values. ``indirect``: the mediators follow it, and
+        the variables in ``do`` keep their observed values.
 
-        Arguments: `obs` and its `noise`, from `abduct`.
+        Args:
+            obs, noise: the observation, and its noise from `abduct`.
+            do: the intervention.
+            effect: which paths.
+            target: the variable that the paths lead to.
 
-        Raises `InputError` as `predict`, or if none of the variables in `do` is upstream of `target`.
+        Raises:
+            InputError: as `predict`; there is no such effect; or no variable in ``do`` is upstream of ``target``.
 
-        Source: Pearl, "Direct and indirect effects", 2001; paper, A.2.
+        Source: Pearl 2001, "Direct and indirect effects"; paper, A.2.
         """
+        if effect not in get_args(Effect):
+            raise InputError(f"effect '{effect}': must be one of {', '.join(get_args(Effect))}")
         upstream = self.check_upstream(do, target)
-        if kind == "total":
+        if effect == "total":
             return do
         mediators = (self.descendants(do) & upstream) - do.keys()
-        if kind == "direct":
+        if effect == "direct":
             return {**do, **{name: obs[name] for name in mediators}}
         followed = self.predict(noise, {**do, target: obs[target]})
         kept = {name: obs[name] for name in do}
         return {**kept, **{name: followed[name] for name in mediators}}
 
     def check_upstream(self, names: Iterable[str], target: str) -> set[str]:
-        """Return what causes `target`, directly or not.
+        """Return the ancestors of ``target``.
 
-        Raises `InputError` if none of the variables `names` does.
+        Raises:
+            InputError: none of the variables ``names`` is one.
         """
         upstream = {name for name in self.order if target in self.descendants([name])}
         if not upstream & set(names):
@@ -118,31 +141,34 @@ class SCM(nn.Module):
         return upstream
 
     def descendants(self, names: Iterable[str]) -> set[str]:
-        """Return what the variables `names` cause, directly or not; without those themselves."""
-        found = set(names)
+        """Return the descendants of the variables ``names``, without those themselves."""
+        reached = set(names)
         for name in self.order:
-            if found & set(self.parents[name]):
-                found.add(name)
-        return found - set(names)
+            if reached & set(self.parents[name]):
+                reached.add(name)
+        return reached - set(names)
 
     def counterfactual(
         self, obs: Mapping[str, Tensor], do: Intervention, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Compute what `obs` would have been under `do`: `predict(abduct(obs, generator), do)`.
+        """Compute what ``obs`` would have been under ``do``: ``predict(abduct(obs, generator), do, obs)``.
 
-        Raises what `abduct` and `predict` raise.
+        Raises:
+            InputError: as `abduct` and `predict`.
         """
-        return self.predict(self.abduct(obs, generator), do)
+        return self.predict(self.abduct(obs, generator), do, obs)
 
 
 def topological_order(parents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Order the variables so that parents come first, and as they were declared wherever that leaves a choice.
 
-    Arguments: `parents` by variable, with an entry for every variable.
+    Args:
+        parents: by variable, with an entry for every variable.
 
-    Raises `InputError` if a parent is not a variable, or if there is a cycle.
+    Raises:
+        InputError: a parent is not a variable, or there is a cycle.
 
-    Source: Kahn, "Topological sorting of large networks", 1962.
+    Source: Kahn 1962, "Topological sorting of large networks".
     """
     for name, names in parents.items():
         for parent in names:
@@ -153,13 +179,13 @@ def topological_order(parents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     while waiting:
         ready = next((name for name in waiting if set(parents[name]) <= set(order)), None)
         if ready is None:
-            raise InputError(f"cycle: {' -> '.join(_cycle(waiting, parents))}")
+            raise InputError(f"cycle: {' -> '.join(_find_cycle(waiting, parents))}")
         order.append(ready)
         waiting.remove(ready)
     return tuple(order)
 
 
-def _cycle(waiting: Sequence[str], parents: Mapping[str, Sequence[str]]) -> list[str]:
+def _find_cycle(waiting: Sequence[str], parents: Mapping[str, Sequence[str]]) -> list[str]:
     """Walk from child to parent, within variables that all wait for one, until the walk closes; return it forwards."""
     path = [waiting[0]]
     while path[-1] not in path[:-1]:
@@ -167,8 +193,16 @@ def _cycle(waiting: Sequence[str], parents: Mapping[str, Sequence[str]]) -> list
     return path[path.index(path[-1]) :][::-1]
 
 
-def _set(name: str, value: float | Tensor, noise: Noise, mechanism: Mechanism) -> Tensor:
-    """Broadcast the `value` of an intervention to the batch of `noise`, in the variable's dtype and on its device."""
+def _find_changes(do: Intervention, obs: Mapping[str, Tensor]) -> Intervened:
+    """Tell in which images an intervention changes each variable: in all, where nothing was observed."""
+    return {
+        name: torch.as_tensor(value).to(obs[name]) != obs[name] if name in obs else torch.tensor(True)
+        for name, value in do.items()
+    }
+
+
+def _set(name: str, value: float | Tensor, noise: Noise, mechanism: Mechanism[Any]) -> Tensor:
+    """Broadcast the value of an intervention to the batch of the noise, in the variable's dtype and on its device."""
     event_dims = mechanism.event_dims
     like = noise if isinstance(noise, Tensor) else noise[0]
     value = torch.as_tensor(value, device=like.device)
@@ -176,7 +210,7 @@ def _set(name: str, value: float | Tensor, noise: Noise, mechanism: Mechanism) -
     if value.dim() < event_dims or batch not in ((), (len(like),)):
         wanted = f"it takes {event_dims} dimensions, after a batch of {len(like)} or none"
         raise InputError(f"do({name}) has shape {tuple(value.shape)}; {wanted}")
-    cast = value.to(mechanism.dtype or like.dtype)
-    if (cast != value).any() and not cast.is_floating_point():
+    cast_value = value.to(mechanism.dtype or like.dtype)
+    if (cast_value != value).any() and not cast_value.is_floating_point():
         raise InputError(f"do({name}) takes whole numbers only")
-    return cast.expand(len(like), *event).clone()
+    return cast_value.expand(len(like), *event).clone()

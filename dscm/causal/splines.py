@@ -1,4 +1,4 @@
-"""Monotone rational-quadratic splines: invertible maps of the line that bend inside a box and are x ↦ x outside.
+"""Monotone rational-quadratic splines: invertible maps of the real line, the identity outside a box.
 
 Pure functions, in any dtype and on any device. Source: Durkan, Bekasov, Murray and Papamakarios, "Neural Spline Flows",
 2019, section 3.1; the formulas are those of Gregory and Delbourgo 1982.
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEAST = 1e-3  # share of the box that a bin has at least, and the least slope at a knot
+LEAST = 1e-3  # of a bin's share of the box, and of the slope at a knot
 
 
 class Spline(NamedTuple):
-    """Hold the knots of a spline for each element: places ``x`` and ``y`` and slopes, each (…, bins + 1)."""
+    """Knots of a spline for each element: positions ``x`` and ``y`` and slopes, each (…, bins + 1)."""
 
     x: Tensor
     y: Tensor
@@ -23,7 +23,7 @@ class Spline(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """Hold the bin that each element lies in: its lower knot, width, height, and the slopes at both ends, each (…)."""
+    """The bin of each element: lower knot, width, height, and the slopes at both ends, each (…)."""
 
     x: Tensor
     y: Tensor
@@ -34,12 +34,12 @@ class Bin(NamedTuple):
 
 
 def parameter_count(bins: int) -> int:
-    """Count the numbers that `make_spline` takes: ``bins`` widths, ``bins`` heights and the slopes between them."""
+    """Count the parameters of `make_spline`: ``bins`` widths, ``bins`` heights and the slopes between them."""
     return 3 * bins - 1
 
 
 def make_spline(parameters: Tensor, bound: float) -> Spline:
-    """Turn unconstrained numbers into increasing knots; zeros give the identity.
+    """Turn unconstrained parameters into increasing knots; zeros give the identity.
 
     Args:
         parameters: shape (…, 3·bins − 1).
@@ -80,17 +80,17 @@ def inverse(spline: Spline, y: Tensor) -> Tensor:
 
 
 def _knots(parameters: Tensor, bound: float) -> Tensor:
-    """Turn unconstrained sizes (…, bins) into places (…, bins + 1) from −bound to bound."""
+    """Turn unconstrained sizes (…, bins) into positions (…, bins + 1) from −bound to bound."""
     bins = parameters.shape[-1]
     shares = LEAST + (1 - LEAST * bins) * parameters.softmax(dim=-1)
-    places = F.pad(2 * bound * shares.cumsum(dim=-1) - bound, (1, 0), value=-bound)
-    return torch.cat([places[..., :-1], torch.full_like(places[..., :1], bound)], dim=-1)
+    positions = F.pad(2 * bound * shares.cumsum(dim=-1) - bound, (1, 0), value=-bound)
+    return torch.cat([positions[..., :-1], torch.full_like(positions[..., :1], bound)], dim=-1)
 
 
-def _find(spline: Spline, places: Tensor, at: Tensor) -> Bin:
-    """Find the bin of each element of ``at`` among ``places``, the spline's own x or y."""
-    bins = places.shape[-1] - 1
-    index = (torch.searchsorted(places.contiguous(), at.detach()[..., None].contiguous(), right=True) - 1).clamp(
+def _find(spline: Spline, knots: Tensor, at: Tensor) -> Bin:
+    """Find the bin of each element of ``at`` among ``knots``, the spline's x or y."""
+    bins = knots.shape[-1] - 1
+    index = (torch.searchsorted(knots.contiguous(), at.detach()[..., None].contiguous(), right=True) - 1).clamp(
         0, bins - 1
     )
 

@@ -3,32 +3,38 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from dscm.errors import InputError
 from dscm.causal.mechanisms import Mechanism
+from dscm.errors import InputError, option
+
+Kind = Literal["continuous", "positive", "bounded", "circular", "categorical", "binary", "image"]
 
 
 @dataclass(frozen=True)
 class Variable:
-    """Describe one node of a graph.
+    """One node of a graph.
 
-    Arguments: `name`; `kind` (a continuous variable takes any value, a positive one those above 0, a bounded one those
-    from `low` to `high`); `parents` by name; the domain from `low` to `high` in `unit`, in which an intervention
-    must lie (a class is a whole number from 0 to `high`, of a binary variable 0 or 1; a circular variable has period
-    1); `mechanism` makes the mechanism (None for an image, and where it is learned from data); `labels` name the
-    classes.
+    Args:
+        name: of the variable.
+        kind: a continuous variable takes any value, a positive one those above 0, a bounded one those from ``low`` to
+            ``high``; a circular one has period 1.
+        parents: by name.
+        low, high: the domain, in which interventions must lie; a class is an integer from 0 to ``high``.
+        unit: of the values.
+        mechanism: makes the mechanism; None for an image, and where it is fitted to data.
+        labels: names of the classes.
     """
 
     name: str
-    kind: Literal["continuous", "positive", "bounded", "circular", "categorical", "binary", "image"]
+    kind: Kind
     parents: tuple[str, ...]
     low: float
     high: float
     unit: str = ""
-    mechanism: Callable[[], Mechanism] | None = None
+    mechanism: Callable[[], Mechanism[Any]] | None = None
     labels: tuple[str, ...] = ()
 
     @property
@@ -38,7 +44,7 @@ class Variable:
 
     @property
     def real(self) -> bool:
-        """Tell whether the values are numbers on a line."""
+        """Tell whether the values are real numbers."""
         return self.kind in ("continuous", "positive", "bounded")
 
     @property
@@ -48,12 +54,12 @@ class Variable:
 
     @property
     def learned(self) -> bool:
-        """Tell whether the mechanism of this attribute is fitted to data."""
+        """Tell whether this is an attribute whose mechanism is fitted to data."""
         return self.mechanism is None and self.kind != "image"
 
     @property
     def domain(self) -> str:
-        """Write the domain for a reader, as in `0.5 to 10 px`."""
+        """Write the domain for a reader, as in ``0.5 to 10 px``."""
         if self.kind == "binary":
             return "0 or 1"
         if self.labels and self.labels != tuple(map(str, range(self.classes))):
@@ -69,22 +75,26 @@ class Variable:
 
     @property
     def allowed(self) -> str:
-        """Write which values are allowed, as in `a whole number, 0 to 9`."""
+        """Write which values are allowed, as in ``a whole number, 0 to 9``."""
         counted = self.kind == "categorical" and self.labels == tuple(map(str, range(self.classes)))
         return f"a whole number, {self.domain}" if counted else self.domain
 
     def contains(self, value: float) -> bool:
-        """Tell whether `value` is in the domain, and a class if it must be one, all in float32."""
+        """Tell whether a value is in the domain, and a class if it must be one, all in float32."""
         low, high, value = torch.tensor([self.low, self.high, value], dtype=torch.float32).tolist()
         if not low <= value <= high or (value == low and self._open):
             return False
         return not self.discrete or value == int(value)
 
     def show(self, value: float) -> str:
-        """Write a value as a table should: a class by its label, a number in five digits."""
+        """Write a value for a table: a class by its label, a number in five digits."""
         return self.labels[int(value)] if self.labels else f"{value:.5g}"
 
     def check(self, value: float) -> None:
-        """Raise `InputError` if `value` is outside the domain or is no class."""
+        """Check that an intervention may set the variable to a value.
+
+        Raises:
+            InputError: it is outside the domain, or no class.
+        """
         if not self.contains(value):
-            raise InputError(f"--do {self.name}={value:g}: {self.name} must be {self.allowed}")
+            raise InputError(f"{option('do')} {self.name}={value:g}: {self.name} must be {self.allowed}")

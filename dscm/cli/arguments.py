@@ -1,23 +1,139 @@
-"""What the three scripts' command lines have in common."""
+"""What the command lines of the three scripts have in common.
+
+Flags come from the fields of the settings dataclasses. The common ones are flags of their own; all others are given by
+``--set NAME=VALUE``, whose names, values and defaults the help lists.
+"""
 
 import argparse
+import dataclasses
 import os
 import sys
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn, get_origin, get_type_hints
 
-import torch
-
-from dscm import runs
-from dscm.data.mammogram import Framing
-from dscm.data.sets import Source
+from dscm import settings
+from dscm.data.cache import user_cache_dir
 from dscm.errors import InputError
+from dscm.machine import AUTO, Machine, set_up
 
-CACHE_DIR = Path.home() / ".cache" / "dscm"
+GONE = {  # flags of earlier versions, and what to type now
+    "--abduct-guidance": "--abduction guided",
+    "--no-pixel-noise": "--set pixel_noise=off",
+    "--channels-last": "",
+    "--tolerance": "",
+    "--eager": "",
+}
 
 
-def number(kind: type, low: float, high: float = float("inf"), open_low: bool = False) -> Callable[[str], int | float]:
+class Parser(argparse.ArgumentParser):
+    """A parser whose flags come from settings.
+
+    Args:
+        description: the script's docstring.
+        kinds: classes of settings, whose fields without a flag are given by ``--set``.
+    """
+
+    def __init__(self, description: str | None, kinds: Sequence[type]) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        self.kinds, self.flags = tuple(kinds), set[str]()
+        self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="pairs",
+                          help="a rarely used setting, listed below; may be repeated")  # fmt: skip
+
+    def add_fields(self, group: argparse._ArgumentGroup, kind: type, *names: str) -> None:
+        """Add a flag for each of the fields ``names`` of a class of settings; unless typed, its value is None.
+
+        Args:
+            group: of the help.
+            kind: the class.
+            names: the fields.
+        """
+        hints = get_type_hints(kind)
+        for field in (field for name in names for field in dataclasses.fields(kind) if field.name == name):
+            self.flags.add(field.name)
+            choices = settings.choices(kind, field.name)
+            options: dict[str, Any] = {"choices": choices} if choices else {"metavar": _metavar(field.name)}
+            several = settings.takes_several(kind, field.name)
+            if hints[field.name] is bool:
+                options = {"action": "store_const", "const": True}
+            elif get_origin(hints[field.name]) is tuple and not several:
+                options = {"nargs": 2, "metavar": ("LOW", "HIGH"), "type": number(float, 0)}
+            elif not choices:
+                options["type"] = self._reader(kind, field.name)
+            if several:
+                options["nargs"] = "+"
+            words = field.metadata["help"].rstrip(".")
+            if "Default:" not in words and field.default not in (None, False):
+                words += f" (default: {_write(field.default)})"
+            group.add_argument(_flag(field.name), help=_lower(words), **options)
+
+    def settable(self) -> dict[str, type]:
+        """List the fields that ``--set`` takes, each with its class."""
+        fields = {field.name: kind for kind in self.kinds for field in dataclasses.fields(kind)}
+        typed = {action.dest for action in self._actions}
+        return {name: kind for name, kind in fields.items() if name not in typed}
+
+    def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse the command line; ``args.settings`` holds the pairs of ``--set``, and flags that were typed."""
+        known = self.settable()
+        entries = [f"  {name:<18}{_explain(kind, name)}" for name, kind in known.items()]
+        lines = [textwrap.fill(entry, 100, subsequent_indent=20 * " ") for entry in entries]
+        self.epilog = "\n".join(["settings of --set NAME=VALUE:", *lines]) if lines else None
+        args = self.parse_args(self._translate(sys.argv[1:] if arguments is None else arguments))
+        values: dict[str, Any] = {}
+        for pair in args.pairs:
+            name, equals, text = pair.partition("=")
+            if not equals or name not in known:
+                self.error(f"--set {pair}: must be NAME=VALUE; names are {', '.join(known)}")
+            value = settings.parse(known[name], name, text)
+            values[name] = (*values.get(name, ()), value) if settings.takes_several(known[name], name) else value
+        typed = {name: getattr(args, name) for name in self.flags if getattr(args, name) is not None}
+        args.settings = values | {name: tuple(v) if isinstance(v, list) else v for name, v in typed.items()}
+        return args
+
+    def show(self, name: str) -> str:
+        """Write a setting as it is typed."""
+        return f"--set {name}" if name in self.settable() else _flag(name)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line."""
+        self.exit(2, f"error: {message}\n")
+
+    def _reader(self, kind: type, name: str) -> Callable[[str], Any]:
+        """Make an argparse type that reads a field."""
+
+        def read(text: str) -> Any:
+            try:
+                return settings.parse(kind, name, text)
+            except InputError as error:
+                self.error(error.typed(self.show))
+
+        return read
+
+    def _translate(self, arguments: Sequence[str]) -> list[str]:
+        """Replace flags of earlier versions that are settings now, with a hint; refuse those that are gone."""
+        known, result, rest = self.settable(), [], list(arguments)
+        while rest:
+            word = rest.pop(0)
+            flag, equals, typed = word.partition("=")
+            name = flag.removeprefix("--").replace("-", "_")
+            if flag in GONE:
+                self.error(f"{flag}: no longer exists; {f'type {GONE[flag]}' if GONE[flag] else 'leave it out'}")
+            if flag.startswith("--") and name in known:
+                switch = get_type_hints(known[name])[name] is bool
+                value = "on" if switch else typed if equals else rest.pop(0) if rest else ""
+                print(f"hint: {flag} is now --set {name}={value}", file=sys.stderr)
+                result += ["--set", f"{name}={value}"]
+            else:
+                result.append(word)
+        return result
+
+
+def number(kind: type, low: float, high: float = float("inf"), open_low: bool = False) -> Callable[[str], Any]:
     """Make an argparse type that accepts numbers in a range.
 
     Args:
@@ -25,12 +141,11 @@ def number(kind: type, low: float, high: float = float("inf"), open_low: bool = 
         low, high: the range, inclusive.
         open_low: exclude ``low`` itself.
     """
-
     bounds = f"{'more than' if open_low else 'at least'} {low:g}"
     if high < float("inf"):
         bounds += f", at most {high:g}"
 
-    def parse(text: str) -> int | float:
+    def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
@@ -43,93 +158,76 @@ def number(kind: type, low: float, high: float = float("inf"), open_low: bool = 
     return parse
 
 
-def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``, ``--threads`` and ``--seed``."""
-    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
-    parser.add_argument("--threads", type=number(int, 1), help="CPU threads (default: PyTorch's choice)")
-    parser.add_argument("--seed", type=number(int, 0, 2**62), default=0, help="seed of everything random (default: 0)")
+def batch_size(text: str) -> int | Literal["auto"]:
+    """Read a number of images, at least 1, or ``auto``; an argparse type."""
+    return AUTO if text == AUTO else number(int, 1)(text)
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where the data set lies and how it is read; `read_source` gathers it."""
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        help="the data set: raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded), the folder of "
-        "CelebAMask-HQ, or that of EMBED's images",
-    )
-    parser.add_argument("--csv", type=Path, nargs="+", action="extend", default=[], metavar="CSV", help="EMBED's one "
-                        "or two CSV files (default: those at the top of its folder)")  # fmt: skip
-    parser.add_argument("--skip-missing", action="store_true", help="leave out rows whose images are absent")
-    parser.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=CACHE_DIR,
-        help="where generated and decoded images are kept (default: %(default)s)",
-    )
+def add_machine(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add ``--device``, ``--threads`` and ``--seed``; return their group."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    group.add_argument("--threads", type=number(int, 1), metavar="N", help="CPU threads (default: PyTorch's choice)")
+    group.add_argument("--seed", type=number(int, 0, 2**62), default=0, metavar="N",
+                       help="of everything random (default: 0)")  # fmt: skip
+    return group
 
 
-def add_framing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--keep-aspect`` and ``--clean-background``, which travel in the checkpoint's settings."""
-    parser.add_argument("--keep-aspect", action="store_true", help="EMBED: pad to a square rather than stretch")
-    parser.add_argument("--clean-background", action="store_true", help="EMBED: black out what is not the breast")
+def add_data(group: argparse._ArgumentGroup) -> None:
+    """Add the place of the data set."""
+    words = "the data set: raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded), or the folder of "
+    words += "CelebAMask-HQ, EMBED or your images"
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help=words)
+    group.add_argument("--cache-dir", type=Path, default=user_cache_dir(), metavar="DIR",
+                       help="for generated and decoded images (default: %(default)s)")  # fmt: skip
 
 
-def read_source(args: argparse.Namespace, settings: Mapping[str, Any]) -> Source:
-    """Gather where the data set lies, by default that of ``--run``, and how a model of these settings reads it."""
-    data_dir, csv = (args.data_dir, ()) if args.data_dir else runs.find_data(args.run)
-    return Source(
-        data_dir,
-        args.cache_dir,
-        tuple(args.csv) or csv,
-        Framing.of(settings),
-        args.skip_missing,
-        workers=os.cpu_count() or 1,
-    )
+def start(args: argparse.Namespace) -> Machine:
+    """Choose the device and join the other processes."""
+    return set_up(args.device, args.threads)
 
 
-def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:
-    """Make the generator of the batch that begins at image ``start``, whichever process it falls to."""
-    return torch.Generator(device).manual_seed((seed + 1_000_003 * start) % 2**63)
+@contextmanager
+def exit_on_input_error(parser: Parser) -> Iterator[None]:
+    """Turn an `InputError` into one line on standard error, from one process of torchrun's, and exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error.typed(parser.show)}", file=sys.stderr)
+        sys.exit(2)
 
 
-def set_up_machine(device: str | None, threads: int | None) -> torch.device:
-    """Choose the device and the number of threads.
-
-    Raises:
-        InputError: the device does not exist here.
-    """
-    if threads:
-        torch.set_num_threads(threads)
-    torch.backends.cudnn.allow_tf32 = False  # inversion and alignment add up small differences
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if device not in found + ["cuda"] * (len(found) > 1):
-        raise InputError(f"--device {device}: not available here; available: {', '.join(found)}")
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device if ":" in device else 0)  # what records kernels asks for the current one
-    return torch.device(device)
+def _flag(name: str) -> str:
+    """Write the flag of a field."""
+    return f"--{name.replace('_', '-')}"
 
 
-def warn_of_emulation(device: torch.device) -> None:
-    """Warn, where bfloat16 is chosen, of a CPU that has no instructions for it; of several processes, one does."""
-    first = int(os.environ.get("RANK", 0)) == 0
-    if first and device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        print("--precision bfloat16: this CPU only emulates it; float32 is many times as fast", file=sys.stderr)
+def _metavar(name: str) -> str:
+    """Write the placeholder of a field's value."""
+    if name in ("steps", "n", "cycles", "size", "patch", "batch"):
+        return "N"
+    return {"guidance": "ω", "fine_tune": "CKPT"}.get(name, "X")
 
 
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Refuse an output folder that has content; nothing is made yet, since the rest of the input may be bad too.
+def _write(value: Any) -> str:
+    """Write a default, or several."""
+    if isinstance(value, tuple):
+        return " ".join(map(_write, value))
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
-    Args:
-        folder: the folder.
-        overwrite: write into it all the same; files of the same names are replaced, others stay.
 
-    Raises:
-        InputError: it is a file, or it has content and ``overwrite`` is off.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: a file of that name exists")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"--out {folder}: the folder is not empty; name another, or write into it with --overwrite")
+def _lower(sentence: str) -> str:
+    """Begin a sentence in lower case, as help does."""
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _explain(kind: type, name: str) -> str:
+    """Write the help of a setting: its sentence, its values, its default."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == name)
+    allowed = settings.describe(kind, name)
+    default = ("off", "on")[field.default] if isinstance(field.default, bool) else field.default
+    return f"{field.metadata['help']} ({allowed}{'' if default in (None, ()) else f'; default {default}'})"
+
+
+__all__ = ["Parser", "add_data", "add_machine", "batch_size", "exit_on_input_error", "number", "start"]

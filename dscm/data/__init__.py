@@ -1,1 +1,1 @@
-"""Data sets and image folders as tensors, and the only code that scales them."""
+"""Data sets and image folders as tensors."""

@@ -1,8 +1,9 @@
-"""Images decoded once into one memory-mapped file, so that later epochs and later runs only copy bytes."""
+"""A cache of decoded images: one memory-mapped file, so that later epochs and runs only copy bytes."""
 
 import hashlib
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -14,28 +15,36 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dscm.data.images import UnreadableImage
-from dscm.errors import InputError
+from dscm.errors import InputError, option
 from dscm.files import atomic_path
 
-MAY_BE_ABSENT = 0.01  # of the images of a split; more than this hints at a wrong folder
-NAMED = 20  # images that a message names; it counts the others
-CHUNK = 32  # images in one task of a worker
+MAX_ABSENT = 0.01  # fraction of a split's images; more suggest a wrong folder
+MAX_NAMED = 20  # images that a message names
+CHUNK = 32  # images per task of a worker
+
+
+def user_cache_dir() -> Path:
+    """Return the user's cache folder, or one for temporary files where the user has no home folder."""
+    try:
+        return Path.home() / ".cache" / "dscm"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "dscm"
 
 
 def find_present(root: Path, names: Sequence[str], source: str, skip_missing: bool) -> list[int]:
-    """Return which of the named images exist; a few absent ones are left out with one line on standard error.
+    """Select the images that exist; a few absent ones are skipped with one line on standard error.
 
     Args:
         root: the folder of the images.
         names: their paths relative to ``root``.
-        source: the file, and the part of it, that names them; the messages start with it.
-        skip_missing: leave out any number of absent images.
+        source: the file and split that list them; messages start with it.
+        skip_missing: whether to skip any number of absent images.
 
     Returns:
-        Indices into ``names``, ascending and at least one.
+        Indices into ``names``, ascending, at least one.
 
     Raises:
-        InputError: no image is named, none exists, or more than `MAY_BE_ABSENT` of them are absent.
+        InputError: ``names`` is empty, no image exists, or more than `MAX_ABSENT` of them are absent.
     """
     if not names:
         raise InputError(f"{source}: no images")
@@ -45,8 +54,8 @@ def find_present(root: Path, names: Sequence[str], source: str, skip_missing: bo
         message = f"{source}: {len(absent)} of {len(names)} images are absent from {root}: {_name_some(absent)}"
         if not present:
             raise InputError(message)
-        if len(absent) > MAY_BE_ABSENT * len(names) and not skip_missing:
-            raise InputError(f"{message}; allowed: {MAY_BE_ABSENT:.0%}, or any number with --skip-missing")
+        if len(absent) > MAX_ABSENT * len(names) and not skip_missing:
+            raise InputError(f"{message}; allowed: {MAX_ABSENT:.0%}, or any number with {option('skip_missing')}")
         print(f"{message}; left out", file=sys.stderr)
     return present
 
@@ -60,37 +69,37 @@ def decode(
     label: str,
     workers: int = 1,
 ) -> Tensor:
-    """Decode images, or map the file into which they were decoded before.
+    """Decode images, or map the cache file that an earlier call wrote.
 
-    The file is keyed by ``label``, ``shape``, and the name, size and time of change of every image.
+    The cache file is keyed by ``label``, ``shape``, and the name, size and modification time of every image.
 
     Args:
         root: the folder of the images.
         names: their paths relative to ``root``.
-        read: reads one image as uint8 of ``shape``; raises `UnreadableImage`. Worker processes call it.
-        shape: of one image, (C, H, W).
-        cache_dir: where the file is kept.
-        label: begins the file's name; says all that decides the pixels besides the images, such as ``faces-64``.
-        workers: processes that decode.
+        read: reads one image as uint8 of ``shape`` or raises `UnreadableImage`; called in worker processes.
+        shape: shape of one image, (C, H, W).
+        cache_dir: the folder of the cache file.
+        label: names the file and everything that determines the pixels besides the images, as in ``faces-64``.
+        workers: number of worker processes.
 
     Returns:
-        uint8 (N, C, H, W), read from the file as it is indexed. Writing to it changes the memory, never the file.
+        uint8 (N, C, H, W), read from the file on indexing. Writing to it changes memory, never the file.
 
     Raises:
-        InputError: images can't be decoded, or the file is damaged.
+        InputError: images cannot be decoded, or the cache file is damaged.
         ValueError: ``read`` returned another shape.
     """
     path = cache_dir / f"{label}-{_fingerprint(root, names, label, shape)}.npy"
-    if not path.is_file():  # where another process makes the same meanwhile, the later one replaces like by like
+    if not path.is_file():  # processes that race here write equal files
         _decode_into(path, root, names, read, shape, workers)
     try:
         return torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: PyTorch warns about read-only arrays
     except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: damaged; delete it, and the images are decoded again") from error
+        raise InputError(f"{path}: damaged; delete it and the images are decoded again") from error
 
 
 def _fingerprint(root: Path, names: Sequence[str], label: str, shape: tuple[int, ...]) -> str:
-    """Hash all that the decoded pixels depend on; looking at a file's size and time is far cheaper than reading it."""
+    """Hash what the pixels depend on; size and modification time stand for a file's content, which takes longer."""
     states = [(root / name).stat() for name in names]
     files = [(name, state.st_size, state.st_mtime_ns) for name, state in zip(names, states)]
     return hashlib.sha256(json.dumps([label, shape, files]).encode()).hexdigest()[:16]
@@ -104,7 +113,7 @@ def _decode_into(
     shape: tuple[int, ...],
     workers: int,
 ) -> None:
-    """Decode all images into one .npy file, image after image: so a full disk is an error, not a crash."""
+    """Decode all images into one .npy file, written sequentially so that a full disk raises instead of crashing."""
     broken = []
     with (
         atomic_path(path) as temporary,
@@ -124,7 +133,7 @@ def _decode_into(
 
 
 def _try_to_read(read: Callable[[Path], Tensor], shape: tuple[int, ...], path: Path) -> bytes | str:
-    """Return an image's bytes, or why it can't be used; a tensor sent between processes would hold a file open."""
+    """Return an image's bytes or the reason it is unreadable; a tensor sent between processes holds a file open."""
     try:
         image = read(path)
     except UnreadableImage as error:
@@ -135,5 +144,5 @@ def _try_to_read(read: Callable[[Path], Tensor], shape: tuple[int, ...], path: P
 
 
 def _name_some(names: Sequence[str]) -> str:
-    """List the first few names, and an ellipsis for the others."""
-    return ", ".join([*names[:NAMED], *(["…"] if len(names) > NAMED else [])])
+    """List the first `MAX_NAMED` names, followed by an ellipsis if there are more."""
+    return ", ".join([*names[:MAX_NAMED], *(["…"] if len(names) > MAX_NAMED else [])])

@@ -1,10 +1,10 @@
-"""CelebAMask-HQ as it is published: 30,000 faces, 40 attributes of each, and the partition of CelebA."""
+"""CelebAMask-HQ as published: 30,000 faces with 40 attributes and the partition of CelebA."""
 
 import difflib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,17 +14,18 @@ from dscm.data.images import read_image
 from dscm.errors import InputError
 
 Split = Literal["train", "valid", "test"]
-PARTS = {"train": "0", "valid": "1", "test": "2"}  # as the partition file writes them
+Value = TypeVar("Value")
+PARTS = {"train": "0", "valid": "1", "test": "2"}  # codes of the partition file
 FOLDER = "CelebAMask-HQ"
 IMAGES = "CelebA-HQ-img"
 PARTITION = "list_eval_partition.txt"
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 ANNOTATION = "CelebAMask-HQ-attribute-anno.txt"
-HEADER = ["idx", "orig_idx", "orig_file"]  # of the mapping
+HEADER = ["idx", "orig_idx", "orig_file"]  # of the mapping file
 
 
 class Row(NamedTuple):
-    """One line of a file that spaces divide: its number and its fields."""
+    """One line of a space-separated file: its number and its fields."""
 
     line: int
     fields: list[str]
@@ -39,30 +40,30 @@ def load(
     workers: int = 1,
     skip_missing: bool = False,
 ) -> dict[str, Tensor]:
-    """Load a split of CelebA-HQ: whole images resized to a square, decoded once.
+    """Load a split of CelebA-HQ, resized to squares and decoded once.
 
     Args:
         data_dir: the folder that holds ``CelebAMask-HQ``, or that folder itself; ``list_eval_partition.txt`` lies
             in it or beside it.
-        split: ``train``, ``valid`` or ``test``, as CelebA divides the original images.
-        names: the attributes wanted.
+        split: ``train``, ``valid`` or ``test``, by CelebA's partition of the original images.
+        names: the attributes to load.
         size: height and width in pixels.
-        cache_dir: where the decoded images are kept.
-        workers: processes that decode.
-        skip_missing: leave out any number of absent images, not only 1% of them.
+        cache_dir: the folder of the decoded images.
+        workers: number of processes that decode.
+        skip_missing: whether to skip any number of absent images instead of at most 1%.
 
     Returns:
         ``image`` uint8 (N, 3, size, size), memory-mapped; ``index`` int64 (N,), the number in the image's name;
-        and each attribute int64 (N,), 0 or 1; ordered as the mapping is.
+        and each attribute int64 (N,), 0 or 1; in the order of the mapping file.
 
     Raises:
         InputError: a file is missing or damaged, the files disagree, an attribute is unknown, images are absent or
-            don't decode, or the split is empty.
+            cannot be decoded, or the split is empty.
 
     Source: Lee et al. 2020, MaskGAN, https://github.com/switchablenorms/CelebAMask-HQ; the partition is that of
     Liu et al. 2015, CelebA, https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
     """
-    data_dir = Path(data_dir).absolute()  # its parent may be looked into
+    data_dir = Path(data_dir).absolute()  # so that it has a parent
     folder = data_dir / FOLDER if (data_dir / FOLDER).is_dir() else data_dir
     images, values = _read_split(folder, split, names)
     present = find_present(_find(folder / IMAGES), images, f"{folder / MAPPING}, split {split!r}", skip_missing)
@@ -81,7 +82,7 @@ def load(
 
 
 def _read_split(folder: Path, split: Split, names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
-    """Read which images belong to a split, and the attributes ``names`` of each."""
+    """List the images of a split and the attributes ``names`` of each."""
     mapping_file, annotation_file = _find(folder / MAPPING), _find(folder / ANNOTATION)
     partition_file = _find(folder.parent / PARTITION, folder / PARTITION)
     annotation, mapping = _read_annotation(annotation_file, names), _read_mapping(mapping_file)
@@ -103,7 +104,7 @@ def _find(*candidates: Path) -> Path:
 
 
 def _read_rows(path: Path) -> list[Row]:
-    """Read a file that spaces divide; blank lines are skipped."""
+    """Read a space-separated file; blank lines are skipped."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return [Row(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
@@ -112,19 +113,19 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _index_rows(path: Path, rows: Sequence[Row], width: int) -> dict[str, Row]:
-    """Index rows by their first field, having checked that each has ``width`` fields and is the only one."""
-    found: dict[str, Row] = {}
+    """Index rows by their first field, which must be unique; each must have ``width`` fields."""
+    index: dict[str, Row] = {}
     for row in rows:
         if len(row.fields) != width:
             raise InputError(f"{path}, line {row.line}: {len(row.fields)} fields; there must be {width}")
-        first = found.setdefault(row.fields[0], row)
+        first = index.setdefault(row.fields[0], row)
         if first is not row:
             raise InputError(f"{path}, line {row.line}: {row.fields[0]!r} is already on line {first.line}")
-    return found
+    return index
 
 
 def _read_partition(path: Path) -> dict[str, str]:
-    """Read the part, one of `PARTS`, of every original image."""
+    """Read the code in `PARTS` of each original image."""
     rows = _index_rows(path, _read_rows(path), 2)
     for line, (_, part) in rows.values():
         if part not in PARTS.values():
@@ -134,7 +135,7 @@ def _read_partition(path: Path) -> dict[str, str]:
 
 
 def _read_mapping(path: Path) -> dict[str, str]:
-    """Read the name of the original of every image, as in ``0.jpg`` to ``119614.jpg``."""
+    """Read the original of each image, such as ``119614.jpg`` for ``0.jpg``."""
     rows = _read_rows(path)
     if not rows or rows[0].fields != HEADER:
         raise InputError(f"{path}, line 1: the header must be '{' '.join(HEADER)}'")
@@ -145,7 +146,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
 
 
 def _read_annotation(path: Path, names: Sequence[str]) -> dict[str, list[int]]:
-    """Read the attributes ``names`` of every image, as 0 or 1."""
+    """Read the attributes ``names`` of each image as 0 or 1."""
     rows = _read_rows(path)
     if len(rows) < 2 or len(rows[0].fields) != 1 or not rows[0].fields[0].isdecimal():
         raise InputError(f"{path}: line 1 must be the number of images, line 2 the attributes' names")
@@ -165,8 +166,8 @@ def _read_annotation(path: Path, names: Sequence[str]) -> dict[str, list[int]]:
     return {image: [int(row.fields[column] == "1") for column in columns] for image, row in images.items()}
 
 
-def _look_up(path: Path, table: Mapping[str, str] | Mapping[str, list[int]], key: str) -> str | list[int]:
-    """Return what a file says of an image that the mapping names."""
+def _look_up(path: Path, table: Mapping[str, Value], key: str) -> Value:
+    """Return the entry of an image in a file that must cover every image of the mapping file."""
     if key not in table:
         raise InputError(f"{path}: no row for {key!r}, which {MAPPING} names")
     return table[key]

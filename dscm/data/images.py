@@ -1,6 +1,6 @@
-"""A folder of images to answer counterfactual queries about, and the attributes.csv beside them.
+"""A folder of images and the table of their attributes.
 
-Images are read one at a time, so memory doesn't grow with the folder.
+Images are read one at a time, so memory does not grow with the folder.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from dscm.data.table import Row, read_column, read_csv, read_labels, write_csv
+from dscm.causal.variables import Variable
+from dscm.data.table import Row, read_csv, read_integers, read_labels, read_numbers, write_csv
 from dscm.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -22,11 +23,11 @@ SIXTEEN_BIT = ("I;16", "I;16B", "I")  # Pillow before 10.3 calls a 16-bit grey P
 
 
 class UnreadableImage(Exception):
-    """Say in one line why an image can't be used; the message doesn't repeat the file's name."""
+    """Say in one line why an image cannot be used, without its file name."""
 
 
 def find_images(folder: Path | str) -> list[Path]:
-    """List the PNG, JPEG and BMP files of a folder and its sub-folders, without hidden ones.
+    """List the PNG, JPEG and BMP files of a folder and its sub-folders, except hidden ones.
 
     Args:
         folder: the folder.
@@ -35,7 +36,7 @@ def find_images(folder: Path | str) -> list[Path]:
         Paths relative to ``folder``, sorted.
 
     Raises:
-        InputError: ``folder`` doesn't exist, isn't a folder or has no images.
+        InputError: ``folder`` does not exist, is not a folder or has no images.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -49,11 +50,11 @@ def find_images(folder: Path | str) -> list[Path]:
 
 
 def read_image(path: Path | str, size: int, channels: int) -> Tensor:
-    """Read one image as 8 bits a channel, upright, over black where it is transparent, and resized.
+    """Read one image as a square with 8 bits per channel, upright, with transparency over black.
 
     Args:
         path: a PNG, JPEG or BMP file of mode 1, L, LA, P, RGB, RGBA, CMYK or 16-bit grey.
-        size: height and width wanted, in pixels; another size is resized (bicubic, antialiased).
+        size: height and width of the result in pixels; other sizes are resized (bicubic, antialiased).
         channels: 1 for grey, 3 for RGB.
 
     Returns:
@@ -66,11 +67,12 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
 
 
 def fit(pixels: np.ndarray, size: int, channels: int) -> Tensor:
-    """Bring an image to a model's size and channels.
+    """Convert an image to the size and channels of a model.
 
     Args:
         pixels: uint8 or uint16, (H, W) or (H, W, 3).
-        size, channels: as in `read_image`.
+        size: height and width of the result in pixels.
+        channels: 1 for grey, 3 for RGB.
 
     Returns:
         uint8 (channels, size, size).
@@ -81,13 +83,13 @@ def fit(pixels: np.ndarray, size: int, channels: int) -> Tensor:
 
 
 def read_pixels(path: Path | str) -> np.ndarray:
-    """Read one image whole, upright, and in the depth of its file.
+    """Read one image upright, in its own size and bit depth.
 
     Args:
-        path: as `read_image` takes it.
+        path: a file as for `read_image`.
 
     Returns:
-        uint8, or uint16 if the file is of 16-bit grey: (H, W), or (H, W, 3) if it is in colour.
+        uint8, or uint16 for 16-bit grey: (H, W), or (H, W, 3) in colour.
 
     Raises:
         UnreadableImage: as `read_image`.
@@ -96,10 +98,16 @@ def read_pixels(path: Path | str) -> np.ndarray:
 
 
 def decode(image: Image.Image) -> np.ndarray:
-    """Turn a picture of any accepted mode into pixels, as `read_pixels`.
+    """Convert a PIL image of any accepted mode to an array.
+
+    Args:
+        image: an image of a mode that `read_image` accepts.
+
+    Returns:
+        An array as from `read_pixels`.
 
     Raises:
-        UnreadableImage: it is of another mode.
+        UnreadableImage: the image has another mode.
     """
     if image.mode in SIXTEEN_BIT:
         return np.asarray(image).astype(np.uint16)
@@ -107,7 +115,7 @@ def decode(image: Image.Image) -> np.ndarray:
 
 
 def resize_image(image: Image.Image, size: int) -> Tensor:
-    """Bring a picture of mode L or RGB to a square (bicubic, antialiased), as uint8 (C, size, size)."""
+    """Resize an image of mode L or RGB to a square (bicubic, antialiased), uint8 (C, size, size)."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(image)).reshape(size, size, -1)
@@ -121,21 +129,21 @@ def read_attributes(
     integer: Collection[str] = (),
     labels: Mapping[str, Sequence[str]] = {},
 ) -> dict[str, Tensor]:
-    """Read the attributes of a folder's images from a CSV file, and refuse anything doubtful.
+    """Read columns of the attribute table of a folder's images.
 
     Args:
-        path: the file; its first column is ``image``, a path relative to the folder with ``/`` between parts.
+        path: a CSV file whose first column, ``image``, holds paths relative to the folder with ``/`` as separator.
         images: the images of the folder, written the same way.
-        names: the columns wanted; others are ignored.
-        integer: those of ``names`` that must be whole numbers.
-        labels: of those that hold labels, the labels, which are read as their places.
+        names: the columns to read; others are ignored.
+        integer: the columns that must hold whole numbers.
+        labels: the class labels of each column that holds labels.
 
     Returns:
-        Each name's values in the order of ``images``: float32 (N,), or int64 (N,) for whole numbers and labels.
+        Each column in the order of ``images``: float32 (N,), or int64 (N,) for whole numbers and class indices.
 
     Raises:
-        InputError: a column is missing, an image has no row or two, a row's image isn't in the folder, or a
-            cell isn't a finite number, or no label.
+        InputError: a column is missing, an image has no row or two, a row's image is not in the folder, or a cell
+            is not a finite number or not a label.
     """
     columns, rows = read_csv(path)
     if columns[0] != "image":
@@ -148,28 +156,53 @@ def read_attributes(
     for name in names:
         if name in labels:
             result[name] = torch.tensor(read_labels(path, ordered, name, labels[name]), dtype=torch.int64)
+        elif name in integer:
+            result[name] = torch.tensor(read_integers(path, ordered, name), dtype=torch.int64)
         else:
-            dtype = torch.int64 if name in integer else torch.float32
-            result[name] = torch.tensor(read_column(path, ordered, name, whole=name in integer), dtype=dtype)
+            result[name] = torch.tensor(read_numbers(path, ordered, name), dtype=torch.float32)
     return result
 
 
-def write_attributes(path: Path, images: Sequence[str], data: Mapping[str, Tensor]) -> None:
-    """Write an attributes.csv that `read_attributes` reads back exactly.
+def read_attribute_table(path: Path, images: Sequence[str], variables: Sequence[Variable]) -> dict[str, Tensor]:
+    """Read the attribute table of a folder's images and check each value against its variable's domain.
 
     Args:
-        path: the file; it is written whole or not at all.
-        images: paths relative to the folder, with ``/`` between parts.
+        path: the file, as for `read_attributes`.
+        images: the images of the folder; the table must have one row for each and no others.
+        variables: the columns to read; the cells of a categorical variable hold its labels.
+
+    Returns:
+        Each variable in the order of ``images``: float32 (N,) if real or circular, otherwise int64 (N,).
+
+    Raises:
+        InputError: as for `read_attributes`, or a value is outside its domain.
+    """
+    integer = [variable.name for variable in variables if variable.kind == "binary"]
+    labels = {variable.name: variable.labels for variable in variables if variable.kind == "categorical"}
+    values = read_attributes(path, images, [variable.name for variable in variables], integer, labels)
+    for variable in variables:
+        for image, value in zip(images, values[variable.name].tolist()):
+            if variable.kind != "circular" and not variable.contains(value):
+                raise InputError(f"{path}: {variable.name} of {image} is {value:g}; allowed: {variable.domain}")
+    return values
+
+
+def write_attributes(path: Path, images: Sequence[str], data: Mapping[str, Tensor]) -> None:
+    """Write an attribute table that `read_attributes` reads back exactly.
+
+    Args:
+        path: the file, written atomically.
+        images: paths relative to the folder, with ``/`` as separator.
         data: the columns, each (N,).
 
     Raises:
-        ValueError: a column's length isn't the number of images.
+        ValueError: the length of a column is not the number of images.
     """
     write_csv(path, {"image": images, **{name: values.tolist() for name, values in data.items()}})
 
 
 def _open(path: Path) -> Image.Image:
-    """Decode an image and turn it the way its EXIF orientation says."""
+    """Decode an image file and apply its EXIF orientation."""
     try:
         if path.stat().st_size == 0:
             raise UnreadableImage("the file is empty (0 bytes)")
@@ -180,21 +213,21 @@ def _open(path: Path) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImage("not a PNG, JPEG or BMP image") from error
-    except Exception as error:  # on a damaged file Pillow's decoders raise nearly anything
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise UnreadableImage(" ".join(f"cannot be decoded: {error}".split())) from error
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Bring every accepted mode of 8 bits or fewer to RGBA over black."""
+    """Convert any accepted mode of at most 8 bits to RGBA, composited over black."""
     if image.mode == "CMYK":
-        image = image.convert("RGB")  # Pillow converts it to no mode with transparency
+        image = image.convert("RGB")  # Pillow has no conversion from CMYK to RGBA
     if image.mode in EIGHT_BIT:
         return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     raise UnreadableImage(f"mode {image.mode} is not one of {', '.join(EIGHT_BIT)} or 16-bit grey")
 
 
 def _match_rows(path: Path, rows: Sequence[Row], images: Sequence[str]) -> list[Row]:
-    """Return the one row of each image, in the order of the images."""
+    """Return the row of each image in the order of the images; each must have exactly one."""
     by_image: dict[str, Row] = {}
     for row in rows:
         first = by_image.setdefault(row.cells["image"], row)

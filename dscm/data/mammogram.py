@@ -1,4 +1,4 @@
-"""A mammogram in the form that models see, the breast to the left of a square of 8 bits, and the way back."""
+"""Mammograms as models see them, an 8-bit square with the breast on the left, and the inverse transform."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from torch.nn import functional as F
 
 from dscm.data.images import read_pixels
 
-DARK = 0.02  # of full scale: what is brighter is the breast, or something that lay on the detector
+BACKGROUND = 0.02  # fraction of full scale; brighter pixels show the breast or an object on the detector
 
 
 @dataclass(frozen=True)
 class Framing:
-    """Say how mammograms are brought to a square.
+    """Choose how mammograms become squares.
 
     Args:
-        keep_aspect: pad with black on the right or at the bottom, rather than stretch.
-        clean_background: black out all but the largest connected region brighter than `DARK`.
+        keep_aspect: whether to pad with black at the right or bottom instead of stretching.
+        clean_background: whether to black out all but the largest connected region brighter than `BACKGROUND`.
     """
 
     keep_aspect: bool = False
@@ -30,7 +30,7 @@ class Framing:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Framing":
-        """Take the framing from the settings that a model was trained with."""
+        """Return the framing in a model's training settings."""
         return cls(settings.get("keep_aspect", False), settings.get("clean_background", False))
 
     @property
@@ -39,12 +39,16 @@ class Framing:
         return f"{'padded' if self.keep_aspect else 'stretched'}-{'clean' if self.clean_background else 'whole'}"
 
 
-def read(path: Path, size: int, framing: Framing = Framing()) -> Tensor:
-    """Read a mammogram from a file of any mode that `read_pixels` takes, and `prepare` it.
+STRETCHED = Framing()
+
+
+def read(path: Path, size: int, framing: Framing = STRETCHED) -> Tensor:
+    """Read a mammogram and `prepare` it.
 
     Args:
-        path: the file.
-        size, framing: as `prepare` takes them.
+        path: a file as for `read_pixels`.
+        size: height and width of the result in pixels.
+        framing: how it becomes a square.
 
     Returns:
         uint8 (1, size, size).
@@ -56,39 +60,40 @@ def read(path: Path, size: int, framing: Framing = Framing()) -> Tensor:
 
 
 def to_grey(pixels: np.ndarray) -> np.ndarray:
-    """Turn unsigned integers, (H, W) or (H, W, 3), into float (H, W) in [0, 1]."""
+    """Convert unsigned integers (H, W) or (H, W, 3) to float (H, W) in [0, 1]."""
     grey = pixels / np.iinfo(pixels.dtype).max
     return grey.mean(axis=2) if grey.ndim == 3 else grey
 
 
-def prepare(pixels: np.ndarray, size: int, framing: Framing = Framing()) -> Tensor:
-    """Bring a mammogram to the form that models see.
+def prepare(pixels: np.ndarray, size: int, framing: Framing = STRETCHED) -> Tensor:
+    """Transform a mammogram to the square that models see.
 
     Args:
         pixels: float (H, W) in [0, 1].
-        size: height and width wanted, in pixels; resized by bicubic interpolation, antialiased.
-        framing: how.
+        size: height and width of the result in pixels; resized by bicubic interpolation, antialiased.
+        framing: how it becomes a square.
 
     Returns:
         uint8 (1, size, size).
     """
-    pixels = clean(pixels) if framing.clean_background else pixels
-    return (lay(pixels, pixels, size, framing).clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels = clean(pixels, framing)
+    return (transform(pixels, pixels, size, framing).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def lay(layer: np.ndarray, pixels: np.ndarray, size: int, framing: Framing) -> Tensor:
-    """Mirror, pad and resize something of each pixel of a mammogram the way the mammogram is.
+def transform(layer: np.ndarray, pixels: np.ndarray, size: int, framing: Framing) -> Tensor:
+    """Transform a layer over a mammogram, such as a mask, to the square that models see.
 
     Args:
-        layer: float (H, W), the mammogram itself or another layer over it.
-        pixels: the mammogram, cleaned if it is to be, float (H, W) in [0, 1].
-        size, framing: as in `prepare`.
+        layer: float (H, W).
+        pixels: the mammogram after `clean`, float (H, W) in [0, 1].
+        size: height and width of the result in pixels.
+        framing: how the mammogram becomes a square.
 
     Returns:
         float32 (1, size, size).
     """
     height, width = pixels.shape
-    if lies_right(pixels):
+    if _lies_right(pixels):
         layer = layer[:, ::-1]
     if framing.keep_aspect:
         side = max(height, width)
@@ -97,34 +102,36 @@ def lay(layer: np.ndarray, pixels: np.ndarray, size: int, framing: Framing) -> T
     return F.interpolate(x, (size, size), mode="bicubic", antialias=True)[0]
 
 
-def place_back(square: Tensor, pixels: np.ndarray, framing: Framing = Framing()) -> Tensor:
-    """Lay a model's square over the mammogram that it came from.
+def place_back(square: Tensor, pixels: np.ndarray, framing: Framing = STRETCHED) -> Tensor:
+    """Transform a square back to the frame of its mammogram, the inverse of `transform`.
 
     Args:
-        square: float (C, size, size), such as an image that `prepare` made, or something of each of its pixels.
+        square: float (C, size, size), an image or a layer over it.
         pixels: the mammogram, float (H, W) in [0, 1].
-        framing: how the mammogram was prepared.
+        framing: how the mammogram became a square.
 
     Returns:
         float (C, H, W).
     """
-    pixels = clean(pixels) if framing.clean_background else pixels
+    pixels = clean(pixels, framing)
     height, width = pixels.shape
     side = max(height, width)
     shape = (side, side) if framing.keep_aspect else (height, width)
     x = F.interpolate(square[None], shape, mode="bicubic", antialias=True)[0, :, :height, :width]
-    return x.flip(-1) if lies_right(pixels) else x
+    return x.flip(-1) if _lies_right(pixels) else x
 
 
-def clean(pixels: np.ndarray) -> np.ndarray:
-    """Black out all but the largest connected region brighter than `DARK`."""
-    regions, _ = ndimage.label(pixels > DARK)
+def clean(pixels: np.ndarray, framing: Framing) -> np.ndarray:
+    """Black out the background of a mammogram, float (H, W) in [0, 1], if the framing says so."""
+    if not framing.clean_background:
+        return pixels
+    regions, _ = ndimage.label(pixels > BACKGROUND)
     areas = np.bincount(regions.ravel())
-    areas[0] = 0  # the background
+    areas[0] = 0  # label 0 is the background
     return np.where(regions == areas.argmax(), pixels, 0)
 
 
-def lies_right(pixels: np.ndarray) -> bool:
-    """Tell whether the right half is the brighter one."""
+def _lies_right(pixels: np.ndarray) -> bool:
+    """Tell whether the breast is on the right, in the brighter half."""
     half = (pixels.shape[1] + 1) // 2
     return bool(pixels[:, -half:].sum() > pixels[:, :half].sum())

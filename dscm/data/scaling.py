@@ -1,19 +1,24 @@
-"""Grey levels and what networks see; no other file scales images."""
+"""Conversion between grey levels and the range of networks; no other file scales images."""
 
 import torch
 from torch import Tensor
 
 
 def to_signed(image: Tensor) -> Tensor:
-    """Map grey levels 0 to 255 to [-1, 1], float32."""
+    """Map grey levels in [0, 255] to [-1, 1], float32."""
     return image.float() / 127.5 - 1
 
 
 def to_levels(x: Tensor) -> Tensor:
-    """Clamp [-1, 1] and map it to whole grey levels 0 to 255, uint8."""
+    """Clamp to [-1, 1] and map to whole grey levels in [0, 255], uint8."""
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Clamp [-1, 1] and map it to [0, 1], the range on which L1 and LPIPS are stated."""
+    """Clamp to [-1, 1] and map to [0, 1], the range in which L1 and LPIPS are reported."""
     return (x.clamp(-1, 1) + 1) / 2
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean absolute difference on [0, 1] of images in [-1, 1], shape (B, C, H, W); (B,)."""
+    return (to_unit(x) - to_unit(y)).abs().mean(dim=(1, 2, 3))

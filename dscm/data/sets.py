@@ -1,6 +1,7 @@
-"""Every data set behind one call: what a graph's images and attributes are read or made from."""
+"""Data sets: each loads its images and attributes, converts a user's image to them, and maps results back."""
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -8,15 +9,15 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from dscm.data import embed, mammogram
-from dscm.data import celeba as celebahq
-from dscm.data import own as labelled
-from dscm.data.morphomnist import dataset as morphomnist
-from dscm.data.images import fit, read_pixels
-from dscm.data.mammogram import Framing
-from dscm.errors import InputError
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import GRAPHS
+from dscm.data import celeba, embed, mammogram, own
+from dscm.data.cache import user_cache_dir
+from dscm.data.images import fit, read_pixels
+from dscm.data.mammogram import STRETCHED, Framing
+from dscm.data.morphomnist import dataset as morphomnist
+from dscm.data.phantoms.layouts import Recipe, read_recipe
+from dscm.data.truth import Truth, digit_truth, face_truth, mammogram_truth
+from dscm.errors import InputError, option
 
 Split = Literal["train", "test"]
 DIGIT_SIZE = 28
@@ -24,132 +25,225 @@ DIGIT_SIZE = 28
 
 @dataclass(frozen=True)
 class Source:
-    """Say where a data set lies and how it is read.
+    """Where a data set is and how it is read.
 
     Args:
-        data_dir: its folder; None downloads MNIST, the only set that can be.
-        cache_dir: where decoded and generated images are kept.
-        csv: EMBED's one or two CSV files; by default those at the top of the folder.
-        framing: how mammograms are brought to a square.
-        skip_missing: leave out rows that name absent images, however many.
-        workers: processes that decode or generate.
+        data_dir: the folder of the data set; None downloads MNIST, the only set with a download.
+        cache_dir: the folder of decoded and generated images.
+        csv: the one or two CSV files of EMBED; by default those at the top of its folder.
+        framing: how mammograms become squares.
+        skip_missing: whether to skip any number of absent images instead of at most 1%.
+        workers: number of processes that decode or generate.
     """
 
-    data_dir: Path | None
-    cache_dir: Path
+    data_dir: Path | None = None
+    cache_dir: Path = field(default_factory=user_cache_dir)
     csv: tuple[Path, ...] = ()
-    framing: Framing = Framing()
+    framing: Framing = STRETCHED
     skip_missing: bool = False
     workers: int = 1
 
-    def folder(self, graph: Graph) -> Path:
-        """Return the folder, which every set but MNIST needs.
+
+@dataclass(frozen=True)
+class DataSet(ABC):
+    """Images with the attributes of a causal graph.
+
+    Args:
+        graph: the causal graph.
+        source: where the data are and how they are read.
+    """
+
+    graph: Graph
+    source: Source = field(default_factory=Source)
+
+    @abstractmethod
+    def load(self, split: Split, size: int) -> dict[str, Tensor]:
+        """Load a split.
+
+        Args:
+            split: ``train`` or ``test``.
+            size: height and width of the images in pixels.
+
+        Returns:
+            ``image`` uint8 (N, C, size, size), one tensor (N,) for each attribute, and either ``base``, the MNIST
+            digits that were redrawn, or ``index``, the number of each image in the set.
 
         Raises:
-            InputError: none was given.
+            InputError: the data are missing or damaged, or the size does not suit them.
         """
-        if self.data_dir is None:
-            raise InputError(f"--data {graph.name}: give the folder of the data set with --data-dir")
-        return self.data_dir
+
+    def read(self, path: Path, shape: tuple[int, int, int]) -> Tensor:
+        """Read an image file as the data set would.
+
+        Args:
+            path: the file.
+            shape: the image shape of the model, (C, size, size).
+
+        Returns:
+            uint8 of ``shape``.
+
+        Raises:
+            UnreadableImage: the file cannot be used.
+        """
+        return self.fit(read_pixels(path), shape)
+
+    def fit(self, pixels: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+        """Convert an image to the form in which models see the data set.
+
+        Args:
+            pixels: uint8 or uint16, (H, W) or (H, W, 3).
+            shape: the image shape of the model, (C, size, size).
+
+        Returns:
+            uint8 of ``shape``.
+        """
+        return fit(pixels, shape[1], shape[0])
+
+    def place_back(self, square: Tensor, pixels: np.ndarray) -> Tensor:
+        """Transform a model's image, or a layer over it, back to the frame of the original image.
+
+        Args:
+            square: float (C, size, size).
+            pixels: the original image, uint8 or uint16, (H, W) or (H, W, 3).
+
+        Returns:
+            float (C, H, W).
+        """
+        return F.interpolate(square[None], pixels.shape[:2], mode="bicubic", antialias=True)[0]
+
+    def truth(self) -> Truth | None:
+        """Return the generator of true counterfactuals; None if they are unknown, as for photographs.
+
+        Raises:
+            InputError: the recipe of a synthetic data set is damaged.
+        """
+        return None
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the data set.
+
+        Raises:
+            InputError: the source names none.
+        """
+        if self.source.data_dir is None:
+            name = f"{option('data')} {self.graph.name}"
+            raise InputError(f"{name}: give the folder of the data set with {option('data_dir')}")
+        return self.source.data_dir
+
+    @property
+    def names(self) -> list[str]:
+        """List the names of the attributes."""
+        return [variable.name for variable in self.graph.attributes]
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """Read the recipe of a synthetic data set; None for real images."""
+        return read_recipe(self.source.data_dir) if self.source.data_dir else None
 
 
-def read_file(graph: Graph, path: Path, shape: tuple[int, int, int], framing: Framing = Framing()) -> Tensor:
-    """Read one image of a user as the loader of the graph's data set would.
+class MorphoMNIST(DataSet):
+    """MNIST digits, redrawn with the attributes of the graph."""
 
-    Args:
-        graph: the causal graph.
-        path: the file.
-        shape: what the model takes, (C, H, W).
-        framing: how the model's mammograms were brought to a square.
+    def load(self, split: Split, size: int) -> dict[str, Tensor]:
+        """Load a split as `DataSet.load`; digits have 28×28 pixels."""
+        if size != DIGIT_SIZE:
+            raise InputError(f"{option('size')} {size}: digits are {DIGIT_SIZE} pixels a side")
+        part: morphomnist.Split = "train" if split == "train" else "t10k"
+        return morphomnist.load(self.graph, self.source.data_dir, part, self.source.cache_dir, self.source.workers)
 
-    Returns:
-        uint8 of ``shape``.
-
-    Raises:
-        UnreadableImage: the file cannot be used.
-    """
-    return fit_pixels(graph, read_pixels(path), shape, framing)
+    def truth(self) -> Truth | None:
+        """Return the generator of true digits under interventions on the measured attributes."""
+        return digit_truth(self.graph.measured) if self.graph.measured else None
 
 
-def fit_pixels(graph: Graph, pixels: np.ndarray, shape: tuple[int, int, int], framing: Framing = Framing()) -> Tensor:
-    """Bring an image to the form that models see.
+class CelebAHQ(DataSet):
+    """Faces of CelebAMask-HQ, or synthetic ones in its layout."""
 
-    Args:
-        graph, shape, framing: as in `read_file`.
-        pixels: unsigned integers, (H, W) or (H, W, 3).
+    def load(self, split: Split, size: int) -> dict[str, Tensor]:
+        """Load a split as `DataSet.load`."""
+        source = self.source
+        return celeba.load(self.folder, split, self.names, size, source.cache_dir, source.workers, source.skip_missing)
 
-    Returns:
-        uint8 of ``shape``.
-    """
-    channels, size, _ = shape
-    if graph.data_set == "embed":
-        return mammogram.prepare(mammogram.to_grey(pixels), size, framing)
-    return fit(pixels, size, channels)
+    def truth(self) -> Truth | None:
+        """Return the generator of true faces if they are synthetic."""
+        recipe = self.recipe
+        return face_truth(recipe, self.names) if recipe else None
 
 
-def place_back(graph: Graph, square: Tensor, pixels: np.ndarray, framing: Framing = Framing()) -> Tensor:
-    """Lay a model's square over the image that it was read from.
+class EMBED(DataSet):
+    """Mammograms of EMBED, or synthetic ones in its layout."""
 
-    Args:
-        graph, framing: as in `read_file`.
-        square: float (C, size, size), an image or something of each of its pixels.
-        pixels: the image's file, as `read_pixels` returns it, (H, W) or (H, W, 3).
-
-    Returns:
-        float (C, H, W).
-    """
-    if graph.data_set == "embed":
-        return mammogram.place_back(square, mammogram.to_grey(pixels), framing)
-    return F.interpolate(square[None], pixels.shape[:2], mode="bicubic", antialias=True)[0]
-
-
-def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Tensor]:
-    """Load a split of the data set that belongs to a graph.
-
-    Args:
-        graph: the causal graph.
-        source: where the data lie.
-        split: ``train`` or ``test``.
-        size: height and width of the images in pixels; digits are always 28.
-
-    Returns:
-        ``image`` uint8 (N, C, size, size) and one tensor (N,) for each attribute; for digits also ``base``, their
-        drawings, for the other sets ``index``, the number of each image in its set.
-
-    Raises:
-        InputError: what the data set's own loader raises, or another size of digits is asked for.
-    """
-    names = [variable.name for variable in graph.attributes]
-    if graph.data_set == "celebahq":
-        folder = source.folder(graph)
-        return celebahq.load(folder, split, names, size, source.cache_dir, source.workers, source.skip_missing)
-    if graph.data_set == "embed":
-        folder = source.folder(graph)
+    def load(self, split: Split, size: int) -> dict[str, Tensor]:
+        """Load a split as `DataSet.load`."""
+        source = self.source
         return embed.load(
-            folder,
-            source.csv or sorted(folder.glob("*.csv")),
+            self.folder,
+            source.csv or sorted(self.folder.glob("*.csv")),
             split,
-            names,
+            self.names,
             size,
             source.cache_dir,
             source.workers,
-            framing=source.framing,
+            source.framing,
             skip_missing=source.skip_missing,
         )
-    if graph.data_set == "folder":
-        return labelled.load(source.folder(graph), graph, split, size, source.cache_dir, source.workers)
-    if size != DIGIT_SIZE:
-        raise InputError(f"--size {size}: digits are {DIGIT_SIZE} pixels a side")
-    part: morphomnist.Split = "train" if split == "train" else "t10k"
-    return morphomnist.load(_equations_of(graph), source.data_dir, part, source.cache_dir, source.workers)
+
+    def fit(self, pixels: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+        """Convert a mammogram as `DataSet.fit`, with the breast on the left."""
+        return mammogram.prepare(mammogram.to_grey(pixels), shape[1], self.source.framing)
+
+    def place_back(self, square: Tensor, pixels: np.ndarray) -> Tensor:
+        """Transform a square as `DataSet.place_back`."""
+        return mammogram.place_back(square, mammogram.to_grey(pixels), self.source.framing)
+
+    def truth(self) -> Truth | None:
+        """Return the generator of true mammograms if they are synthetic."""
+        recipe = self.recipe
+        return mammogram_truth(recipe, self.source.framing) if recipe else None
 
 
-def _equations_of(graph: Graph) -> Graph:
-    """Return the built-in graph that digits are drawn by, where a user's own graph of them leaves equations open."""
-    if not graph.learned:
-        return graph
-    names = {variable.name for variable in graph.attributes}
-    for known in GRAPHS.values():
-        if known.data_set == graph.data_set and {variable.name for variable in known.attributes} == names:
-            return known
-    raise InputError(f"graph '{graph.name}': no digits are drawn with the attributes {', '.join(sorted(names))}")
+class ImageFolder(DataSet):
+    """The user's own images with an ``attributes.csv``."""
+
+    def load(self, split: Split, size: int) -> dict[str, Tensor]:
+        """Load a split as `DataSet.load`."""
+        return own.load(self.folder, self.graph, split, size, self.source.cache_dir, self.source.workers)
+
+
+DATA_SETS: dict[str, type[DataSet]] = {
+    "morphomnist": MorphoMNIST,
+    "celebahq": CelebAHQ,
+    "embed": EMBED,
+    "folder": ImageFolder,
+}
+
+
+def get_data_set(graph: Graph, source: Source | None = None) -> DataSet:
+    """Return the data set of a graph; nothing is read before it is used.
+
+    Args:
+        graph: the causal graph.
+        source: where the data are; the default suffices to read, fit and place back single images.
+    """
+    return DATA_SETS[graph.data_set](graph, source or Source())
+
+
+def read_file(graph: Graph, path: Path, shape: tuple[int, int, int], framing: Framing = STRETCHED) -> Tensor:
+    """Call `DataSet.read`."""
+    return get_data_set(graph, Source(framing=framing)).read(path, shape)
+
+
+def fit_pixels(graph: Graph, pixels: np.ndarray, shape: tuple[int, int, int], framing: Framing = STRETCHED) -> Tensor:
+    """Call `DataSet.fit`."""
+    return get_data_set(graph, Source(framing=framing)).fit(pixels, shape)
+
+
+def place_back(graph: Graph, square: Tensor, pixels: np.ndarray, framing: Framing = STRETCHED) -> Tensor:
+    """Call `DataSet.place_back`."""
+    return get_data_set(graph, Source(framing=framing)).place_back(square, pixels)
+
+
+def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Tensor]:
+    """Call `DataSet.load`."""
+    return get_data_set(graph, source).load(split, size)

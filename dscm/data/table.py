@@ -1,4 +1,4 @@
-"""CSV files with a header, read strictly: whatever is doubtful is refused with its line and column."""
+"""CSV files with a header, read strictly: an error names the file, the line and the column."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,25 @@ from dscm.files import atomic_path
 
 
 class Row(NamedTuple):
-    """One row of a CSV file: the number of its line, and its cells by column."""
+    """One row of a CSV file: its line number and its cells by column."""
 
     line: int
     cells: dict[str, str]
 
 
 def read_csv(path: Path) -> tuple[list[str], list[Row]]:
-    """Read a CSV file with a header into its column names and rows; blank lines are skipped.
+    """Read a CSV file with a header; blank lines are skipped.
 
     Args:
         path: the file, in UTF-8.
 
+    Returns:
+        The column names and the rows.
+
     Raises:
-        InputError: the file is missing, empty or damaged, a column's name occurs twice, or a row's length is wrong.
+        InputError: the file is missing, empty or damaged, a column name occurs twice, or a row has a wrong length.
     """
-    try:  # surrogateescape: a file's name on Linux is bytes, and need not be UTF-8
+    try:  # surrogateescape, because file names on Linux are bytes that need not be UTF-8
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.reader(file, strict=True)
             columns = [name.strip() for name in next(reader, [])]
@@ -46,47 +49,71 @@ def read_csv(path: Path) -> tuple[list[str], list[Row]]:
     return columns, [Row(line, dict(zip(columns, cells))) for line, cells in lines]
 
 
-def read_column(path: Path, rows: Sequence[Row], column: str, whole: bool = False) -> list[int] | list[float]:
-    """Turn one column of `read_csv` into numbers.
+def read_numbers(path: Path, rows: Sequence[Row], column: str) -> list[float]:
+    """Convert one column of `read_csv` to numbers.
 
     Args:
-        path: the file, for the message.
-        rows: the rows to read, in the order wanted.
+        path: the file, named in error messages.
+        rows: the rows to convert, in the order of the result.
         column: the name of the column.
-        whole: accept whole numbers only, and return ints.
+
+    Returns:
+        One number for each row.
 
     Raises:
-        InputError: a cell isn't a number, isn't finite in float32, or isn't whole.
+        InputError: a cell is not a number or not finite in float32.
     """
-    return [_read_number(path, line, column, cells[column], whole) for line, cells in rows]
+    return [_read_number(path, line, column, cells[column]) for line, cells in rows]
+
+
+def read_integers(path: Path, rows: Sequence[Row], column: str) -> list[int]:
+    """Convert one column of `read_csv` to whole numbers; a cell ``7.0`` is 7.
+
+    Args:
+        path: the file, named in error messages.
+        rows: the rows to convert, in the order of the result.
+        column: the name of the column.
+
+    Returns:
+        One number for each row.
+
+    Raises:
+        InputError: a cell is not a whole number, or too large for float64 to hold exactly.
+    """
+    return [_read_integer(path, line, column, cells[column]) for line, cells in rows]
 
 
 def read_labels(path: Path, rows: Sequence[Row], column: str, labels: Sequence[str]) -> list[int]:
-    """Turn one column of `read_csv` into the places of its cells among labels; 7.0 is the label 7.
+    """Convert one column of `read_csv` to class indices; a cell ``7.0`` matches the label ``7``.
 
     Args:
-        path, rows, column: as in `read_column`.
-        labels: what a cell may hold.
+        path: the file, named in error messages.
+        rows: the rows to convert, in the order of the result.
+        column: the name of the column.
+        labels: the allowed labels, in the order of their classes.
+
+    Returns:
+        The index of each row's label in ``labels``.
 
     Raises:
-        InputError: a cell is no label.
+        InputError: a cell is not a label.
     """
-    places = {label: place for place, label in enumerate(labels)}
-    found = []
+    classes = {label: index for index, label in enumerate(labels)}
+    result = []
     for line, cells in rows:
         text = cells[column]
-        place = places.get(text, places.get(without_fraction(text)))
-        if place is None:
+        index = classes.get(text, classes.get(without_fraction(text)))
+        if index is None:
             raise InputError(f"{path}, line {line}, column {column!r}: {text!r}; allowed: {', '.join(labels)}")
-        found.append(place)
-    return found
+        result.append(index)
+    return result
 
 
 def write_csv(path: Path, data: Mapping[str, Sequence[str] | Sequence[int] | Sequence[float]]) -> None:
-    """Write columns as a CSV file; floats get the digits that read back to the same number.
+    """Write columns as a CSV file; floats get enough digits to read back as the same number.
 
     Args:
-        path: the file; it is written whole or not at all.
+        path: the file, written atomically.
         data: the columns by name, all of one length.
 
     Raises:
@@ -102,7 +129,7 @@ def write_csv(path: Path, data: Mapping[str, Sequence[str] | Sequence[int] | Seq
 
 
 def without_fraction(text: str) -> str:
-    """Write a whole number without its fraction of zero; return other text as it is."""
+    """Return ``7`` for ``7.0``, and any text that is not a whole number unchanged."""
     try:
         number = float(text)
     except ValueError:
@@ -110,16 +137,20 @@ def without_fraction(text: str) -> str:
     return str(int(number)) if number.is_integer() else text
 
 
-def _read_number(path: Path, line: int, column: str, text: str, whole: bool) -> int | float:
-    """Turn one cell into a number that fits float32, or a whole number that fits a double."""
+def _read_number(path: Path, line: int, column: str, text: str) -> float:
+    """Convert one cell to a number in the range of float32."""
     try:
         number = float(text)
     except ValueError:
         number = float("nan")
     if not abs(number) <= torch.finfo(torch.float32).max:  # also false for NaN
         raise InputError(f"{path}, line {line}, column {column!r}: {text!r} is not a finite number")
-    if not whole:
-        return number
+    return number
+
+
+def _read_integer(path: Path, line: int, column: str, text: str) -> int:
+    """Convert one cell to a whole number that float64 holds exactly."""
+    number = _read_number(path, line, column, text)
     if not number.is_integer() or abs(number) > 2**53:
         raise InputError(f"{path}, line {line}, column {column!r}: {text!r} is not a whole number")
     return int(number)

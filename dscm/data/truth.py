@@ -1,106 +1,120 @@
-"""True counterfactual images, where a generator knows them."""
+"""True counterfactual images, where the generator of a data set is known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data import mammogram
-from dscm.data.morphomnist import dataset as morphomnist
-from dscm.data.images import resize_image
-from dscm.data.phantoms import faces, mammograms
-from dscm.data.phantoms.layouts import Recipe, read_recipe
-from dscm.data.sets import Source
 from dscm.causal.graph import Graph
+from dscm.data import mammogram
+from dscm.data.images import resize_image
+from dscm.data.mammogram import Framing
+from dscm.data.morphomnist import dataset as morphomnist
+from dscm.data.phantoms import faces, mammograms
+from dscm.data.phantoms.layouts import Recipe
 
-TOUCHED = 0.1  # share of a pixel that a place must cover
+MIN_COVER = 0.1  # fraction of a pixel that a region covers at least
+
+Data = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Draw the image that really follows when attributes are other than they were.
+    """Draw the true image under other attributes.
 
     Args:
-        known: the interventions whose true image is known.
-        draw: takes the data, as `sets.load` returns them, and the counterfactual attributes (N,), and returns
+        known: the variables whose interventions have a known true image.
+        draw: maps the data, as `DataSet.load` returns them, and the counterfactual attributes, each (N,), to the true
             images, uint8 (N, C, H, W).
-        local: the interventions that change one known place in an image.
-        place: takes the data and one of ``local``, and returns that place, bool (N, 1, H, W).
+        local: the variables whose interventions change one known region of an image.
+        place: maps the data and the name of a variable in ``local`` to that region, bool (N, 1, H, W).
     """
 
     known: frozenset[str]
-    draw: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+    draw: Callable[[Data, Data], Tensor]
     local: frozenset[str] = frozenset()
-    place: Callable[[Mapping[str, Tensor], str], Tensor] | None = None
+    place: Callable[[Data, str], Tensor] | None = None
 
 
-def find_truth(graph: Graph, source: Source) -> Truth | None:
-    """Return what draws true counterfactuals of a data set; None where nobody knows them, as of photographs.
+def digit_truth(measured: Collection[str]) -> Truth:
+    """Draw true digits under interventions on their measured attributes.
+
+    Another digit has no known true image: a drawing does not tell how its writer draws the other digits.
 
     Args:
-        graph: the causal graph.
-        source: where the data lie: MNIST, or a folder that `dscm.data.phantoms` wrote.
-
-    Raises:
-        InputError: the folder's recipe is damaged.
+        measured: the attributes that morphometry measures.
     """
-    if graph.measured:  # one hand's drawing is redrawn; how that hand writes another digit, no drawing says
-        return Truth(frozenset(graph.measured), lambda data, attributes: morphomnist.redraw(data["base"], attributes))
-    recipe = read_recipe(source.data_dir) if source.data_dir else None
-    if recipe is None:
-        return None
-    if recipe.kind == "celebahq":
-        names = frozenset(faces.CAUSES).intersection(variable.name for variable in graph.attributes)
-        return Truth(names, _on_cpu(lambda data, attributes: _redraw_faces(recipe, data, attributes)))
+    return Truth(frozenset(measured), lambda data, attributes: morphomnist.redraw(data["base"], attributes))
+
+
+def face_truth(recipe: Recipe, names: Collection[str]) -> Truth:
+    """Draw true synthetic faces.
+
+    Args:
+        recipe: the recipe of the data set.
+        names: the attributes of the causal graph; those that the recipe does not know have no known true image.
+    """
+    return Truth(frozenset(faces.CAUSES).intersection(names), partial(_redraw_faces, recipe))
+
+
+def mammogram_truth(recipe: Recipe, framing: Framing) -> Truth:
+    """Draw true synthetic mammograms, and locate their markers.
+
+    Args:
+        recipe: the recipe of the data set.
+        framing: how mammograms become squares.
+    """
     return Truth(
         frozenset(mammograms.SHARES),
-        _on_cpu(lambda data, attributes: _redraw_mammograms(recipe, source, data, attributes)),
+        partial(_redraw_mammograms, recipe, framing),
         frozenset(mammograms.MARKERS),
-        _on_cpu(lambda data, name: _place_marker(recipe, source, data, name)),
+        partial(_locate_marker, recipe, framing),
     )
 
 
-def _on_cpu(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Let what draws on a CPU take a data set from any device, and answer there."""
-
-    def wrapped(data: Mapping[str, Tensor], asked: Mapping[str, Tensor] | str) -> Tensor:
-        held = {name: value.cpu() for name, value in data.items()}
-        asked = asked if isinstance(asked, str) else {name: value.cpu() for name, value in asked.items()}
-        return draw(held, asked).to(data["image"].device)
-
-    return wrapped
+def _redraw_faces(recipe: Recipe, data: Data, attributes: Data) -> Tensor:
+    """Redraw faces at the size of the data as their files hold them; attributes not given keep their values."""
+    size, index = data["image"].shape[-1], data["index"].cpu()
+    attributes = faces.draw_attributes(recipe.seed, index) | _to_cpu(attributes)
+    images = faces.compress(faces.redraw(recipe.seed, index, attributes))
+    squares = [resize_image(Image.fromarray(image.permute(1, 2, 0).numpy()), size) for image in images]
+    return torch.stack(squares).to(data["image"].device)
 
 
-def _redraw_faces(recipe: Recipe, data: Mapping[str, Tensor], attributes: Mapping[str, Tensor]) -> Tensor:
-    """Redraw faces as a set's files hold them, at the size of the data; what nobody names stays as it was drawn."""
+def _redraw_mammograms(recipe: Recipe, framing: Framing, data: Data, attributes: Data) -> Tensor:
+    """Redraw mammograms and transform them to the squares that models see."""
     size = data["image"].shape[-1]
-    attributes = faces.draw_attributes(recipe.seed, data["index"]) | dict(attributes)
-    images = faces.compress(faces.redraw(recipe.seed, data["index"], attributes))
-    return torch.stack([resize_image(Image.fromarray(image.permute(1, 2, 0).numpy()), size) for image in images])
+    images = mammograms.redraw(recipe.seed, data["index"].cpu(), _to_cpu(attributes))
+    squares = [mammogram.prepare(mammogram.to_grey(image), size, framing) for image in images]
+    return torch.stack(squares).to(data["image"].device)
 
 
-def _redraw_mammograms(
-    recipe: Recipe, source: Source, data: Mapping[str, Tensor], attributes: Mapping[str, Tensor]
-) -> Tensor:
-    """Redraw mammograms and bring them to the form that models see."""
-    size = data["image"].shape[-1]
-    images = mammograms.redraw(recipe.seed, data["index"], attributes)
-    return torch.stack([mammogram.prepare(mammogram.to_grey(image), size, source.framing) for image in images])
-
-
-def _place_marker(recipe: Recipe, source: Source, data: Mapping[str, Tensor], name: str) -> Tensor:
-    """Return the box of a marker in the images that models see, shown there or not."""
-    size, index = data["image"].shape[-1], data["index"]
+def _locate_marker(recipe: Recipe, framing: Framing, data: Data, name: str) -> Tensor:
+    """Return the box of a marker in the squares that models see, whether or not the marker is present."""
+    size, index = data["image"].shape[-1], data["index"].cpu()
     drawn = mammograms.redraw(recipe.seed, index, mammograms.draw_attributes(recipe.seed, index))
     boxes = mammograms.marker_box(mammograms.draw_nuisance(recipe.seed, index), name)
-    places = []
+    regions = []
     for image, (top, left, bottom, right) in zip(drawn, boxes.tolist()):
         inside = np.zeros(image.shape)
         inside[top:bottom, left:right] = 1
-        pixels = mammogram.to_grey(image)
-        pixels = mammogram.clean(pixels) if source.framing.clean_background else pixels
-        places.append(mammogram.lay(inside, pixels, size, source.framing) > TOUCHED)
-    return torch.stack(places)
+        pixels = mammogram.clean(mammogram.to_grey(image), framing)
+        regions.append(mammogram.transform(inside, pixels, size, framing) > MIN_COVER)
+    return torch.stack(regions).to(data["image"].device)
+
+
+def _to_cpu(attributes: Data) -> dict[str, Tensor]:
+    """Move attributes to the CPU, where synthetic images are drawn."""
+    return {name: value.cpu() for name, value in attributes.items()}
+
+
+def find_truth(graph: Graph, source: Any) -> Truth | None:
+    """Call `DataSet.truth`."""
+    from dscm.data.sets import get_data_set
+
+    return get_data_set(graph, source).truth()

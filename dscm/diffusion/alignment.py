@@ -1,33 +1,34 @@
 """Dynamic abduction: exogenous terms that make guided generation retrace an image's own inversion.
 
-Abduction is unguided and prediction is guided, so even the null intervention leaves the path on which the noise was
-found. Counterfactual trajectory alignment (paper, eq. 20 and algorithm 1) tunes one null token for each step and
-image until the guided path keeps to it; residual abduction keeps what is missing at each step instead, without a
-gradient. Either is abducted once, under the factual parents, and replayed under the counterfactual ones.
+Abduction is unguided and prediction is guided, so even the null intervention leaves the inversion path. Counterfactual
+trajectory alignment (paper, eq. 20 and algorithm 1) optimises one null token per step and image until the guided path
+follows it; residual abduction stores the difference at each step instead, without a gradient. Both are abducted once,
+under the factual parents, and replayed under the counterfactual ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from dscm.diffusion.process import EpsFn, Schedule, ddim_step, eps_between
 from dscm.diffusion.guidance import ConditionalEps
+from dscm.diffusion.process import EpsFn, Schedule, ddim_step, eps_between
+from dscm.errors import InputError
 
-OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the null tokens are tuned.
+    """Settings of the alignment.
 
     Args:
         rate: η, the step size.
         steps: gradient steps at each timestep; 1 is the paper's algorithm 1.
         optimiser: ``sgd``, the paper's, or ``adam``, that of null-text inversion (Mokady et al. 2023).
-        tolerance: mean squared distance of a pixel, in [-1, 1], at which an image is left alone.
+        tolerance: mean squared error of a pixel, in [-1, 1], below which an image's token stays.
     """
 
     rate: float = 0.03
@@ -47,16 +48,14 @@ def align(
     grid: Tensor,
     alignment: Alignment,
     active: Callable[[Tensor], bool] = lambda t: True,
-    watch: Callable[[float], None] = lambda loss: None,
 ) -> Tensor:
-    """Tune null tokens until guided generation follows the inversion path (paper, algorithm 1).
+    """Optimise null tokens so that guided generation follows the inversion path (paper, algorithm 1).
 
     Down the grid, with ``x^ω_T = x_T`` and ``∅_T = ∅``:
     ``x^ω_{t−1} = step(x^ω_t; ε(∅_t) + ω·(ε(c) − ε(∅_t)))``, ``∅_t ← ∅_t − η·∇‖x_{t−1} − x^ω_{t−1}‖²``, and
-    ``∅_{t−1} ← ∅_t``. The path goes on with the tuned token, as the replay will, and ε(c) is evaluated once a step.
-    (Algorithm 1 leaves open whether ``x^ω_{t−1}`` is taken before or after the update; before, the replayed tokens
-    would lead along another path than the one that was aligned.)
-    Each image has its own loss, its own token and its own stop, so that a batch equals its images one at a time.
+    ``∅_{t−1} ← ∅_t``. The path continues with the updated token, as the replay does, and ε(c) is evaluated once a step.
+    (Algorithm 1 leaves open whether ``x^ω_{t−1}`` is computed before or after the update; before, the replay would
+    follow another path than the aligned one.) Loss, token and stop are per image, whatever the batch.
 
     Args:
         eps: ``eps(c)(x, t)``; its parameters must not require gradients.
@@ -64,22 +63,20 @@ def align(
         null: the trained token ∅, shape (D,).
         weight: ω.
         path: the states x at each timestep of the grid, from noise to image, K + 1 of shape (B, C, H, W).
-        schedule: the noise schedule.
-        grid: descending timesteps, shape (K + 1,).
+        schedule, grid: the noise schedule and descending timesteps, shape (K + 1,).
         alignment: step size, number of steps and optimiser.
-        active: whether to guide at timesteps t (B,), all alike; elsewhere the null token has no say and stays as it is.
-        watch: is told the mean squared distance of a pixel after each timestep.
+        active: tells whether to guide at timesteps t (B,), all equal; elsewhere the token stays as it is.
 
     Returns:
         The tokens ∅*, shape (B, K, D).
     """
     a = schedule.alpha_bar(grid)
     x, token, tokens = path[0], null.detach().expand_as(condition), []
-    given = eps(condition)
+    conditional = eps(condition)
     for k in range(len(grid) - 1):
         t = grid[k].to(x.device, x.dtype).expand(len(x))
         with torch.no_grad():
-            noise = given(x, t)
+            noise = conditional(x, t)
 
         def move(token: Tensor) -> Tensor:
             return ddim_step(x, torch.lerp(eps(token)(x, t), noise, weight), a[k], a[k + 1])
@@ -90,7 +87,6 @@ def align(
         else:
             x = ddim_step(x, noise, a[k], a[k + 1])
         tokens.append(token)
-        watch((x - path[k + 1]).square().mean().item())
     return torch.stack(tokens, dim=1)
 
 
@@ -112,10 +108,10 @@ def _tune(start: Tensor, move: Callable[[Tensor], Tensor], target: Tensor, align
 
 
 def residuals(eps_fn: EpsFn, path: Sequence[Tensor], schedule: Schedule, grid: Tensor) -> Tensor:
-    """Return what a noise function lacks, at each state of a path, to step to the next one.
+    """Return the noise that a noise function lacks, at each state of a path, to step to the next one.
 
-    ``δ_t = ε(x_t → x_{t−1}) − ε_ω(x_t)``, where the first term is the noise that takes the DDIM step from ``x_t``
-    exactly to ``x_{t−1}``. Generating from ``x_T`` with ``ε_ω + δ`` returns the image.
+    ``δ_t = ε(x_t → x_{t−1}) − ε_ω(x_t)``, where the first term is the noise of the DDIM step from ``x_t`` to
+    ``x_{t−1}``. Generating from ``x_T`` with ``ε_ω + δ`` returns the image.
 
     Args:
         eps_fn: the guided noise function under the factual parents.
@@ -135,7 +131,7 @@ def residuals(eps_fn: EpsFn, path: Sequence[Tensor], schedule: Schedule, grid: T
 
 
 def at_timestep(grid: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
-    """Look values (B, K, …) up by timestep: returns ``f(t)`` with t (B,) of the grid, all alike, giving (B, …)."""
+    """Look values (B, K, …) up by timestep: return ``f(t)`` for t (B,) on the grid, all equal, with results (B, …)."""
     if values.shape[1] != len(grid) - 1:
-        raise ValueError(f"noise abducted in {values.shape[1]} steps cannot be used in {len(grid) - 1}")
+        raise InputError(f"noise abducted in {values.shape[1]} steps cannot be used in {len(grid) - 1}")
     return lambda t: values[:, int((grid[:-1].to(t) - t[0]).abs().argmin())]

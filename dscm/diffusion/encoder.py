@@ -1,4 +1,6 @@
-"""The semantic code: the encoder q(z | x) and the prior p(z | pa) against which it is measured."""
+"""The semantic code: its encoder q(z | x) and its prior p(z | pa)."""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from dscm.layers import ResBlock, group_norm, zero_init
 
-LOG_STD_RANGE = (-7.0, 2.0)  # clamped, so that neither a collapsed nor a wild q overflows
+LOG_STD_RANGE = (-7.0, 2.0)  # clamp, against overflow of a collapsed or a diverging q
 
 
 class Encoder(nn.Module):
@@ -27,7 +29,7 @@ class Encoder(nn.Module):
         image_channels: int,
         code_dim: int,
         channels: int = 64,
-        multipliers: tuple[int, ...] = (1, 2, 4, 8),
+        multipliers: Sequence[int] = (1, 2, 4, 8),
         dropout: float = 0.1,
         patch: int = 1,
     ) -> None:
@@ -46,11 +48,11 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Normal:
         """Encode ``x`` of shape (B, C, H, W) into a Normal of batch shape (B, code_dim)."""
         mean, log_std = self.head(self.body(F.pixel_unshuffle(x, self.patch))).chunk(2, dim=1)
-        return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp(), validate_args=False)  # to check is to wait for a GPU
+        return _normal(mean, log_std)
 
 
 class StandardPrior(nn.Module):
-    """Take ``p(z) = N(0, I)``, whatever the parents: the paper's form (eq. 13)."""
+    """The paper's ``p(z) = N(0, I)``, independent of the parents (eq. 13)."""
 
     def forward(self, parents: Tensor, like: Tensor) -> Normal:
         """Return a Normal of the shape of ``like``, (B, code_dim)."""
@@ -60,8 +62,8 @@ class StandardPrior(nn.Module):
 class ConditionalPrior(nn.Module):
     """Learn ``p(z | pa) = N(μ(pa), σ²(pa))``, whose standardised residual is the exogenous part of the code.
 
-    The KL term is least where μ(pa) is the mean of z given the parents, so ``e = (z − μ(pa))/σ(pa)`` has zero
-    mean and unit variance for every value of the parents: what they predict of z is taken out of it.
+    The KL term is minimal where μ(pa) is the mean of z given the parents. ``e = (z − μ(pa))/σ(pa)`` then has zero mean
+    and unit variance for every value of the parents: their linear and quadratic effect on z is removed.
 
     Args:
         parents_dim: size of the encoded parents.
@@ -82,7 +84,15 @@ class ConditionalPrior(nn.Module):
     def forward(self, parents: Tensor, like: Tensor) -> Normal:
         """Return a Normal of the shape of ``like``, (B, code_dim), given encoded parents (B, parents_dim)."""
         mean, log_std = self.net(parents).chunk(2, dim=1)
-        return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp(), validate_args=False)  # to check is to wait for a GPU
+        return _normal(mean, log_std)
 
 
-PRIORS = {"standard": lambda parents_dim, code_dim: StandardPrior(), "conditional": ConditionalPrior}
+def _normal(mean: Tensor, log_std: Tensor) -> Normal:
+    """Make a Normal of clamped scale, without the checks that would synchronise host and device."""
+    return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp(), validate_args=False)
+
+
+PRIORS: Mapping[str, Callable[[int, int], nn.Module]] = {
+    "standard": lambda parents_dim, code_dim: StandardPrior(),
+    "conditional": ConditionalPrior,
+}

@@ -1,70 +1,78 @@
 """Classifier-free guidance: from a conditional noise predictor to one noise function (Ho and Salimans 2022)."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dscm.errors import InputError, option
+
 EpsFn = Callable[[Tensor, Tensor], Tensor]
-ConditionalEps = Callable[[Tensor], EpsFn]  # binds conditions c (B, D): what depends on them alone is computed once
-Groups = Sequence[tuple[Tensor, float]]  # which entries of c, bool (D,) or (B, D), have which ω; each is in one group
+ConditionalEps = Callable[[Tensor], EpsFn]  # binds conditions c (B, D), so that they are embedded once
+Groups = Sequence[tuple[Tensor, float]]  # entries of c, bool (D,) or (B, D), and their ω; groups are disjoint
 DO, OTHERS = "do", "others"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Give groups of an image's parents guidance weights of their own.
+    """Guidance weights of groups of an image's parents.
 
     Args:
-        others: ω of what is not named, the semantic code among it.
-        own: variables, or ``do`` for whatever is intervened on, each with its ω.
+        others: ω of all that no group names, the semantic code included.
+        groups: parents, or ``do`` for the variables that are intervened on, each with its ω.
 
-    >>> str(Weights.parse("thickness=3,others=1"))
+    >>> str(Weights.read("thickness=3,others=1"))
     'thickness=3,others=1'
     """
 
     others: float
-    own: tuple[tuple[str, float], ...] = ()
+    groups: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> "Weights":
-        """Read ``3``, or ``NAME=3,…,others=1``; without ``others`` that is 1.
+    def read(cls, value: "Weights | float | str") -> "Weights":
+        """Accept weights, one number, or text: ``3``, or ``NAME=3,…,others=1``, where others defaults to 1.
 
         Raises:
-            ValueError: it is neither, a name comes twice, or a weight is not more than 0.
+            InputError: it is none of these, a name comes twice, or a weight is not more than 0.
         """
-        if "=" not in text:
-            text = f"{OTHERS}={text}"
-        pairs = [part.split("=") for part in text.split(",")]
-        weights = {name.strip(): float(value) for name, value in pairs}
-        if len(weights) < len(pairs) or not all(0 < weight < float("inf") for weight in weights.values()):
-            raise ValueError(text)
+        if isinstance(value, Weights):
+            return value
+        text = str(value) if "=" in str(value) else f"{OTHERS}={value}"
+        try:
+            pairs = [(name.strip(), float(weight)) for name, weight in (part.split("=") for part in text.split(","))]
+        except ValueError:
+            pairs = []
+        weights = dict(pairs)
+        if not pairs or len(weights) < len(pairs) or not all(0 < weight < math.inf for weight in weights.values()):
+            form = "a number, more than 0, or as NAME=3,others=1"
+            raise InputError(f"{option('guidance')} {value}: must be {form}")
         others = weights.pop(OTHERS, 1.0)
         return cls(others, tuple(weights.items()))
 
     def __str__(self) -> str:
-        """Write what `parse` reads."""
-        parts = [f"{name}={weight:g}" for name, weight in self.own]
+        """Write what `read` accepts."""
+        parts = [f"{name}={weight:g}" for name, weight in self.groups]
         return ",".join([*parts, f"{OTHERS}={self.others:g}"]) if parts else f"{self.others:g}"
 
     def resolve(self, intervened: Iterable[str]) -> "Weights":
-        """Put the variables that are intervened on in the place of ``do``; those named themselves keep their weight."""
-        own = dict(self.own)
-        emphasis = own.pop(DO, None)
+        """Replace ``do`` by the variables that are intervened on; those named themselves keep their weight."""
+        groups = dict(self.groups)
+        emphasis = groups.pop(DO, None)
         if emphasis is not None:
-            own = {name: emphasis for name in intervened} | own
-        return Weights(self.others, tuple(own.items()))
+            groups = dict.fromkeys(intervened, emphasis) | groups
+        return Weights(self.others, tuple(groups.items()))
 
     @property
     def largest(self) -> float:
         """Return the largest ω."""
-        return max([self.others, *(weight for _, weight in self.own)])
+        return max([self.others, *(weight for _, weight in self.groups)])
 
     @property
     def trivial(self) -> bool:
-        """Say whether nothing is amplified."""
-        return {self.others, *(weight for _, weight in self.own)} == {1.0}
+        """Tell whether every weight is 1."""
+        return {self.others, *(weight for _, weight in self.groups)} == {1.0}
 
 
 def guided(
@@ -81,26 +89,23 @@ def guided(
 
         ``ε_ω = ε(c_0) + Σ_i ω_i·(ε(c_i) − ε(c_{i−1}))``,
 
-    where c_i has the entries of the first i groups from c, the others from ∅; so a group is amplified given those of
-    smaller weights, and groups of one weight are as one. A prediction whose terms cancel is not made: with ω = 1
-    the null token is not evaluated. Conditions are bound here, once for all evaluations, but for a token that changes
-    with t: it is bound at each, with the condition beside it.
+    where c_i takes the entries of the first i groups from c, the others from ∅: each group is amplified given those of
+    smaller weights. Groups of equal weight are merged, and terms that cancel are not evaluated: ω = 1 never evaluates
+    the null token. Conditions are bound once for all timesteps, except for a token that changes with t.
 
     Args:
         eps: ``eps(c)(x, t)`` with c (B, D), x (B, C, H, W), t (B,).
         condition: c, shape (B, D).
-        null: the token ∅, shape (D,) or (B, D); or a function that gives it for timesteps t (B,).
+        null: the token ∅, shape (D,) or (B, D); or a function that returns it for timesteps t (B,).
         weight: ω; 1 is conditional, 0 unconditional, more than 1 amplifies the condition; or groups with their weights.
-        active: whether to guide at timesteps t (B,), all alike; elsewhere ω is 1.
+        active: tells whether to guide at timesteps t (B,), all equal; elsewhere ω is 1.
 
-    Returns:
-        ``eps_fn(x, t)``.
     """
-    given = eps(condition)
+    conditional = eps(condition)
     if weight == 1:
-        return given
-    joint = isinstance(weight, float | int)
-    groups = [(torch.ones_like(condition[0], dtype=torch.bool), weight)] if joint else weight
+        return conditional
+    everything = torch.ones_like(condition[0], dtype=torch.bool)
+    groups = [(everything, float(weight))] if isinstance(weight, float | int) else weight
 
     def bind(token: Tensor) -> tuple[EpsFn, list[float]]:
         stages, omegas = _stages(condition, token.expand_as(condition), groups)
@@ -110,8 +115,8 @@ def guided(
 
     def eps_fn(x: Tensor, t: Tensor) -> Tensor:
         if not active(t):
-            return given(x, t)
-        staged, omegas = fixed or bind(null(t))
+            return conditional(x, t)
+        staged, omegas = fixed or bind(null(t) if callable(null) else null)
         n = len(omegas) + 1
         predictions = staged(x.repeat(n, 1, 1, 1), t.repeat(n)).chunk(n)
         result = predictions[0]
@@ -123,9 +128,10 @@ def guided(
 
 
 def _stages(condition: Tensor, null: Tensor, groups: Groups) -> tuple[list[Tensor], list[float]]:
-    """List the conditions c_0, c_1, … that are to be evaluated, and ω between each and the next."""
+    """List the conditions c_0, c_1, … to evaluate, and ω between each and the next."""
     known = torch.zeros_like(condition, dtype=torch.bool)
-    stages, omegas = [null], []
+    stages: list[Tensor] = [null]
+    omegas: list[float] = []
     for mask, weight in sorted(groups, key=lambda group: group[1]):
         known = known | mask
         stage = torch.where(known, condition, null)

@@ -1,6 +1,6 @@
-"""The mathematics of DDPM and of one DDIM step (Ho et al. 2020; Song et al. 2020); `solvers` walks many.
+"""The diffusion process, and one step of DDPM and DDIM (Ho et al. 2020; Song et al. 2020).
 
-Nothing here knows of networks, conditions or guidance. ᾱ is written ``a``; ``x_t = √a·x_0 + √(1−a)·ε``, and
+Nothing here knows networks, conditions or guidance. ᾱ is written ``a``; ``x_t = √a·x_0 + √(1−a)·ε``, and
 ``σ = √(1−a)/√a`` is the noise level of ``x_t/√a``.
 """
 
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
-SIGMA_MIN = 0.01  # a grey level or so
+SIGMA_MIN = 0.01  # about a grey level
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Hold ``log ᾱ`` at the timesteps 0 … T; in between it is linear, and ᾱ(0) is exactly 1.
+    """A noise schedule: ``log ᾱ`` at the timesteps 0 … T, linear in between; ᾱ(0) is exactly 1.
 
     Args:
         log_alpha_bar: float64, shape (T + 1,), starting at 0 and decreasing.
@@ -48,20 +48,20 @@ class Schedule:
         return high - 1 + fraction.clamp(0, 1)
 
     def _table(self, device: torch.device) -> Tensor:
-        """Return ``log ᾱ`` on a device; the copy is kept, since a GPU would have to wait for each."""
+        """Return ``log ᾱ`` on a device; the copy is cached, which avoids a transfer at each call."""
         if device not in self._copies:
             self._copies[device] = self.log_alpha_bar.to(device)
         return self._copies[device]
 
 
 def linear_schedule(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Schedule:
-    """Make β rise linearly from ``first`` to ``last`` (Ho et al. 2020)."""
+    """Build the schedule whose β rises linearly from ``first`` to ``last`` (Ho et al. 2020)."""
     beta = torch.linspace(first, last, steps, dtype=torch.float64)
     return Schedule(torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-beta).cumsum(0)]))
 
 
 def cosine_schedule(steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> Schedule:
-    """Make ``ᾱ(t) ∝ cos²(π/2·(t/T + s)/(1 + s))``, with β at most ``max_beta`` (Nichol and Dhariwal 2021)."""
+    """Build ``ᾱ(t) ∝ cos²(π/2·(t/T + s)/(1 + s))``, with β at most ``max_beta`` (Nichol and Dhariwal 2021)."""
     t = torch.arange(steps + 1, dtype=torch.float64) / steps
     curve = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
     beta = (1 - curve[1:] / curve[:-1]).clamp(max=max_beta)
@@ -78,21 +78,21 @@ def make_grid(
     sigma_min: float = SIGMA_MIN,
     sigma_max: float = 80.0,
 ) -> Tensor:
-    """Choose the timesteps that a sampler visits.
+    """Build the grid of timesteps that a solver visits.
 
     Args:
         schedule: the noise schedule.
         steps: K, the number of steps, at least 1.
         kind: ``log-sigma`` spaces log σ evenly from ``sigma_max`` to ``sigma_min``; ``edm`` spaces σ^(1/7) evenly
-            instead (Karras et al. 2022); ``uniform`` spaces t evenly from T, as the paper does.
-        sigma_min: where the grid ends; 0, of the clean image, is no end for ``log-sigma``.
-        sigma_max: where all but ``uniform`` begin, unless the schedule ends before.
+            (Karras et al. 2022); ``uniform`` spaces t evenly from T, as the paper does.
+        sigma_min: end of the grid; 0 is the clean image, and not allowed for ``log-sigma``.
+        sigma_max: start of the grids other than ``uniform``, at most that of T.
 
     Returns:
         Descending real timesteps, float64, shape (K + 1,).
 
     Raises:
-        ValueError: ``log-sigma`` is to end at 0.
+        ValueError: ``log-sigma`` with ``sigma_min`` 0.
     """
     if kind == "uniform":
         last = schedule.timestep(torch.tensor(sigma_min, dtype=torch.float64)).item()
@@ -112,7 +112,7 @@ def add_noise(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
 
 
 def velocity(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
-    """Return ``v = √a·ε − √(1−a)·x``, what a v-predicting network learns (Salimans and Ho 2022)."""
+    """Return ``v = √a·ε − √(1−a)·x``, the target of a v-predicting network (Salimans and Ho 2022)."""
     a = a.to(x.dtype)[:, None, None, None]
     return a.sqrt() * eps - (1 - a).sqrt() * x
 
@@ -124,16 +124,16 @@ def eps_from_velocity(v: Tensor, x_t: Tensor, a: Tensor) -> Tensor:
 
 
 def sample_timesteps(n: int, schedule: Schedule, generator: torch.Generator, focus: float = 0.0) -> Tensor:
-    """Draw the timesteps of a training batch, in random order: a share of log-normal σ, the others uniform in [0, T].
+    """Sample the timesteps of a training batch, in random order: a share of log-normal σ, the others uniform in [0, T].
 
-    Uniform timesteps, DDPM's, spend half of a batch at noise levels where only the coarsest shape is left to learn;
-    the log-normal ones, ``ln σ ~ N(−0.4, 1.4²)`` (after Karras et al. 2022), dwell where detail is decided. Both are
-    stratified, one draw from each equal part, so that every batch's mix is alike; that lowers the loss's variance.
+    Uniform timesteps, DDPM's, spend half of a batch at noise levels that determine only the coarsest shape; log-normal
+    ones, ``ln σ ~ N(−0.4, 1.4²)`` (after Karras et al. 2022), concentrate where detail is decided. Both are stratified,
+    one sample from each equal part, which lowers the variance of the loss.
 
     Args:
-        n: how many.
+        n: number of timesteps.
         schedule: the noise schedule.
-        generator: of the draws; its device is that of the result.
+        generator: of the samples; its device is that of the result.
         focus: the log-normal share, in [0, 1].
 
     Returns:
@@ -147,7 +147,7 @@ def sample_timesteps(n: int, schedule: Schedule, generator: torch.Generator, foc
 
 
 def _stratify(n: int, generator: torch.Generator) -> Tensor:
-    """Draw one number from each n-th of [0, 1), ascending, float64."""
+    """Sample one number from each n-th of [0, 1), ascending, float64."""
     device = generator.device
     return (torch.arange(n, device=device) + torch.rand(n, generator=generator, device=device, dtype=torch.double)) / n
 
@@ -178,12 +178,12 @@ def eps_between(x: Tensor, x_to: Tensor, a_from: Tensor, a_to: Tensor) -> Tensor
 def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, generator: torch.Generator) -> Tensor:
     """Generate from noise with DDPM's stochastic steps (Ho et al. 2020, algorithm 2; DDIM's η = 1).
 
-    A step from a to a' is the DDIM step to the level ``1 − s²`` of what remains deterministic, plus noise of
-    variance ``s² = (1−a')/(1−a)·(1 − a/a')``.
+    A step from a to a' is a DDIM step that keeps ``1 − a' − s²`` of the noise's variance, plus fresh noise of variance
+    ``s² = (1−a')/(1−a)·(1 − a/a')``.
 
     Args:
         eps_fn, x, schedule: as in `solvers.sample`.
-        grid: descending timesteps, shape (K + 1,), to 0; DDPM itself takes the uniform one with K = T.
+        grid: descending timesteps to 0, shape (K + 1,); DDPM's is uniform with K = T.
         generator: of the added noise, on the device of ``x``.
 
     Returns:

@@ -1,117 +1,143 @@
-"""How a trained diffusion mechanism abducts and predicts."""
+"""Settings of a trained diffusion mechanism: how it abducts and predicts."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from dscm.diffusion.process import SIGMA_MIN, Schedule, make_grid
 from dscm.diffusion.alignment import Alignment
 from dscm.diffusion.guidance import DO, Weights
-from dscm.causal.image_mechanism import ImageMechanism
+from dscm.diffusion.process import SIGMA_MIN, Schedule, make_grid
 from dscm.diffusion.solvers import Solver
+from dscm.errors import InputError, option
+from dscm.settings import check, setting
 
-FOLLOWING = ("dynamic", "residual")  # abductions that keep something for each step of ddim
-SMALL = 40  # pixels a side, at most, of images whose attributes are decided at large noise levels
+PER_STEP = ("dynamic", "residual")  # abductions whose noise has one part for each ddim step
+SMALL = 40  # largest height and width, in pixels, of images whose attributes are decided at large noise levels
+EVALUATIONS = {"ddim": 2, "2m": 0, "trapezoid": 1}  # default fixed-point iterations of each solver
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How a trained mechanism abducts and predicts.
-
-    Args:
-        guidance: ω of the prediction, or of groups of parents; the inversion is unguided.
-        interval: the noise levels σ from which and up to which the prediction is guided; elsewhere ω is 1. On digits
-            late steps, at small σ, amplify errors of the network: there guidance overshoots thickness and intensity.
-            On larger images early ones change what no one asked for: a `DiffusionMechanism` of more than `SMALL` pixels
-            a side starts with 0.2 to 3.
-        steps: K, each way.
-        grid: ``log-sigma``, ``edm`` or ``uniform`` (the paper's; its coarse end asks for explicit steps, or hundreds).
-        sigma_min: the noise level at which images enter and leave, from 0.001; or the paper's 0, for explicit steps.
-        solver: of the ODE; None is the trapezoid, but ``ddim`` where dynamic and residual abduction follow its steps.
-        clip: clamp x̂_0 while generating.
-        precision: of the network alone: ``float32``, or whatever its weights have, or ``bfloat16``.
-        abduction: ``semantic`` keeps z and u (a spatial mechanism, u), by the unguided inversion; ``guided`` inverts
-            the guided field of the factual parents instead; ``dynamic`` also tunes null tokens to the guidance;
-            ``residual`` keeps what each guided step lacks. With ω = 1 there is nothing to tune.
-        alignment: how the tokens of dynamic abduction are tuned.
-        intervened: the variables that are being intervened on, which `Weights` may ask for, and in which images that
-            changes them, bool (B,).
+class Trajectory:
+    """The path between image and noise: its steps, and the solver of the ODE along it.
 
     Raises:
-        ValueError: abduction, solver, guidance or σ_min do not go together.
+        InputError: a value is not allowed, or grid, solver and σ_min exclude each other.
     """
 
-    guidance: float | Weights = 1.5
-    interval: tuple[float, float] = (1.0, 1000.0)
-    steps: int = 20
-    grid: Literal["log-sigma", "edm", "uniform"] = "log-sigma"
-    sigma_min: float = SIGMA_MIN
-    solver: Solver | None = None
-    clip: bool = False
-    precision: Literal["float32", "bfloat16"] = "float32"
-    abduction: Literal["semantic", "guided", "dynamic", "residual"] = "semantic"
-    alignment: Alignment = Alignment()
-    intervened: Mapping[str, Tensor | bool] = field(default_factory=dict, compare=False)
+    steps: int = setting(20, "Steps each way.", low=1)
+    grid: Literal["log-sigma", "edm", "uniform"] = setting(
+        "log-sigma", "Spacing of the steps; uniform in t, the paper's, needs explicit steps, or hundreds."
+    )
+    sigma_min: float = setting(
+        SIGMA_MIN, "Noise level of the image, at least 0.001; or 0, the paper's, with explicit steps.", low=0, high=1
+    )
+    solver: Literal["ddim", "2m", "trapezoid"] | None = setting(
+        None, "ddim, the paper's; 2m, of second order; trapezoid, of second order and exactly invertible. "
+        "Default: trapezoid; ddim for dynamic and residual abduction."
+    )  # fmt: skip
+    fixed_point: int | None = setting(
+        None, "Maximum fixed-point iterations per implicit step; 0 is explicit, the paper's. "
+        "Default: ddim 2, trapezoid 1.", low=0
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Check each setting, and the settings against each other."""
+        check(self)
         if not self.sigma_min and (self.grid == "log-sigma" or self.walk.evaluations):
-            raise ValueError("σ_min = 0 needs explicit steps on a uniform or edm grid")
-        if 0 < self.sigma_min < 1e-3:
-            raise ValueError("σ_min is 0, or at least 0.001: float32 cannot tell less from none")
-        if self.abduction in FOLLOWING and self.walk.kind != "ddim":
-            raise ValueError(f"{self.abduction} abduction follows the steps of ddim, not of {self.walk.kind}")
-        if self.abduction == "dynamic" and getattr(self.guidance, "own", ()):
-            raise ValueError("dynamic abduction tunes one token to one weight for all parents")
-        if self.abduction in ("guided", "residual") and DO in dict(getattr(self.guidance, "own", ())):
-            raise ValueError(
-                f"{self.abduction} abduction comes before what is intervened on is known; name the parents"
+            raise InputError(
+                f"{option('sigma_min')} 0: needs explicit steps ({option('fixed_point')} 0) on a uniform or edm grid"
             )
+        if 0 < self.sigma_min < 1e-3:
+            raise InputError(f"{option('sigma_min')} {self.sigma_min:g}: must be 0, or at least 0.001: "
+                             "smaller values vanish in float32")  # fmt: skip
+
+    @property
+    def usual_solver(self) -> Literal["ddim", "2m", "trapezoid"]:
+        """Return the solver that is used unless one is named."""
+        return "trapezoid"
 
     @property
     def walk(self) -> Solver:
-        """Return the solver, where none was named that which suits the abduction."""
-        return self.solver or Solver(*("ddim", 2) if self.abduction in FOLLOWING else ("trapezoid", 1))
+        """Return the solver with its number of fixed-point iterations."""
+        kind = self.solver or self.usual_solver
+        evaluations = EVALUATIONS[kind] if self.fixed_point is None else self.fixed_point
+        try:
+            return Solver(kind, evaluations)
+        except ValueError as error:
+            raise InputError(f"{option('solver')} {kind} {option('fixed_point')} {evaluations}: {error}") from error
 
-    def grid_of(self, schedule: Schedule) -> Tensor:
-        """Return the timesteps to visit, (K + 1,)."""
+    def timesteps(self, schedule: Schedule) -> Tensor:
+        """Return the timesteps to visit, descending, (K + 1,)."""
         return make_grid(schedule, self.steps, self.grid, self.sigma_min)
+
+
+@dataclass(frozen=True)
+class Sampling(Trajectory):
+    """How a trained diffusion mechanism abducts and predicts.
+
+    Guidance applies to the prediction; the inversion is unguided, unless abduction is ``guided``. On digits late steps,
+    at small σ, amplify errors of the network: there guidance overshoots thickness and intensity. On larger images early
+    steps change what no query intervened on. ``guidance_interval`` therefore depends on the size, see `usual_interval`.
+
+    Raises:
+        InputError: a value is not allowed, or settings exclude each other.
+    """
+
+    guidance: Weights | float | str = setting(
+        1.5, "Guidance weight ω; or one for each group of parents, as in thickness=3,others=1 or, for the variables "
+        "that a query intervenes on, do=3,others=1."
+    )  # fmt: skip
+    guidance_interval: tuple[float, float] = setting(
+        (1.0, 1000.0), "Noise levels σ at which the prediction is guided; the paper's are 0 1000. "
+        "Default: 1 1000 for digits, 0.2 3 for larger images.", low=0
+    )  # fmt: skip
+    abduction: Literal["semantic", "guided", "dynamic", "residual"] = setting(
+        "semantic", "semantic: z and u, by unguided inversion (u alone, if the mechanism is spatial); guided: by "
+        "inversion of the guided field; dynamic: also one null token per step; residual: also what each step lacks."
+    )  # fmt: skip
+    precision: Literal["float32", "bfloat16"] = setting("float32", "Of the network; steps and sums stay float32.")
+    cta_lr: float = setting(0.03, "Step size η of the alignment of dynamic abduction.", above=0)
+    cta_steps: int = setting(1, "Gradient steps of the alignment at each timestep; the paper's is 1.", low=1)
+    cta_optimizer: Literal["sgd", "adam"] = setting("sgd", "Optimiser of the alignment; the paper's is sgd.")
+
+    def __post_init__(self) -> None:
+        """Check each setting, and the settings against each other."""
+        object.__setattr__(self, "guidance", Weights.read(self.guidance))
+        super().__post_init__()
+        low, high = self.guidance_interval
+        if low > high:
+            raise InputError(f"{option('guidance_interval')} {low:g} {high:g}: the first must not be above the second")
+        exclusive = f"{option('abduction')} {self.abduction}"
+        if self.abduction in PER_STEP and self.walk.kind != "ddim":
+            raise InputError(f"{exclusive} {option('solver')} {self.walk.kind}: follows the steps of ddim alone")
+        if self.abduction == "dynamic" and self.weights.groups:
+            raise InputError(f"{exclusive}: aligns one token to one weight, {option('guidance')} must be one number")
+        if self.abduction in ("guided", "residual") and DO in dict(self.weights.groups):
+            raise InputError(f"{exclusive}: cannot use `do` weights in {option('guidance')}: abduction precedes the "
+                             "intervention; name the parents")  # fmt: skip
+
+    @property
+    def usual_solver(self) -> Literal["ddim", "2m", "trapezoid"]:
+        """Return the solver that suits the abduction."""
+        return "ddim" if self.abduction in PER_STEP else "trapezoid"
 
     @property
     def weights(self) -> Weights:
-        """Return ω of every group, as of now."""
-        weights = self.guidance if isinstance(self.guidance, Weights) else Weights(self.guidance)
-        return weights.resolve(self.intervened)
+        """Return ω of every group."""
+        return Weights.read(self.guidance)
 
+    @property
+    def alignment(self) -> Alignment:
+        """Return the settings of the alignment."""
+        return Alignment(self.cta_lr, self.cta_steps, self.cta_optimizer)
 
-@contextmanager
-def intervening(
-    mechanism: ImageMechanism, do: Mapping[str, float | Tensor], obs: Mapping[str, Tensor] | None = None
-) -> Iterator[None]:
-    """Tell a mechanism what is intervened on while a block runs, should its guidance depend on that.
-
-    Args:
-        mechanism: of the image.
-        do: the intervention.
-        obs: the factual values; an image in which a variable keeps its value is not guided towards it. None: all are.
-    """
-    sampling = getattr(mechanism, "sampling", None)
-    if sampling is None:
-        yield
-        return
-    obs = obs or {}
-    changed = {k: torch.as_tensor(v).to(obs[k]) != obs[k] if k in obs else True for k, v in do.items()}
-    mechanism.sampling = replace(sampling, intervened=changed)
-    try:
-        yield
-    finally:
-        mechanism.sampling = sampling
+    @property
+    def guides_abduction(self) -> bool:
+        """Tell whether the abducted noise depends on the guidance."""
+        return self.abduction != "semantic"
 
 
 def usual_interval(size: int) -> tuple[float, float]:
-    """Return the noise levels at which images of ``size`` pixels a side are guided unless told otherwise."""
+    """Return the default guidance interval of images of ``size`` × ``size`` pixels."""
     return (1.0, 1000.0) if size <= SMALL else (0.2, 3.0)

@@ -3,19 +3,19 @@
 In ``x̄ = x/√ᾱ`` and the noise level ``σ = √(1−ᾱ)/√ᾱ`` the ODE is ``dx̄/dσ = ε(x, t)`` (Song et al. 2020). With the
 clean image that ε implies, ``D = x̄ − σ·ε``, every step here is a DDIM step with some mean of D's in place of D:
 
-    ddim        ``D`` of the level that a step down leaves, in both directions
+    ddim        ``D`` at the upper level of the step, in both directions
     2m          ``D + (D − D₋)/2r``, extrapolated from the level before (DPM-Solver++(2M), Lu et al. 2022)
-    trapezoid   ``(D + D')/2``, the mean of both ends, which is the same seen from either
+    trapezoid   ``(D + D')/2``, the mean over both ends, which is symmetric in them
 
-A step is undone exactly by solving for where it came from. The step down of ``ddim`` is explicit and the step up
-implicit; ``trapezoid``, of second order, is implicit both ways; ``2m`` is explicit both ways, and never exact.
+A step is inverted exactly by solving for its start. The step down of ``ddim`` is explicit and the step up implicit;
+``trapezoid``, of second order, is implicit both ways; ``2m`` is explicit both ways, and not exactly invertible.
 
-A step to σ = 0 cannot be undone: it denoises, and many noises lead to one black pixel. A grid therefore ends at a
-small σ_min, whose x̄ is taken for the image: then noise and images correspond one to one, whatever the conditions. Only
-explicit steps, the paper's, may go on to 0.
+The step to σ = 0 is not invertible, so grids end at σ_min, whose x̄ is taken for the image: noise and images then
+correspond one to one under any condition. Only explicit steps, the paper's, may go on to 0.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,13 +27,12 @@ from dscm.diffusion.process import EpsFn, Schedule, ddim_step
 
 @dataclass(frozen=True)
 class Solver:
-    """Choose how the ODE is solved.
+    """A solver of the ODE.
 
     Args:
         kind: ``ddim``, ``2m`` or ``trapezoid``.
-        evaluations: of ε in each implicit step, at most. 0 makes the inversion of ``ddim`` explicit, which is the
-            paper's (eq. 7), and is all that ``2m`` knows; ``trapezoid`` needs 1.
-        tolerance: an image is left alone once its solution moves by less, root mean square of a pixel on [-1, 1].
+        evaluations: maximum fixed-point iterations per implicit step. 0 makes the inversion of ``ddim`` explicit, as in
+            the paper (eq. 7); ``2m`` takes 0 alone, ``trapezoid`` at least 1.
 
     Raises:
         ValueError: the kind is unknown, or the number of evaluations does not suit it.
@@ -41,32 +40,34 @@ class Solver:
 
     kind: Literal["ddim", "2m", "trapezoid"] = "ddim"
     evaluations: int = 2
-    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Check the two against each other."""
         if self.kind not in ("ddim", "2m", "trapezoid"):
             raise ValueError(f"solver '{self.kind}': must be ddim, 2m or trapezoid")
         if (self.kind == "2m") != (self.evaluations == 0) and self.kind != "ddim":
-            raise ValueError("2m takes no evaluations of implicit steps, and trapezoid at least one")
+            raise ValueError("2m takes no fixed-point iterations, and trapezoid at least one")
 
 
-Watch = Callable[[Tensor], None]  # is told how far each image's solution still moved, (B,), after each implicit step
+Watch = Callable[[Tensor], None]  # receives the last change of each image's solution, RMS (B,), after each step
+
+
+Memory = tuple[Tensor, Tensor, Tensor]  # image, ε and ᾱ of one level
 
 
 def ignore(moved: Tensor) -> None:
-    """Watch nothing."""
+    """Ignore it."""
 
 
 def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: Solver = Solver()) -> Tensor:
     """Generate from noise down the grid (paper, eq. 6 and 8).
 
     Args:
-        eps_fn: ``eps_fn(x, t)`` with x (B, C, H, W) and the true timesteps t (B,), returns the noise.
+        eps_fn: ``eps_fn(x, t)`` with x (B, C, H, W) and the true timesteps t (B,), predicts the noise.
         x: noise at the grid's first timestep, shape (B, C, H, W).
         schedule: the noise schedule.
         grid: descending timesteps, shape (K + 1,), from `make_grid`; the last may be 0 if no step is implicit.
-        solver: how.
+        solver: of the ODE.
 
     Returns:
         Images of the shape of ``x``: x̄ at the grid's end.
@@ -75,9 +76,7 @@ def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: S
         states = _trapezoid_path(eps_fn, x, schedule, grid, solver)
     else:
         states = _explicit_path(eps_fn, x, schedule, grid, solver.kind == "2m")
-    for x in states:
-        pass
-    return x / _scale(schedule, grid, x)
+    return last(states) / _scale(schedule, grid, x)
 
 
 def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: Solver = Solver()) -> Tensor:
@@ -89,9 +88,13 @@ def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: S
     Returns:
         Noise at the grid's first timestep, of the shape of ``x``.
     """
-    for x in inversion_path(eps_fn, x, schedule, grid, solver):
-        pass
-    return x
+    return last(inversion_path(eps_fn, x, schedule, grid, solver))
+
+
+def last(states: Iterable[Tensor]) -> Tensor:
+    """Walk a path and return its last state."""
+    (state,) = deque(states, maxlen=1)
+    return state
 
 
 def inversion_path(
@@ -102,13 +105,13 @@ def inversion_path(
     solver: Solver = Solver(),
     watch: Watch = ignore,
 ) -> Iterator[Tensor]:
-    """Walk through the states at each timestep of the grid on the way to noise, K + 1 of them, σ_min first.
+    """Yield the states at each timestep of the grid on the way to noise, K + 1 of them, σ_min first.
 
     Args:
         eps_fn, schedule, grid: as in `sample`.
         x: images, shape (B, C, H, W), which are x̄ at the grid's end.
-        solver: how.
-        watch: is told how far the solution of each implicit step was still moving, (B,).
+        solver: of the ODE.
+        watch: receives how far the solution of each implicit step still moved, RMS of a pixel on [-1, 1], (B,).
 
     Returns:
         An iterator over states of the shape of ``x``.
@@ -123,21 +126,12 @@ def inversion_path(
         yield from _retraced_path(eps_fn, x, schedule, up, solver, watch)
 
 
-def clipped(eps_fn: EpsFn, schedule: Schedule) -> EpsFn:
-    """Clamp the clean image that a noise function implies to [-1, 1]. Such a generation cannot be inverted."""
-
-    def clip(x: Tensor, t: Tensor) -> Tensor:
-        a = schedule.alpha_bar(t[0])
-        return _eps_towards(x, _clean(x, eps_fn(x, t), a).clamp(-1, 1), a)
-
-    return clip
-
-
 def _explicit_path(
     eps_fn: EpsFn, x: Tensor, schedule: Schedule, timesteps: Tensor, extrapolate: bool
 ) -> Iterator[Tensor]:
-    """Walk along timesteps, up or down, with ε at the level that each step leaves; yields what each arrives at."""
-    a, memory = schedule.alpha_bar(timesteps), None
+    """Yield the states along timesteps, up or down, with ε at the start of each step."""
+    a = schedule.alpha_bar(timesteps)
+    memory: Memory | None = None
     for k in range(len(a) - 1):
         eps = eps_fn(x, _fill(timesteps[k], x))
         memory, before = (x, eps, a[k]), memory
@@ -149,8 +143,9 @@ def _explicit_path(
 def _trapezoid_path(
     eps_fn: EpsFn, x: Tensor, schedule: Schedule, timesteps: Tensor, solver: Solver, watch: Watch = ignore
 ) -> Iterator[Tensor]:
-    """Walk along timesteps, up or down, none of them 0; yields what each step arrives at."""
-    a, memory = schedule.alpha_bar(timesteps), None
+    """Yield the states along timesteps, up or down, none of them 0, by the trapezoid."""
+    a = schedule.alpha_bar(timesteps)
+    memory: Memory | None = None
     eps = eps_fn(x, _fill(timesteps[0], x))
     for k in range(len(a) - 1):
         t = _fill(timesteps[k + 1], x)
@@ -162,14 +157,14 @@ def _trapezoid_path(
             mean = (_clean(x, eps, a[k]) + _clean(guess, arrived, a[k + 1])) / 2
             return ddim_step(x, _eps_towards(x, mean, a[k]), a[k], a[k + 1]), arrived
 
-        x, eps = _settle(correct, start, solver, watch)
+        x, eps = _settle(correct, start, solver.evaluations, watch)
         yield x
 
 
 def _retraced_path(
     eps_fn: EpsFn, x: Tensor, schedule: Schedule, timesteps: Tensor, solver: Solver, watch: Watch
 ) -> Iterator[Tensor]:
-    """Walk up along timesteps, none of them 0; yields each x' whose step down leads back, ``x' = step(x; ε(x', t'))``."""
+    """Yield, up along timesteps, none of them 0, each x' whose step down leads back: ``x' = step(x; ε(x', t'))``."""
     a = schedule.alpha_bar(timesteps)
     before = eps = eps_fn(x, _fill(timesteps[0], x))
     for k in range(len(a) - 1):
@@ -179,59 +174,54 @@ def _retraced_path(
             seen = eps_fn(guess, t)
             return ddim_step(x, seen, a[k], a[k + 1]), seen
 
-        # ε changes smoothly along the path. Half of its last change, rather than all, does not amplify its errors.
+        # ε changes smoothly along the path; half of its last change extrapolates without amplifying its errors.
         start = ddim_step(x, torch.lerp(before, eps, 1.5), a[k], a[k + 1])
-        before, (x, eps) = eps, _settle(retrace, start, solver, watch)
+        before, (x, eps) = eps, _settle(retrace, start, solver.evaluations, watch)
         yield x
 
 
 def _settle(
-    improve: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, solver: Solver, watch: Watch
+    improve: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, evaluations: int, watch: Watch
 ) -> tuple[Tensor, Tensor]:
-    """Iterate ``x ← improve(x)``, each image until it moves by less than the tolerance or evaluations run out.
+    """Iterate ``x ← improve(x)`` towards its fixed point.
 
-    From the second on, an iteration goes to where the last two, were they linear, would stand still on their line
-    (Anderson 1965, depth one), which also converges where plain iteration turns back and forth.
+    From the second on, an iteration extrapolates the last two linearly to where they would stand still (Anderson 1965,
+    depth one), which also converges where plain iteration oscillates.
 
     Args:
         improve: returns the better guess and the ε that it was made with.
         x: the first guess.
-        solver, watch: as in `inversion_path`.
+        evaluations: iterations, at least 1.
+        watch: as in `inversion_path`.
 
     Returns:
         The solution, and ε at the guess before it.
     """
-    pixels = {"dim": (1, 2, 3), "keepdim": True}
-    moving = torch.ones(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
-    eps, moved, target, step = torch.zeros_like(x), torch.zeros_like(x[:, :1, :1, :1]), x, None
-    for _ in range(solver.evaluations):
+    target, eps = improve(x)
+    step = target - x
+    x = target
+    for _ in range(evaluations - 1):
         last_target, last_step = target, step
-        target, seen = improve(x)
+        target, eps = improve(x)
         step = target - x
-        better = target
-        if last_step is not None:
-            change = step - last_step
-            size = change.square().sum(**pixels).clamp_min(torch.finfo(x.dtype).tiny)
-            share = ((change * step).sum(**pixels) / size).clamp(-1, 1)
-            better = target - share * (target - last_target)
-        x, eps = torch.where(moving, better, x), torch.where(moving, seen, eps)
-        moved = torch.where(moving, step.square().mean(**pixels).sqrt(), moved)
-        moving = moving & (moved > solver.tolerance)
-        if not moving.any():
-            break
-    watch(moved[:, 0, 0, 0])
+        change = step - last_step
+        size = _over_pixels(change.square()).clamp_min(torch.finfo(x.dtype).tiny)
+        share = (_over_pixels(change * step) / size).clamp(-1, 1)
+        x = target - share * (target - last_target)
+    watch(step.square().mean(dim=(1, 2, 3)).sqrt())
     return x, eps
 
 
-def _extrapolate(
-    now: tuple[Tensor, Tensor, Tensor],
-    before: tuple[Tensor, Tensor, Tensor] | None,
-    levels: tuple[Tensor, Tensor, Tensor],
-) -> Tensor:
-    """Return the ε whose DDIM step is that of 2M: with D extrapolated in log σ to the middle of the step.
+def _over_pixels(values: Tensor) -> Tensor:
+    """Sum over the pixels of each image: (B, C, H, W) to (B, 1, 1, 1)."""
+    return values.sum(dim=(1, 2, 3), keepdim=True)
+
+
+def _extrapolate(now: Memory, before: Memory | None, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Return the ε whose DDIM step is that of 2M, with D extrapolated in log σ to the middle of the step.
 
     Args:
-        now, before: image, ε and ᾱ at this level, and at the last, if there is any.
+        now, before: at this level, and at the last, if there is one.
         levels: ᾱ of the last, this and the next level.
     """
     x, eps, a = now

@@ -1,5 +1,8 @@
 """The noise predictor: a UNet over (x, t, c) that knows no noise schedule; c is embedded once for many t."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,9 +25,8 @@ class UNet(nn.Module):
         attention: levels (0 is the finest) that have self-attention after each block.
         dropout: probability of dropping a feature inside a residual block.
         patch: side of the pixel blocks that are folded into channels.
-        bypass: add to the output ``W₂(g ⊙ W₁x)``, linear in the pixels of each block, with gains ``g`` from the
-            embedding. What the network predicts holds noise in every pixel, of which features that are fewer than
-            the pixels of a block can pass on but a part.
+        bypass: add ``W₂(g ⊙ W₁x)`` to the output, linear in the pixels of each block, with gains ``g`` from the
+            embedding. The target holds noise in every pixel, which fewer features than pixels in a block cannot carry.
     """
 
     def __init__(
@@ -32,9 +34,9 @@ class UNet(nn.Module):
         image_channels: int,
         condition_dim: int,
         channels: int = 64,
-        multipliers: tuple[int, ...] = (1, 2, 4),
+        multipliers: Sequence[int] = (1, 2, 4),
         blocks: int = 1,
-        attention: tuple[int, ...] = (),
+        attention: Sequence[int] = (),
         dropout: float = 0.0,
         patch: int = 1,
         bypass: bool = False,
@@ -77,7 +79,8 @@ class UNet(nn.Module):
         self.bypass = Bypass(image_channels * patch**2, embedding) if bypass else None
 
     def embed(self, c: Tensor) -> Tensor:
-        """Project conditions (B, condition_dim) to (B, E), as `forward` takes them: once for all timesteps."""
+        """Embed conditions (B, condition_dim) as (B, E), once for all timesteps."""
+        assert self.condition is not None  # unconditional networks embed nothing
         return self.condition(c)
 
     def forward(self, x: Tensor, t: Tensor, embedded: Tensor | None) -> Tensor:
@@ -86,7 +89,7 @@ class UNet(nn.Module):
         Args:
             x: noisy images, shape (B, C, H, W); H and W must be multiples of ``patch``.
             t: true timesteps in [0, T], shape (B,).
-            embedded: what `embed` makes of the conditions, shape (B, E); None in an unconditional network.
+            embedded: conditions from `embed`, shape (B, E); None in an unconditional network.
         """
         embedding = self.time(sinusoidal_embedding(t, self.channels).to(x.dtype))
         if embedded is not None:
@@ -95,14 +98,14 @@ class UNet(nn.Module):
         h = self.stem(blocks)
         skips = [h]
         for stage in self.down:
-            for layer in stage:
+            for layer in cast(nn.ModuleList, stage):
                 h = layer(h) if isinstance(layer, nn.Conv2d) else layer(h, embedding)
                 skips.append(h)
         h = self.middle(h, embedding)
         for stage in self.up:
-            for layer in stage:
+            for layer in cast(nn.ModuleList, stage):
                 skip = skips.pop()
-                if h.shape[-2:] != skip.shape[-2:]:  # the way down rounded an odd size up
+                if h.shape[-2:] != skip.shape[-2:]:  # downsampling rounded an odd size up
                     h = F.interpolate(h, size=skip.shape[-2:], mode="nearest")
                 h = layer(torch.cat([h, skip], dim=1), embedding)
         output = self.head(h)
@@ -112,7 +115,7 @@ class UNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """One residual block and, where asked for, self-attention."""
+    """One residual block and, optionally, self-attention."""
 
     def __init__(self, in_channels: int, out_channels: int, embedding: int, dropout: float, attend: bool) -> None:
         super().__init__()
@@ -125,7 +128,7 @@ class Stage(nn.Module):
 
 
 class Bypass(nn.Module):
-    """Map each block of pixels linearly, ``W₂(g ⊙ W₁x)``, by gains ``g`` that are linear in the embedding.
+    """A linear map of each block of pixels, ``W₂(g ⊙ W₁x)``, with gains ``g`` that are linear in the embedding.
 
     Args:
         features: pixels of a block, times channels.
@@ -140,5 +143,5 @@ class Bypass(nn.Module):
         nn.init.orthogonal_(self.analysis.weight)
 
     def forward(self, blocks: Tensor, embedding: Tensor) -> Tensor:
-        """Transform ``blocks`` of shape (B, F, H, W), given an embedding of shape (B, E)."""
+        """Transform ``blocks`` of shape (B, F, H, W), with an embedding of shape (B, E)."""
         return self.synthesis(self.gain(F.silu(embedding))[:, :, None, None] * self.analysis(blocks))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SMALLEST = 64  # pixels: AlexNet's pooling leaves nothing of smaller images
+SMALLEST = 64  # least side in pixels that AlexNet's pooling accepts
 
 
 def load_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], Tensor] | None, str]:
@@ -20,15 +20,15 @@ def load_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], Tensor]
 
     Returns:
         A function of two batches of images in [-1, 1], shape (B, 1 or 3, H, W), that returns a distance for each
-        pair, (B,), and an empty reason; or None and the reason, where the weights of AlexNet cannot be had.
+        pair, (B,), and an empty reason; or None and the reason, where the weights of AlexNet are missing.
     """
     try:
         import lpips
 
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # as what is printed of a download
+            warnings.simplefilter("ignore")  # of the package, like the progress of its download
             network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False).to(device)
-    except Exception as error:  # no network, or a torn file, fails in many ways
+    except Exception as error:  # a missing network and a truncated file fail in many ways
         return None, str(error).splitlines()[0] if str(error) else type(error).__name__
 
     def distance(x: Tensor, y: Tensor) -> Tensor:

@@ -1,42 +1,43 @@
-"""How a trained part does on held-out images: what a code says of the parents, how often an oracle is right."""
+"""Scores of a trained part on held-out images: the probe of a code, the accuracy of an oracle."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dscm.data.scaling import to_signed
 from dscm.causal.graph import Graph
-from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.causal.image_mechanism import ImageMechanism
-from dscm.oracle import Oracle
-from dscm.evaluation.statistics import f1_terms, summarise
+from dscm.causal.learned import LearnedAttributes
 from dscm.causal.variables import Variable
+from dscm.data.scaling import to_signed
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.evaluation.statistics import f1_terms, summarise
+from dscm.oracle import Oracle
 
 CHUNK = 500  # images at a time
 
 
 @torch.no_grad()
-def judge(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor]) -> dict[str, float]:
-    """Judge the trained model on the test split, a few hundred images at a time.
+def judge(model: nn.Module, graph: Graph, data: Mapping[str, Tensor]) -> dict[str, float]:
+    """Score a trained part of a causal model on the test split.
 
     Args:
-        model: the average.
-        part: which part of the causal model it is.
+        model: the part.
         graph: the causal graph.
         data: the test split, images uint8.
 
     Returns:
-        Of an oracle accuracy and F1, of attributes their negative log-likelihoods, of a semantic mechanism the
-        code's KL and linear probe.
+        Of an oracle, accuracy and F1; of attributes, their negative log-likelihoods; of a semantic mechanism, the KL
+        and the linear probe of its code; of a baseline, the terms of its objective.
     """
-    if part == "attributes":
+    if isinstance(model, LearnedAttributes):
         return {name: term.item() for name, term in model(data["image"], data).items()}
-    if part == "oracle":
+    if isinstance(model, Oracle):
         return score_oracle(model, data)
     if not isinstance(model, DiffusionMechanism):
-        return score_likelihood(model, data)
+        return score_likelihood(model, data) if isinstance(model, ImageMechanism) else {}
     if not model.code_dim:
         return {}
     parents = {name: data[name] for name in graph.image_parents}
@@ -47,7 +48,7 @@ def judge(model: nn.Module, part: str, graph: Graph, data: dict[str, Tensor]) ->
 
 
 @torch.no_grad()
-def score_likelihood(model: ImageMechanism, data: Mapping[str, Tensor]) -> dict[str, float]:
+def score_likelihood(model: ImageMechanism[Any], data: Mapping[str, Tensor]) -> dict[str, float]:
     """Return the terms of a baseline's objective on the test split, KL and reconstruction in nats among them."""
     generator = torch.Generator(data["image"].device).manual_seed(0)
     beta = {} if model.kind == "diffscm" else {"beta": 1.0}
@@ -81,7 +82,7 @@ def probe_code(code: Tensor, variables: Sequence[Variable], parents: Mapping[str
 
     Returns:
         For each parent R² (continuous), or the accuracy of the highest of the one-hot regressions (categorical or
-        binary). Chance is 0, respectively the share of the most frequent class.
+        binary). Chance is 0, or the share of the most frequent class.
     """
     code = torch.cat([code.double(), torch.ones(len(code), 1, dtype=torch.double, device=code.device)], dim=1)
     fit, score = slice(None, None, 2), slice(1, None, 2)
@@ -91,40 +92,40 @@ def probe_code(code: Tensor, variables: Sequence[Variable], parents: Mapping[str
         classes = 2 if variable.kind == "binary" else variable.classes
         wide = F.one_hot(target, classes).double() if classes else target.double()[:, None]
         weights = torch.linalg.lstsq(code[fit], wide[fit]).solution
-        guess, truth = code[score] @ weights, wide[score]
+        prediction, truth = code[score] @ weights, wide[score]
         if classes:
-            result[variable.name] = (guess.argmax(dim=1) == target[score]).double().mean().item()
+            result[variable.name] = (prediction.argmax(dim=1) == target[score]).double().mean().item()
         else:
-            result[variable.name] = explained(guess, truth)
+            result[variable.name] = r_squared(prediction, truth)
     return result
 
 
 @torch.no_grad()
 def score_oracle(oracle: Oracle, data: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return an oracle's test scores: of each class accuracy, and F1 if it is binary and occurs; of numbers R².
+    """Return an oracle's test scores: accuracy of each class, and F1 if it is binary and occurs; R² of numbers.
 
     Args:
-        oracle: the trained predictor.
-        data: ``image`` uint8 (N, C, H, W), and the attributes (N,); what else the oracle predicts is left out.
+        oracle: the predictor.
+        data: ``image`` uint8 (N, C, H, W), and attributes (N,); variables that it lacks are left out.
     """
     parts = [oracle.predict(to_signed(x)) for x in data["image"].split(CHUNK)]
     result = {}
     for variable in (variable for variable in oracle.variables if variable.name in data):
-        guess, wanted = torch.cat([part[variable.name] for part in parts]), data[variable.name]
+        prediction, target = torch.cat([part[variable.name] for part in parts]), data[variable.name]
         result[f"test {main_score(variable)} {variable.name}"] = (
-            explained(guess, wanted) if variable.real else (guess == wanted).float().mean().item()
+            r_squared(prediction, target) if variable.real else (prediction == target).float().mean().item()
         )
-        if variable.kind == "binary" and (guess | wanted).any():
-            result[f"test F1 {variable.name}"] = summarise("f1", f1_terms(guess, wanted)).item()
+        if variable.kind == "binary" and (prediction | target).any():
+            result[f"test F1 {variable.name}"] = summarise("f1", f1_terms(prediction, target)).item()
     return result
 
 
 def main_score(variable: Variable) -> str:
-    """Name what an oracle's prediction of a variable is judged by."""
+    """Name the score of an oracle's prediction of a variable."""
     return "R²" if variable.real else "accuracy"
 
 
-def explained(guess: Tensor, truth: Tensor) -> float:
-    """Compute R², the share of the variance of ``truth`` (N, …) that ``guess`` explains."""
-    guess, truth = guess.double(), truth.double()
-    return 1 - ((guess - truth) ** 2).sum().item() / ((truth - truth.mean()) ** 2).sum().item()
+def r_squared(prediction: Tensor, truth: Tensor) -> float:
+    """Compute R², the share of the variance of ``truth`` (N, …) that the prediction explains."""
+    prediction, truth = prediction.double(), truth.double()
+    return 1 - ((prediction - truth) ** 2).sum().item() / ((truth - truth.mean()) ** 2).sum().item()

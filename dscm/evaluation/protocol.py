@@ -1,4 +1,4 @@
-"""Evaluate a mechanism on test digits: every metric of every image, one batch at a time."""
+"""The protocol of an evaluation: the interventions on test images, and every metric of every image, batch by batch."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -8,30 +8,29 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dscm.evaluation import metrics
-from dscm.data.scaling import to_levels, to_signed
-from dscm.data.truth import Truth
-from dscm.errors import InputError
 from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
-from dscm.oracle import Oracle
-from dscm.diffusion.sampling import intervening
 from dscm.causal.scm import SCM
+from dscm.data.scaling import l1, to_levels, to_signed
+from dscm.data.truth import Truth
+from dscm.errors import InputError, option
+from dscm.evaluation import metrics
+from dscm.oracle import Oracle
 
-PerImage = dict[tuple[str, ...], Tensor]  # the path of a metric in a record → one number, or one a cycle, per image
+PerImage = dict[tuple[str, ...], Tensor]  # by the path of a metric in a record: one number, or one a cycle, per image
 Distance = Callable[[Tensor, Tensor], Tensor]
 TRIES = 1000  # draws of a value that must differ from the factual one
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every mechanism is asked about the same test digits.
+    """The test images and the interventions on them, the same for every model.
 
     Args:
         obs: attributes (N,) and the image in [-1, 1], (N, C, H, W).
-        interventions: by name, the values (N,) that each variable of the intervention is given.
-        truths: for each intervention whose true image is known, that image, uint8 (N, C, H, W).
-        places: for each intervention that changes one known place in an image, that place, bool (N, 1, H, W).
+        interventions: by name, the values (N,) of each variable that is set.
+        truths: by intervention, where the true image is known, that image, uint8 (N, C, H, W).
+        places: by intervention, where it changes one known region of an image, that region, bool (N, 1, H, W).
     """
 
     obs: dict[str, Tensor]
@@ -44,16 +43,16 @@ class Task:
         obs, truths, places = (
             {name: value[part] for name, value in x.items()} for x in (self.obs, self.truths, self.places)
         )
-        asked = {name: {k: v[part] for k, v in do.items()} for name, do in self.interventions.items()}
-        return Task(obs, asked, truths, places)
+        interventions = {name: {k: v[part] for k, v in do.items()} for name, do in self.interventions.items()}
+        return Task(obs, interventions, truths, places)
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What counterfactuals are measured with: the graph, the oracle, and distances between images by name."""
+    """The instruments of measurement: the graph, the oracle, and distances between images by name."""
 
     graph: Graph
-    oracle: Oracle
+    oracle: Oracle | None
     distances: Mapping[str, Distance]
 
     def compare(self, path: tuple[str, ...], x: Tensor, y: Tensor, prefix: str = "") -> PerImage:
@@ -74,20 +73,21 @@ def set_task(
     truth: Truth | None = None,
     learned: LearnedAttributes | None = None,
 ) -> Task:
-    """Draw the interventions on test images and render the true counterfactuals that a generator knows.
+    """Draw the interventions on test images, and the true counterfactuals where they are known.
 
     Args:
         graph: the causal graph.
-        data: test images and attributes as `sets.load` returns them.
-        sampler: ``marginal`` permutes each attribute's values within the digits (the paper's); ``different`` gives
-            each digit the value of another one, drawn at random, whose value differs. Binary attributes flip, those set
-            together to what the first becomes; other attributes that are set together come from the same digit.
+        data: test images and attributes, as `DataSet.load` returns them.
+        sampler: ``marginal`` permutes each attribute's values within the images (the paper's); ``different`` takes
+            for each image the value of a random other one whose value differs. Binary attributes are flipped, and
+            those that are set together get the value of the first; other attributes that are set together come from
+            the same image.
         seed: of the draws.
-        truth: draws true counterfactuals; None where nobody can.
-        learned: the fitted mechanisms of the attributes, where the graph has any.
+        truth: draws true counterfactuals; None where they are unknown.
+        learned: the learned mechanisms of the attributes, where the graph has any.
 
     Raises:
-        InputError: an attribute has one value only, and ``different`` cannot be drawn.
+        InputError: an attribute has too few values for ``different``.
     """
     generator = torch.Generator().manual_seed(seed)
     kinds = {variable.name: variable.kind for variable in graph.attributes}
@@ -103,13 +103,13 @@ def set_task(
     for name, do in interventions.items():
         if truth is not None and name in truth.known:
             truths[name] = truth.draw(data, scm.counterfactual(obs, do))
-        if truth is not None and name in truth.local:
+        if truth is not None and truth.place is not None and name in truth.local:
             places[name] = truth.place(data, name)
     return Task(obs, interventions, truths, places)
 
 
 def _choose_donors(name: str, values: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
-    """Choose, for each image, the one whose value it is given."""
+    """Choose, for each image, another one, whose value it gets."""
     n = len(values)
     if sampler == "marginal":
         return torch.randperm(n, generator=generator).to(values.device)
@@ -119,11 +119,13 @@ def _choose_donors(name: str, values: Tensor, sampler: str, generator: torch.Gen
         if not same.any():
             return donor
         donor[same] = torch.randint(n, (int(same.sum()),), generator=generator).to(values.device)
-    raise InputError(f"--sampler different: too few values of {name} among {n} digits differ; take more with --n")
+    raise InputError(
+        f"{option('sampler')} different: too few values of {name} among {n} images differ; take more with {option('n')}"
+    )
 
 
 def read_clock(device: torch.device) -> float:
-    """Return the seconds on the clock once a GPU has done what it was told."""
+    """Return the time in seconds after a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -132,25 +134,25 @@ def read_clock(device: torch.device) -> float:
 def evaluate_batch(
     scm: SCM, judge: Judge, task: Task, cycles: int, generator: torch.Generator | None = None
 ) -> tuple[PerImage, dict[str, Tensor]]:
-    """Compute every metric of one batch with the current settings of the image's mechanism.
+    """Compute every metric of one batch.
 
     Args:
         scm: the model.
-        judge: what it is measured with.
+        judge: the instruments.
         task: the batch.
         cycles: rounds of composition and of reversal.
-        generator: of the noise that an observation leaves open.
+        generator: of noise that an observation leaves undetermined.
 
     Returns:
-        The metrics, ``("seconds",)``, of abduction and one prediction, and ``("unsolved",)``, of the inversion (as in
-        `ImageNoise`), among them; and the images, uint8, by label:
-        observation, composition, and each counterfactual with its reversal.
+        The metrics, among them ``("seconds",)``, of abduction and one prediction, and ``("unsolved",)``, of the
+        inversion, as in `ImageNoise`; and the images, uint8, by label: observation, composition, and each
+        counterfactual with its reversal.
     """
     obs, x = task.obs, task.obs["image"]
-    began = read_clock(x.device)
+    start = read_clock(x.device)
     noise = scm.abduct(obs, generator)
     composed = scm.predict(noise)["image"]
-    seconds = (read_clock(x.device) - began) / len(x)
+    seconds = (read_clock(x.device) - start) / len(x)
     result: PerImage = {("seconds",): torch.full((len(x),), seconds)}
     unsolved = getattr(noise["image"], "unsolved", None)
     if unsolved is not None and unsolved.numel():
@@ -158,21 +160,29 @@ def evaluate_batch(
     result |= judge.compare_cycles(("composition",), metrics.compositions(scm, obs, composed, cycles, generator), x)
     images = {"observation": x, "composition": composed}
     for name, do in task.interventions.items():
-        with intervening(scm.mechanisms["image"], do, obs):
-            answer = scm.predict(noise, do)
-            back = list(metrics.reversals(scm, obs, answer, do, cycles, generator))
-        result |= judge.compare_cycles(("reversibility", name), back, x)
-        for attribute, errors in metrics.effectiveness(judge.graph, judge.oracle, answer, obs).items():
+        counterfactual = scm.predict(noise, do, obs)
+        restored = list(metrics.reversals(scm, obs, counterfactual, do, cycles, generator))
+        result |= judge.compare_cycles(("reversibility", name), restored, x)
+        for attribute, errors in metrics.effectiveness(judge.graph, judge.oracle, counterfactual, obs).items():
             result |= {("effectiveness", name, attribute, metric): error for metric, error in errors.items()}
-        result |= judge.compare(("identity", name), answer["image"], composed)
-        result |= judge.compare(("identity", name), answer["image"], x, "factual_")
-        if name in task.truths:
-            truth = to_signed(task.truths[name])
-            result["truth", name, "l1"] = metrics.l1(answer["image"], truth)
-            result["truth", name, "factual_l1"] = metrics.l1(x, truth)
-            if name in task.places:
-                gone = (obs[name] == 1) & (do[name] == 0)
-                split = metrics.l1_by_place(answer["image"], truth, task.places[name], gone)
-                result |= {("truth", name, part): error for part, error in split.items()}
-        images |= {f"do({name})": answer["image"], f"do({name}) reversed": back[0]}
+        result |= judge.compare(("identity", name), counterfactual["image"], composed)
+        result |= judge.compare(("identity", name), counterfactual["image"], x, "factual_")
+        result |= _compare_truth(task, name, counterfactual["image"])
+        images |= {f"do({name})": counterfactual["image"], f"do({name}) reversed": restored[0]}
     return result, {label: to_levels(image) for label, image in images.items()}
+
+
+def _compare_truth(task: Task, name: str, image: Tensor) -> PerImage:
+    """Compare counterfactual images, (B, C, H, W), with the true ones, where these are known."""
+    if name not in task.truths:
+        return {}
+    truth = to_signed(task.truths[name])
+    result: PerImage = {
+        ("truth", name, "l1"): l1(image, truth),
+        ("truth", name, "factual_l1"): l1(task.obs["image"], truth),
+    }
+    if name in task.places:
+        removal = (task.obs[name] == 1) & (task.interventions[name][name] == 0)
+        split = metrics.l1_by_place(image, truth, task.places[name], removal)
+        result |= {("truth", name, part): error for part, error in split.items()}
+    return result

@@ -1,7 +1,9 @@
-"""What evaluate.py has measured so far: metrics.json, and beside it the numbers of every image."""
+"""The records of an evaluation: metrics.json, and beside it the numbers of every image."""
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,39 +11,74 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dscm.cli.arguments import check_output
-from dscm.errors import InputError
+from dscm.errors import InputError, option
+from dscm.evaluation.configuration import Conditions, Configuration
 from dscm.evaluation.protocol import PerImage
-from dscm.files import atomic_path
 from dscm.evaluation.statistics import bootstrap_interval, summarise
+from dscm.files import atomic_path
+from dscm.runs import check_output
 
 METRICS = "metrics.json"
 VALUES = "values"  # folder of the numbers of every image
-ABDUCTIONS = ("dynamic", "residual", "guided")  # in which order they are shown, after the plain one
-IDENTITY = ("checkpoint_sha256", "guidance", "weights", "abduction", "cta_lr", "cta_steps", "cta_optimizer")
-OTHER = {
-    "data_sha256": "on other test digits (--data-dir)",
-    "oracle_sha256": "with another --oracle",
-    "attributes_sha256": "with other --attributes",
-}
-PERCEPTUAL = ("composition", "reversibility", "identity")  # metrics that LPIPS belongs to
+IMAGE = "image/"  # prefix of the names of images among those numbers
+PERCEPTUAL = ("composition", "reversibility", "identity")  # metrics that are distances between images
 
 
-class Results:
-    """Records of one folder, all of the same test digits and settings, that grow one by one and are never lost.
+@dataclass(frozen=True)
+class Record:
+    """One row of the tables.
+
+    Args:
+        configuration: the settings of the row.
+        conditions: those of the folder.
+        values: the file of the numbers of every image, relative to the folder.
+        seconds: per image, of an abduction and a prediction.
+        metrics, intervals: nested by the path of a metric: its mean over the images, and its 95% interval.
+    """
+
+    configuration: Configuration
+    conditions: Conditions
+    values: str
+    seconds: float
+    metrics: Mapping[str, Any]
+    intervals: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Record":
+        """Read an entry of metrics.json.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        if entry.get("tolerance"):
+            raise ValueError("a solver of another version")
+        configuration, conditions = Configuration.from_json(entry), Conditions.from_json(entry)
+        metrics = {name: value for name, value in entry.items() if isinstance(value, dict) or name == "unsolved"}
+        intervals = metrics.pop("intervals")
+        return cls(configuration, conditions, entry["values"], entry["seconds_per_image"], metrics, intervals)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an entry of metrics.json."""
+        settings = {**self.configuration.to_json(), **dataclasses.asdict(self.conditions)}
+        measured = {"values": self.values, "seconds_per_image": self.seconds, **self.metrics}
+        return {**settings, **measured, "intervals": self.intervals}
+
+
+class Records:
+    """The records of one folder, which grow one by one and are never lost.
 
     Args:
         folder: where they are kept; made when the first is added.
-        common: the settings that all records share.
-        overwrite: start over; otherwise what is there is kept and added to.
+        conditions: the same for all records.
+        overwrite: start over; otherwise existing records are kept and added to.
 
     Raises:
-        InputError: the folder has other content, or records that are damaged or of other settings.
+        InputError: the folder has other content, or records that are damaged or were measured under other conditions.
     """
 
-    def __init__(self, folder: Path, common: Mapping[str, Any], overwrite: bool) -> None:
-        self.folder, self.common = folder, dict(common)
-        self.records: list[dict[str, Any]] = []
+    def __init__(self, folder: Path, conditions: Conditions, overwrite: bool) -> None:
+        self.folder, self.conditions = folder, conditions
+        self.records: list[Record] = []
         self.starting_over = overwrite
         path = folder / METRICS
         if overwrite or not path.exists():
@@ -49,100 +86,107 @@ class Results:
             check_output(folder, overwrite or unfinished)
             return
         try:
-            self.records = arrange(json.loads(path.read_text()))
-            found = [{name: record[name] for name in (*IDENTITY, *common, "values")} for record in self.records]
-        except (ValueError, KeyError, TypeError) as error:
+            self.records = arrange(self._read())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: damaged, or of another version of this program; move it away, or start over with --overwrite"
+                f"{path}: damaged, or of another version of this program; move it away, or start over with "
+                f"{option('overwrite')}"
             ) from error
-        for record in found:
-            for name, value in common.items():
-                if record[name] != value:
-                    was = f"with --{name.replace('_', '-')} {record[name]}, not {value}"
-                    was = OTHER.get(name, was)
-                    raise InputError(f"{path}: was measured {was}; name another --out, or start over with --overwrite")
-            if not (folder / record["values"]).is_file():
+        for record in self.records:
+            conditions.check(record.conditions, path)
+            if not (folder / record.values).is_file():
                 raise InputError(
-                    f"{folder / record['values']}: missing, though {path} names it; start over with --overwrite"
+                    f"{folder / record.values}: missing, though {path} names it; start over with {option('overwrite')}"
                 )
             self.values(record)
 
-    @staticmethod
-    def key(about: Mapping[str, Any]) -> tuple:
-        """Return what tells a record from the others: the checkpoint and its settings."""
-        return tuple(about[name] for name in IDENTITY)
+    @property
+    def labels(self) -> list[str]:
+        """Return the names of the rows, each in a few words."""
+        rows = [record.configuration for record in self.records]
+        return [row.label(rows) for row in rows]
 
-    def keys(self, with_lpips: bool) -> set[tuple]:
-        """Return the keys of the records that are there, with LPIPS where it is to be had."""
-        return {self.key(r) for r in self.records if not with_lpips or r["composition"]["lpips"] is not None}
+    def measured(self, with_lpips: bool) -> set[Configuration]:
+        """Return the configurations that are measured already, with LPIPS where it is available."""
+        complete = [
+            r for r in self.records if not with_lpips or lookup(r.metrics, ("composition", "lpips")) is not None
+        ]
+        return {record.configuration for record in complete}
 
-    def add(self, about: Mapping[str, Any], name: str, values: PerImage, images: Mapping[str, Tensor]) -> None:
+    def add(self, configuration: Configuration, name: str, values: PerImage, images: Mapping[str, Tensor]) -> None:
         """Write the numbers of every image, then the record of their means and intervals; each atomically.
 
         Args:
-            about: what was measured and how; must hold `IDENTITY`.
+            configuration: the settings of the row.
             name: of the file of the numbers.
             values: one number, or one a cycle, of every image.
             images: uint8 images to show, by label.
         """
         path = self.folder / VALUES / f"{name}.npz"
-        arrays = {"/".join(key): value.cpu().numpy() for key, value in values.items()}
-        arrays |= {f"image/{label}": image.cpu().numpy() for label, image in images.items()}
+        arrays: dict[str, Any] = {"/".join(key): value.cpu().numpy() for key, value in values.items()}
+        arrays |= {f"{IMAGE}{label}": image.cpu().numpy() for label, image in images.items()}
         with atomic_path(path) as temporary:
             np.savez(temporary, **arrays)
         means = {key: to_plain(summarise(key[-1], value)) for key, value in values.items()}
         intervals = {key: to_plain(bootstrap_interval(key[-1], value).movedim(0, -1)) for key, value in values.items()}
         seconds = means.pop(("seconds",))
         del intervals[("seconds",)]
-        record = {**about, **self.common, "values": str(path.relative_to(self.folder)), "seconds_per_image": seconds}
-        record |= nest(with_null(means)) | {"intervals": nest(with_null(intervals))}
-        self.records = arrange([r for r in self._merge() if self.key(r) != self.key(record)] + [record])
+        nested = nest(with_null(means)), nest(with_null(intervals))
+        record = Record(configuration, self.conditions, str(path.relative_to(self.folder)), seconds, *nested)
+        self.records = arrange([r for r in self._merge() if r.configuration != configuration] + [record])
         self.starting_over = False
         with atomic_path(self.folder / METRICS) as temporary:
-            temporary.write_text(json.dumps(self.records, indent=1, ensure_ascii=False) + "\n")
+            text = json.dumps([record.to_json() for record in self.records], indent=1, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
-    def _merge(self) -> list[dict[str, Any]]:
-        """Return the records, and those that another process has added to the file in the meantime."""
-        path, own = self.folder / METRICS, {self.key(record) for record in self.records}
-        found = json.loads(path.read_text()) if path.exists() and not self.starting_over else []
-        return self.records + [record for record in found if self.key(record) not in own]
-
-    def values(self, record: Mapping[str, Any]) -> dict[str, Tensor]:
+    def values(self, record: Record) -> dict[str, Tensor]:
         """Read the numbers of every image of a record, by ``a/b/c``; ``image/…`` are pictures.
 
         Raises:
             InputError: the file is damaged.
         """
-        path = self.folder / record["values"]
+        path = self.folder / record.values
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: torch.from_numpy(archive[name]) for name in archive.files}
         except Exception as error:  # damaged bytes make the reader raise nearly anything
-            raise InputError(f"{path}: damaged; start over with --overwrite, or in another --out") from error
+            raise InputError(
+                f"{path}: damaged; start over with {option('overwrite')}, or in another {option('out')}"
+            ) from error
+
+    def images(self, record: Record) -> dict[str, Tensor]:
+        """Read the images of a record, uint8 (N, C, H, W), by label."""
+        values = self.values(record)
+        return {name.removeprefix(IMAGE): value for name, value in values.items() if name.startswith(IMAGE)}
+
+    def _read(self) -> list[Record]:
+        """Read metrics.json."""
+        entries = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        return [Record.from_json(entry) for entry in entries]
+
+    def _merge(self) -> list[Record]:
+        """Return the records, and those that another process has added to the file in the meantime."""
+        known = {record.configuration for record in self.records}
+        stored = [] if self.starting_over or not (self.folder / METRICS).exists() else self._read()
+        return self.records + [record for record in stored if record.configuration not in known]
 
 
-def arrange(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Sort records by checkpoint, as these were first measured, ω, abduction, and how null tokens were tuned."""
-    checkpoints = list(dict.fromkeys(record["checkpoint_sha256"] for record in records))
-
-    def order(record: Mapping[str, Any]) -> tuple:
-        abduction = ABDUCTIONS.index(record["abduction"]) if record["abduction"] in ABDUCTIONS else -1
-        tuning = record["cta_optimizer"] == "adam", record["cta_steps"] or 0, record["cta_lr"] or 0
-        guidance = record["guidance"] or 0, record["weights"] or ""
-        return checkpoints.index(record["checkpoint_sha256"]), guidance, abduction, tuning
-
-    return sorted(records, key=order)
+def arrange(records: Iterable[Record]) -> list[Record]:
+    """Sort records by checkpoint, as these were first measured, ω, abduction, and alignment."""
+    records = list(records)
+    checkpoints = list(dict.fromkeys(record.configuration.sha256 for record in records))
+    return sorted(records, key=lambda r: (checkpoints.index(r.configuration.sha256), r.configuration.order()))
 
 
 def to_plain(values: Tensor) -> Any:
-    """Turn a tensor into numbers and lists; None stands for NaN, a ratio to which no image counts."""
+    """Convert a tensor to numbers and lists; None stands for NaN, a ratio to which no image counts."""
     if values.dim():
         return [to_plain(value) for value in values]
     return None if values.isnan() else values.item()
 
 
 def with_null(flat: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
-    """Add None for every LPIPS that belongs beside an L1 and is not there."""
+    """Add None for every LPIPS that is missing beside an L1."""
     missing = {
         (*key[:-1], key[-1].replace("l1", "lpips")): None
         for key in flat
@@ -152,7 +196,7 @@ def with_null(flat: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]
 
 
 def nest(flat: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    """Turn paths into nested dictionaries."""
+    """Convert paths to nested dictionaries."""
     result: dict[str, Any] = {}
     for path, value in flat.items():
         level = result
@@ -162,9 +206,9 @@ def nest(flat: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
     return result
 
 
-def lookup(record: Mapping[str, Any], path: Sequence[str]) -> Any:
+def lookup(nested: Mapping[str, Any], path: Sequence[str]) -> Any:
     """Follow a path into nested dictionaries; None where it ends early."""
-    value: Any = record
+    value: Any = nested
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value

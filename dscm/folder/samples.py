@@ -1,4 +1,4 @@
-"""Draw images and their attributes from a model, as a folder that every script takes."""
+"""Draw images and their attributes from a model, as a folder of images with ``attributes.csv``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,15 +6,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from dscm.causal.graph import Graph
+from dscm.causal.scm import SCM
 from dscm.data.scaling import to_levels
 from dscm.data.table import write_csv
-from dscm.plots.sheets import Row, draw_sheet, to_picture
 from dscm.files import atomic_path
-from dscm.causal.graph import Graph
-from dscm.diffusion.sampling import intervening
-from dscm.causal.scm import SCM
+from dscm.folder.reader import TABLE
+from dscm.folder.writer import SHEET
+from dscm.plots.sheets import Row, draw_sheet, to_picture
 
-IMAGES, ATTRIBUTES = "images", "attributes.csv"
+IMAGES = "images"
 COLUMNS, ROWS = 12, 4  # of the contact sheet
 
 
@@ -28,17 +29,16 @@ def write_samples(
         out: the folder.
         scm: the model.
         graph: its causal graph.
-        n: how many.
-        do: variables that are set for all.
-        batch: how many at a time.
+        n: number of samples.
+        do: values of the variables that are set in all of them.
+        batch: number of images at a time.
         generator: of the noise, on the model's device.
     """
     table: dict[str, list[str]] = {name: [] for name in ("image", *(variable.name for variable in graph.attributes))}
     shown: list[torch.Tensor] = []
     with tqdm(total=n, unit="image", desc="samples") as bar:
         for start in range(0, n, batch):
-            with intervening(scm.mechanisms["image"], do):
-                values = scm.sample(min(batch, n - start), generator, do)
+            values = scm.sample(min(batch, n - start), generator, do)
             images = to_levels(values["image"]).cpu()
             for i, image in enumerate(images, start):
                 with atomic_path(out / IMAGES / f"{i:05}.png") as temporary:
@@ -48,8 +48,8 @@ def write_samples(
                 table[variable.name] += [variable.show(value) for value in values[variable.name].tolist()]
             shown += list(images[: COLUMNS * ROWS - len(shown)])
             bar.update(len(images))
-    write_csv(out / IMAGES / ATTRIBUTES, table)
+    write_csv(out / IMAGES / TABLE, table)
     rows = [Row("", torch.stack(shown[i : i + COLUMNS])) for i in range(0, len(shown), COLUMNS)]
-    asked = ", ".join(f"{name}={value:g}" for name, value in do.items())
-    title = f"{graph.name}: {len(shown)} of {n} samples" + (f" under do({asked})" if do else "")
-    draw_sheet(out / "grid.png", rows, title)
+    values_set = ", ".join(f"{name}={value:g}" for name, value in do.items())
+    title = f"{graph.name}: {len(shown)} of {n} samples" + (f" under do({values_set})" if do else "")
+    draw_sheet(out / SHEET, rows, title)

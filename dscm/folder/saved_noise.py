@@ -1,145 +1,159 @@
-"""Abducted noise in one file, so that later queries on the same images need not abduct again.
+"""Abducted noise in one file, so that later queries about the same images need no abduction.
 
-The file is a zip archive: ``about.json`` says which checkpoint, images and settings it belongs to, and each batch is
-a member of its own, so that neither writing nor reading ever holds more than one.
+The file is a zip archive. ``about.json`` describes the checkpoint, the images and the settings of the abduction; each
+batch is a member of its own, so that only one is in memory.
 """
 
 import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dscm.baselines.autoencoder import PixelNoise
+from dscm.baselines.autoencoder import CodeSampling, PixelNoise
 from dscm.baselines.hvae import LadderNoise
-from dscm.data.scaling import to_levels
-from dscm.errors import InputError
-from dscm.files import atomic_path
-from dscm.diffusion.mechanism import ImageNoise
 from dscm.causal.learned import FlowNoise
 from dscm.causal.mechanisms import Noise, SigmoidNoise
+from dscm.data.scaling import to_levels
+from dscm.diffusion.mechanism import ImageNoise
 from dscm.diffusion.sampling import Sampling
+from dscm.errors import InputError, option
+from dscm.files import atomic_path
 
 FORMAT = 4
-ABOUT = "about.json"
-KINDS = {
+DESCRIPTION = "about.json"
+NAMED_TUPLES: Mapping[str, Callable[..., Noise]] = {
     kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise, PixelNoise, LadderNoise)
-}  # of noise that is more than one tensor
+}
 
 
-def describe(
-    checkpoint: Path, images: list[str], sampling: Sampling | None, own: Mapping[str, Any] = {}
-) -> dict[str, Any]:
-    """Say what noise depends on: the checkpoint's bytes, the names of the images, and how it is abducted.
+def describe(sha256: str, images: Sequence[str], sampling: Any) -> dict[str, Any]:
+    """Describe all that abducted noise depends on.
 
     Args:
-        checkpoint: the file of the image's mechanism.
+        sha256: hash of the checkpoint of the image's mechanism.
         images: their names, in order.
-        sampling: the settings, if the mechanism has any; guidance counts only where the abduction depends on it.
-        own: further ones, of an autoencoder.
+        sampling: the mechanism's settings.
     """
-    settings = asdict(sampling) | {"guidance": str(sampling.guidance)} if sampling else dict(own)
-    for name in ("clip", "intervened"):
-        settings.pop(name, None)
-    if settings.get("abduction") == "semantic":
-        del settings["guidance"], settings["interval"]
-    if settings.get("abduction") != "dynamic":
-        settings.pop("alignment", None)
-    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-    return {"format": FORMAT, "checkpoint": digest, "images": images, "sampling": settings}
+    return {"format": FORMAT, "checkpoint": sha256, "images": list(images), "sampling": _describe_sampling(sampling)}
+
+
+def _describe_sampling(sampling: Any) -> dict[str, Any]:
+    """Describe the settings on which abduction depends."""
+    if isinstance(sampling, CodeSampling):
+        chosen = {"no_pixel_noise": not getattr(sampling, "pixel_noise", True), "sample_code": sampling.sample_code}
+        return {name: True for name, value in chosen.items() if value}
+    solver = sampling.walk
+    content: dict[str, Any] = {
+        "steps": sampling.steps,
+        "grid": sampling.grid,
+        "sigma_min": sampling.sigma_min,
+        "solver": {"kind": solver.kind, "evaluations": solver.evaluations},
+        "precision": getattr(sampling, "precision", "float32"),
+        "abduction": getattr(sampling, "abduction", "semantic"),
+    }
+    if isinstance(sampling, Sampling) and sampling.guides_abduction:
+        content |= {"guidance": str(sampling.weights), "interval": list(sampling.guidance_interval)}
+    if isinstance(sampling, Sampling) and sampling.abduction == "dynamic":
+        names = ("rate", "steps", "optimiser", "tolerance")
+        content["alignment"] = {name: getattr(sampling.alignment, name) for name in names}
+    return content
 
 
 @contextmanager
 def write_noise(
-    path: Path, about: Mapping[str, Any], batch: int
+    path: Path, description: Mapping[str, Any], batch: int
 ) -> Iterator[Callable[[Mapping[str, Tensor], Mapping[str, Noise]], None]]:
     """Yield a function that adds the noise abducted from an observation; the file is whole when the block ends.
 
     Args:
         path: the file.
-        about: from `describe`.
-        batch: images in a batch.
+        description: from `describe`.
+        batch: number of images in a batch.
     """
-    with atomic_path(path) as temporary:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr(ABOUT, json.dumps({**about, "batch": batch}))
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr(DESCRIPTION, json.dumps({**description, "batch": batch}))
 
-            def add(obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
-                plain = {k: v if isinstance(v, Tensor) else (type(v).__name__, *v) for k, v in noise.items()}
-                member = io.BytesIO()
-                torch.save({"obs": fingerprint(obs), "noise": plain}, member)
-                archive.writestr(f"{len(archive.namelist()) - 1:06d}.pt", member.getvalue())
+        def add(obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
+            plain = {k: v if isinstance(v, Tensor) else (type(v).__name__, *v) for k, v in noise.items()}
+            member = io.BytesIO()
+            torch.save({"obs": fingerprint(obs), "noise": plain}, member)
+            archive.writestr(f"{len(archive.namelist()) - 1:06d}.pt", member.getvalue())
 
-            yield add
+        yield add
 
 
 class SavedNoise:
-    """Read what `write_noise` wrote, batch by batch.
+    """Read a file of `write_noise` batch by batch.
 
     Args:
         path: the file.
-        about: from `describe`, which the file must match.
+        description: from `describe`, which the file must match.
 
     Raises:
         InputError: the file is missing, damaged or no noise, or it belongs to another checkpoint, to other images
             or to other settings.
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
+    def __init__(self, path: Path, description: Mapping[str, Any]) -> None:
+        self.path = path
+        if not path.is_file():
             raise InputError(f"{path}: no such file of noise")
         try:
-            self.archive = zipfile.ZipFile(self.path)
+            self.archive = zipfile.ZipFile(path)
             damaged = self.archive.testzip()
-            found = json.loads(self.archive.read(ABOUT))
-            if damaged or found["format"] != FORMAT:
+            stored = json.loads(self.archive.read(DESCRIPTION))
+            if damaged or stored["format"] != FORMAT:
                 raise ValueError
-            self.batch = int(found["batch"])
-            self._compare(found, about)
+            self.batch = int(stored["batch"])
+            self._compare(stored, description)
         except InputError:
             raise
         except Exception as error:  # damaged bytes make the readers raise nearly anything
-            raise InputError(f"{path}: damaged, or not noise that --save-noise of this program wrote") from error
+            raise InputError(f"{path}: damaged, or not noise written by {option('save_noise')}") from error
 
     def check(self, observations: Iterable[Mapping[str, Tensor]]) -> None:
-        """Compare what the noise was abducted from with the observations, batch by batch.
+        """Compare the observations with those that the noise was abducted from, batch by batch.
 
         Raises:
             InputError: the noise is that of other images or attributes.
         """
-        found = [self._load(index)["obs"] for index in range(len(self.archive.namelist()) - 1)]
-        if found != [fingerprint(obs) for obs in observations]:
+        stored = [self._load(index)["obs"] for index in range(len(self.archive.namelist()) - 1)]
+        if stored != [fingerprint(obs) for obs in observations]:
             raise InputError(f"{self.path}: noise of other images, or of other factual attributes")
 
     def read(self, index: int, device: torch.device) -> dict[str, Noise]:
         """Return the noise of batch ``index``, on a device."""
         content = self._load(index, device)
-        return {k: v if isinstance(v, Tensor) else KINDS[v[0]](*v[1:]) for k, v in content["noise"].items()}
+        return {k: v if isinstance(v, Tensor) else NAMED_TUPLES[v[0]](*v[1:]) for k, v in content["noise"].items()}
 
     def _load(self, index: int, device: torch.device | None = None) -> dict[str, Any]:
-        """Read one member of the archive; the checksums of all were compared before."""
+        """Read one member of the archive, whose checksums were compared before."""
         member = io.BytesIO(self.archive.read(f"{index:06d}.pt"))
         return torch.load(member, map_location=device or "cpu", weights_only=True)
 
-    def _compare(self, found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Raise `InputError` where what was found differs from what is wanted."""
-        if found["checkpoint"] != about["checkpoint"]:
+    def _compare(self, stored: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
+        """Raise `InputError` where a stored description differs from the one that is needed."""
+        if stored["checkpoint"] != needed["checkpoint"]:
             raise InputError(f"{self.path}: noise of another checkpoint")
-        if found["images"] != about["images"]:
+        if stored["images"] != needed["images"]:
             raise InputError(f"{self.path}: noise of other images")
-        wanted = json.loads(json.dumps(about["sampling"]))
-        for name in sorted(found["sampling"].keys() | wanted.keys()):
-            mine, theirs = found["sampling"].get(name), wanted.get(name)
-            if mine != theirs:
-                raise InputError(f"{self.path}: noise abducted with {name} {mine}; asked for is {theirs}")
+        one, other = _without_retired(stored["sampling"]), needed["sampling"]
+        for name in sorted(one.keys() | other.keys()):
+            if one.get(name) != other.get(name):
+                raise InputError(f"{self.path}: noise abducted with {name} {one.get(name)}, not {other.get(name)}")
+
+
+def _without_retired(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the solver's tolerance of earlier versions where it was 0, as it always is now."""
+    solver = {k: v for k, v in sampling.get("solver", {}).items() if k != "tolerance" or v}
+    return {**sampling, "solver": solver} if solver else dict(sampling)
 
 
 def fingerprint(obs: Mapping[str, Tensor]) -> str:

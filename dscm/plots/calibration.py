@@ -1,4 +1,4 @@
-"""Draw how well learned attributes fit held-out data, one panel a variable."""
+"""Calibration of learned attributes on held-out data, one panel a variable."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,27 +7,26 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dscm.plots.sheets import BLUE, GAP
-from dscm.files import atomic_path
 from dscm.causal.learned import LearnedAttributes, LearnedMechanism
+from dscm.files import atomic_path
+from dscm.plots.sheets import BLUE, FONT_SIZE, GAP
 
 BARS = 10  # of the ranks of a real variable
 WIDTH, HEIGHT = 220, 120  # of a panel, in pixels
-FONT_SIZE = 12
 
 
 @torch.no_grad()
 def shares(mechanism: LearnedMechanism, value: Tensor, parents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Compare what was observed with what the mechanism says.
+    """Compare observed frequencies with those that a mechanism predicts.
 
     Args:
         mechanism: of the variable.
         value: held-out values, (N,).
-        parents: of each, (N,).
+        parents: each (N,).
 
     Returns:
-        Observed and expected shares, each (bars,): of classes, or, of a real variable, of the ranks of its values in
-        equal parts of [0, 1].
+        Observed and expected shares, each (bars,): of the classes or, for a real variable, of the ranks of its values
+        in equal parts of [0, 1].
     """
     if mechanism.variable.real:
         bar = (mechanism.rank(value, parents) * BARS).long().clamp(0, BARS - 1)
@@ -38,7 +37,7 @@ def shares(mechanism: LearnedMechanism, value: Tensor, parents: Mapping[str, Ten
 
 
 def draw_calibration(path: Path, model: LearnedAttributes, data: Mapping[str, Tensor]) -> None:
-    """Write the panels as one PNG: bars are observed shares, lines expected ones.
+    """Write the panels as one PNG file: bars are observed shares, lines expected ones.
 
     Args:
         path: the file.
@@ -48,13 +47,14 @@ def draw_calibration(path: Path, model: LearnedAttributes, data: Mapping[str, Te
     sheet = Image.new("RGB", (WIDTH + 2 * GAP, len(model.mechanisms) * (HEIGHT + FONT_SIZE + 3 * GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(FONT_SIZE)
-    fill = tuple(round(255 * part) for part in BLUE)
+    fill = (round(255 * BLUE[0]), round(255 * BLUE[1]), round(255 * BLUE[2]))
     top = GAP
-    for name, mechanism in model.mechanisms.items():
+    for name in model.mechanisms:
+        mechanism = model.mechanism(name)
         parents = {parent: data[parent] for parent in model.parents[name]}
         observed, expected = (part.cpu() for part in shares(mechanism, data[name], parents))
-        what = "ranks of its values" if mechanism.variable.real else "classes"
-        draw.text((GAP, top), f"{name}: {what}", fill="black", font=font)
+        title = "ranks of its values" if mechanism.variable.real else "classes"
+        draw.text((GAP, top), f"{name}: {title}", fill="black", font=font)
         floor, step = top + FONT_SIZE + GAP + HEIGHT, WIDTH / len(observed)
         scale = (HEIGHT - GAP) / max(observed.max().item(), expected.max().item())
         for i, (bar, line) in enumerate(zip(observed.tolist(), expected.tolist())):

@@ -1,13 +1,13 @@
-"""Draw a causal graph as a picture: causes above their effects."""
+"""Pictures of causal graphs: causes above their effects."""
 
 import math
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dscm.files import atomic_path
 from dscm.causal.graph import Graph
 from dscm.causal.scm import topological_order
+from dscm.files import atomic_path
 
 FONT_SIZE, PAD = 14, 8
 GAP, STEP = 28, 84  # pixels between the boxes of a layer, and from layer to layer

@@ -1,6 +1,6 @@
-"""Contact sheets and effect maps, drawn with Pillow."""
+"""Contact sheets, effect maps and the panels of an evaluation, drawn with Pillow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dscm.data.scaling import to_unit
+from dscm.data.scaling import to_signed, to_unit
 from dscm.files import atomic_path
 
-TILE = 56  # pixels of a tile's side, at least: small images are magnified by whole factors
+TILE = 56  # least side of a tile in pixels: small images are magnified by whole factors
 GAP = 6
 FONT_SIZE = 12
 SPELT = str.maketrans(
@@ -23,7 +23,7 @@ BLUE, WHITE, RED = (0.13, 0.40, 0.67), (1.0, 1.0, 1.0), (0.70, 0.09, 0.17)  # to
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a sheet: its label, uint8 images (N, 1 or 3, H, W), and whether it hugs the row above."""
+    """One row of a sheet: its label, uint8 images (N, 1 or 3, H, W), and whether it touches the row above."""
 
     label: str
     images: Tensor
@@ -31,10 +31,10 @@ class Row:
 
 
 def effect_map(x: Tensor, reference: Tensor) -> Tensor:
-    """Colour what an intervention changed: red where ``x`` is brighter than the reference, blue where darker.
+    """Colour the effect of an intervention: red where ``x`` is brighter than the reference, blue where darker.
 
-    The strength is the mean absolute change of the channels, so that a change of hue shows too; where the brightness
-    stayed the same it is red.
+    The strength is the mean absolute change of the channels, so a change of hue alone is visible too; where the
+    brightness stays the same it is red.
 
     Args:
         x, reference: images in [-1, 1], shape (B, C, H, W).
@@ -49,18 +49,17 @@ def effect_map(x: Tensor, reference: Tensor) -> Tensor:
     return ((white + (colour - white) * strength) * 255).round().to(torch.uint8)
 
 
-def draw_sheet(path: Path, rows: Sequence[Row], title: str = "") -> None:
-    """Draw rows of images, one column for each example, with labels on the left; written atomically as PNG.
+def make_sheet(rows: Sequence[Row], title: str = "") -> Image.Image:
+    """Draw rows of images, one column for each example, with labels on the left.
 
     Args:
-        path: the file.
         rows: from top to bottom.
         title: a line above everything.
     """
     font = ImageFont.load_default(FONT_SIZE)
     title = title.translate(SPELT)
     rows = [Row(row.label.translate(SPELT), row.images, row.attached) for row in rows]
-    side = _magnified(rows[0].images[0]).width
+    side = _magnify(rows[0].images[0]).width
     margin = 2 * GAP + int(max(font.getlength(row.label) for row in rows))
     columns = max(len(row.images) for row in rows)
     width = max(margin + columns * (side + GAP), int(font.getlength(title)) + 2 * GAP)
@@ -75,18 +74,62 @@ def draw_sheet(path: Path, rows: Sequence[Row], title: str = "") -> None:
     for row, top in zip(rows, tops):
         draw.text((GAP, top + (side - FONT_SIZE) // 2), row.label, fill="black", font=font)
         for column, image in enumerate(row.images):
-            sheet.paste(_magnified(image), (margin + column * (side + GAP), top))
+            sheet.paste(_magnify(image), (margin + column * (side + GAP), top))
+    return sheet
+
+
+def draw_sheet(path: Path, rows: Sequence[Row], title: str = "") -> None:
+    """Write `make_sheet` as a PNG file, atomically."""
+    sheet = make_sheet(rows, title)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
+def draw_panel(path: Path, images: Mapping[str, Tensor], interventions: Sequence[str], title: str) -> None:
+    """Draw the soundness panel and the counterfactual grid of one model (paper, Fig. 2b and 2c).
+
+    Args:
+        path: the file.
+        images: uint8 (N, C, H, W), by label: ``observation``, ``composition``, and for each intervention ``do(NAME)``
+            and ``do(NAME) reversed``.
+        interventions: their names.
+        title: a line above everything.
+    """
+    rows = [Row("observation", images["observation"]), Row("composition", images["composition"])]
+    for name in interventions:
+        rows.append(Row(f"do({name})", images[f"do({name})"]))
+        rows.append(Row("effect", _effect(images, name), attached=True))
+        rows.append(Row("reversed", images[f"do({name}) reversed"], attached=True))
+    draw_sheet(path, rows, f"{title}. Effects: red is brighter than the composition, blue darker.")
+
+
+def draw_comparison(path: Path, models: Sequence[tuple[str, Mapping[str, Tensor]]], intervention: str) -> None:
+    """Draw one counterfactual of several models below each other (paper, Fig. 3c).
+
+    Args:
+        path: the file.
+        models: from top to bottom, the name of each and its images as in `draw_panel`.
+        intervention: its name.
+    """
+    rows = [Row("observation", models[0][1]["observation"])]
+    for label, images in models:
+        rows.append(Row(label, images[f"do({intervention})"]))
+        rows.append(Row("effect", _effect(images, intervention), attached=True))
+    draw_sheet(path, rows, f"do({intervention}): the same images and values in every row")
+
+
 def to_picture(image: Tensor) -> Image.Image:
-    """Turn uint8 (1 or 3, H, W) into a Pillow image of mode L or RGB."""
+    """Convert uint8 (1 or 3, H, W) to a Pillow image of mode L or RGB."""
     array = image.cpu().numpy()
     return Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
 
 
-def _magnified(image: Tensor) -> Image.Image:
+def _effect(images: Mapping[str, Tensor], intervention: str) -> Tensor:
+    """Colour the effect of an intervention on the composition."""
+    return effect_map(to_signed(images[f"do({intervention})"]), to_signed(images["composition"]))
+
+
+def _magnify(image: Tensor) -> Image.Image:
     """Magnify a tile by the least whole factor that makes it `TILE` pixels wide."""
     picture = to_picture(image)
     factor = max(1, -(-TILE // picture.width))

@@ -1,1 +1,1 @@
-"""Training of every part of a model."""
+"""Training of every part of a causal model."""

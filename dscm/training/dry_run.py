@@ -1,49 +1,66 @@
-"""Read a data set as training would, and say what is there and what is wrong, one line each."""
+"""A dry run: read a data set as training would, sum it up, time a few steps, and say what is wrong."""
 
-import resource
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from dscm.data import sets
-from dscm.data.sets import Source
-from dscm.errors import InputError
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
+from dscm.data.sets import DataSet, Split, get_data_set
+from dscm.errors import InputError
+from dscm.plots.graph import draw_graph
+from dscm.training.run import Training
+from dscm.training.trainer import Trainer
 
-RARE = 0.01  # share of the images below which a class is called rare
-TIMED = 3  # training steps that are timed, after one that warms up
+RARE = 0.01  # fraction of the images below which a class is called rare
+TIMED = 3  # steps that are timed, after one that warms up
+SPLITS: tuple[Split, ...] = ("train", "test")
+Splits = Mapping[str, Mapping[str, Tensor]]
 
 
-def read_splits(graph: Graph, source: Source, size: int) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
-    """Read every split.
+def check(training: Training) -> Iterator[str]:
+    """Read the data, draw the graph and time a few steps; train and save nothing.
 
-    Returns:
-        The splits that can be read, by name, and what is wrong with the others.
+    Args:
+        training: that is planned.
+
+    Yields:
+        What is there, and what is wrong, one line each.
+
+    Raises:
+        InputError: a split cannot be read.
     """
-    splits, wrong = {}, []
-    for name in ("train", "test"):
-        try:
-            splits[name] = sets.load(graph, source, name, size)
-        except InputError as error:
-            wrong.append(str(error))
-    return splits, list(dict.fromkeys(wrong))
+    graph, folder, run = training.graph, training.folder, training.run
+    splits, errors = _read_splits(get_data_set(graph, training.source), training.recipe.image_size(graph))
+    picture = run / "graph.png" if run else folder.with_name(f"{folder.name}-graph.png")
+    draw_graph(picture, graph)
+    yield from summarise(graph, splits)
+    yield f"graph: {picture}"
+    if "train" in splits:
+        device = training.machine.device
+        trainer = training.start({name: value.to(device) for name, value in splits["train"].items()})
+        yield _estimate(trainer, training.last_step, device)
+    for fault in find_faults(graph, splits):
+        yield f"wrong: {fault}"
+    if errors:
+        raise InputError("; ".join(errors))
 
 
-def summarise(graph: Graph, splits: Mapping[str, Mapping[str, Tensor]]) -> Iterator[str]:
+def summarise(graph: Graph, splits: Splits) -> Iterator[str]:
     """Yield one line for each split, and one for each attribute."""
     for name, data in splits.items():
         shape = "×".join(map(str, data["image"].shape[1:]))
         yield f"{name}: {len(data['image'])} images of {shape}"
     for variable in graph.attributes:
-        parts = [f"{name} {describe(variable, data[variable.name])}" for name, data in splits.items()]
+        parts = [f"{name} {_describe(variable, data[variable.name])}" for name, data in splits.items()]
         yield f"{variable.name} ({variable.kind}): {'; '.join(parts)}"
 
 
-def find_faults(graph: Graph, splits: Mapping[str, Mapping[str, Tensor]]) -> Iterator[str]:
-    """Yield what training would suffer from: attributes that are constant, rare classes, repeated images."""
+def find_faults(graph: Graph, splits: Splits) -> Iterator[str]:
+    """Yield what a training would suffer from: constant attributes, rare classes, images of one colour."""
     for name, data in splits.items():
         for variable in graph.attributes:
             value = data[variable.name]
@@ -60,8 +77,20 @@ def find_faults(graph: Graph, splits: Mapping[str, Mapping[str, Tensor]]) -> Ite
             yield f"{flat} images of the {name} split are of one colour"
 
 
-def describe(variable: Variable, value: Tensor) -> str:
-    """Sum up an attribute's values, (N,): the range and the mean, or the share of each class."""
+def _read_splits(data_set: DataSet, size: int) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Read the splits of a data set that can be read; say what is wrong with the others."""
+    splits: dict[str, dict[str, Tensor]] = {}
+    errors: list[str] = []
+    for name in SPLITS:
+        try:
+            splits[name] = data_set.load(name, size)
+        except InputError as error:
+            errors.append(error.args[0])
+    return splits, list(dict.fromkeys(errors))
+
+
+def _describe(variable: Variable, value: Tensor) -> str:
+    """Sum up an attribute's values, (N,): range, mean and standard deviation, or the share of each class."""
     if variable.discrete:
         shares = torch.bincount(value, minlength=variable.classes or 2) / len(value)
         return ", ".join(f"{variable.show(k)} {share:.1%}" for k, share in enumerate(shares.tolist()))
@@ -69,23 +98,28 @@ def describe(variable: Variable, value: Tensor) -> str:
     return f"{low} to {high}, mean {mean}, sd {value.std(correction=0).item():.3g}"
 
 
-def estimate(advance: Callable[[], object], steps: int | None, device: torch.device) -> str:
-    """Time a few training steps, and say what all of them will cost.
-
-    Args:
-        advance: takes one step.
-        steps: how many there will be; None is not known.
-        device: where.
-    """
-    advance()
+def _estimate(trainer: Trainer, steps: int | None, device: torch.device) -> str:
+    """Time a few steps, and say what all of them will cost."""
+    trainer.advance()
     began = time.perf_counter()
     for _ in range(TIMED):
-        advance()
+        trainer.advance()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        used = torch.cuda.max_memory_allocated(device)
-    else:
-        used = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = (time.perf_counter() - began) / TIMED
     whole = f", about {steps * seconds / 3600:.1f} hours for {steps} steps" if steps else ""
-    return f"training: {seconds:.2f} s a step{whole}; {used / 2**30:.1f} GiB of memory on {device}"
+    return f"training: {seconds:.2f} s a step{whole}; {_memory(device)}"
+
+
+def _memory(device: torch.device) -> str:
+    """Say how much memory was used."""
+    if device.type == "cuda":
+        used = torch.cuda.max_memory_allocated(device)
+    elif sys.platform == "win32":
+        return f"memory on {device} unknown"
+    else:
+        import resource  # which Windows lacks
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        used = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"{used / 2**30:.1f} GiB of memory on {device}"

@@ -1,207 +1,249 @@
-"""Sizes and training settings by name."""
+"""Architectures and hyperparameters by name: ``tiny`` for two CPU cores, ``paper`` as published.
+
+A baseline's ``tiny`` has about as many parameters as the semantic diffusion model's; its ``paper`` as many as the HVAEs
+that De Sousa Ribeiro et al. (2023) published for digits (1 M), and for brains of 64 and 192 pixels (55 M and 17 M).
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from dscm.causal.graph import Graph
+from dscm.checkpoint import PART
+from dscm.training.schedule import Hyperparameters
+
+NAME = Literal["tiny", "paper"]
+MECHANISM = Literal["spatial", "semantic", "vae", "hvae", "vci", "diffscm"]
+Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything about a training run that is not the data.
+    """An architecture and its training.
 
     Args:
-        model: arguments of the model's constructor.
-        semantic: further ones of the semantic mechanism.
-        batch: images in one step, over all processes.
-        steps: how long to train unless told otherwise.
-        learning_rate: of Adam, reached after ``warmup`` steps.
-        warmup: steps over which the learning rate rises from zero.
-        cooling: steps after which it falls as 1/√step (Karras et al. 2024); 0 keeps it.
-        ema: decay of the averaged weights.
-        beta: weight of the KL term, reached after ``beta_warmup`` steps.
-        beta_warmup: steps over which β rises from zero.
-        focus: share of the timesteps drawn where detail is decided, as `sample_timesteps`.
-        flip: mirror half of the images while training.
+        model: arguments of the model's constructor, as `dscm.checkpoint.build` takes them.
+        steps: the usual length of the training.
+        training: the hyperparameters.
     """
 
-    model: Mapping[str, Any]
-    batch: int
+    model: Config
     steps: int
-    learning_rate: float
-    ema: float
-    semantic: Mapping[str, Any] = field(default_factory=dict)
-    warmup: int = 0
-    cooling: int = 0
-    beta: float = 0.0
-    beta_warmup: int = 0
-    focus: float = 0.0
-    flip: bool = False
+    training: Hyperparameters
 
 
-# How the image's mechanism is trained, on every data set; `paper` is its Table 4. β weighs nats against errors summed
-# over pixels: more pixels, more β.
-_TINY: Mapping[str, Any] = {
-    "steps": 30_000,
-    "learning_rate": 2e-3,
-    "warmup": 200,
-    "cooling": 1500,
-    "ema": 0.999,
-    "beta": 0.3,
-    "beta_warmup": 1000,
-    "focus": 0.5,
+def get_preset(part: PART, graph: Graph, name: NAME = "tiny", mechanism: MECHANISM = "semantic") -> Preset:
+    """Return the preset of a part of a causal model.
+
+    Args:
+        part: which.
+        graph: the causal graph; of a user's own data set its image size decides.
+        name: of the preset.
+        mechanism: of the image.
+    """
+    like = _find_like(graph)
+    if part == "attributes":
+        return _ATTRIBUTES
+    if part == "oracle":
+        preset = _ORACLES[like][name]
+    elif mechanism in BASELINES:
+        preset = _make_baseline(mechanism, like, name)
+    else:
+        preset = _DIFFUSION[like][name]
+    model = dict(preset.model)
+    if part == "image":
+        model["size"] = graph.image_size
+    if part == "image" and mechanism == "semantic":
+        model |= _CODES[like][name]
+    if graph.data_set == like:
+        return replace(preset, model=model)
+    model.pop("strokes", None)
+    # Whether a mirrored image of a user is as plausible is unknown.
+    return replace(preset, model=model, training=replace(preset.training, flip=False))
+
+
+# Diffusion mechanisms. β weighs nats against errors summed over pixels: more pixels, more β. ``paper`` is Table 4.
+_TINY = Hyperparameters(
+    batch=96,
+    learning_rate=2e-3,
+    warmup=200,
+    cooling=1500,
+    ema=0.999,
+    beta=0.3,
+    beta_warmup=1000,
+    focus=0.5,
+    summed=True,
+    static=True,
+)
+_PAPER = Hyperparameters(batch=128, learning_rate=1e-4, ema=0.9999, beta=0.002, summed=True, static=True)
+
+_DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
+    "morphomnist": {
+        # One or two hours of two CPU cores: a fourth of the pixels (patch 2), v-prediction.
+        "tiny": Preset(
+            {"prediction": "v", "unet": {"channels": 32, "multipliers": [1, 2], "blocks": 1, "patch": 2}},
+            steps=30_000,
+            training=_TINY,
+        ),
+        # 1,000 epochs of 60,000 digits.
+        "paper": Preset(
+            {"prediction": "eps", "unet": {"channels": 64, "multipliers": [1, 4, 8], "blocks": 1}},
+            steps=468_750,
+            training=_PAPER,
+        ),
+    },
+    "celebahq": {
+        "tiny": Preset(
+            {
+                "prediction": "v",
+                "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 4, "bypass": True},
+            },
+            steps=30_000,
+            training=replace(_TINY, batch=64, beta=4.0, flip=True),
+        ),
+        # 6,000 epochs of 24,000 faces.
+        "paper": Preset(
+            {
+                "prediction": "eps",
+                "unet": {"channels": 64, "multipliers": [1, 2, 4, 8], "blocks": 2, "attention": [2], "dropout": 0.1},
+            },
+            steps=1_125_000,
+            training=replace(_PAPER, flip=True),
+        ),
+    },
+    "embed": {
+        "tiny": Preset(
+            {
+                "prediction": "v",
+                "schedule": "cosine",
+                "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 8, "bypass": True},
+            },
+            steps=30_000,
+            training=replace(_TINY, batch=32, beta=2.0),
+        ),
+        # 1,000 epochs of 13,207 images.
+        "paper": Preset(
+            {
+                "prediction": "eps",
+                "schedule": "cosine",
+                "unet": {"channels": 96, "multipliers": [1, 1, 2, 2, 4, 4], "blocks": 2, "dropout": 0.1},
+            },
+            steps=412_000,
+            training=replace(_PAPER, batch=32),
+        ),
+    },
 }
-_PAPER: Mapping[str, Any] = {"learning_rate": 1e-4, "ema": 0.9999, "beta": 0.002}
 
-_DIGITS = {
-    # Trains on two CPU cores in an hour or two: a fourth of the pixels (patch 2), v-prediction.
-    "tiny": Preset(
-        model={
-            "size": 28,
-            "prediction": "v",
-            "unet": {"channels": 32, "multipliers": [1, 2], "blocks": 1, "patch": 2},
-        },
-        semantic={
+# What semantic mechanisms have besides.
+_CODES: Mapping[str, Mapping[str, Config]] = {
+    "morphomnist": {
+        "tiny": {
             "code_dim": 8,
             "prior": "conditional",
             "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 2},
         },
-        batch=96,
-        **_TINY,
-    ),
-    # The published sizes and training (paper, Table 4): 1,000 epochs of 60,000 digits.
-    "paper": Preset(
-        model={
-            "size": 28,
-            "prediction": "eps",
-            "unet": {"channels": 64, "multipliers": [1, 4, 8], "blocks": 1},
-        },
-        semantic={
+        "paper": {
             "code_dim": 8,
             "prior": "standard",
             "encoder": {"channels": 64, "multipliers": [1, 2, 4, 8], "dropout": 0.1},
         },
-        batch=128,
-        steps=468_750,
-        **_PAPER,
-    ),
-}
-
-_FACES = {
-    "tiny": Preset(
-        model={
-            "size": 64,
-            "prediction": "v",
-            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 4, "bypass": True},
-        },
-        semantic={
+    },
+    "celebahq": {
+        "tiny": {
             "code_dim": 32,
             "prior": "conditional",
             "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 4},
         },
-        batch=64,
-        **_TINY | {"beta": 4.0},
-        flip=True,
-    ),
-    # 6,000 epochs of 24,000 faces.
-    "paper": Preset(
-        model={
-            "size": 64,
-            "prediction": "eps",
-            "unet": {"channels": 64, "multipliers": [1, 2, 4, 8], "blocks": 2, "attention": [2], "dropout": 0.1},
-        },
-        semantic={
+        "paper": {
             "code_dim": 32,
             "prior": "standard",
             "encoder": {"channels": 32, "multipliers": [1, 2, 4, 8, 8], "dropout": 0.1},
         },
-        batch=128,
-        steps=1_125_000,
-        **_PAPER,
-        flip=True,
-    ),
-}
-
-_MAMMOGRAMS = {
-    "tiny": Preset(
-        model={
-            "size": 192,
-            "prediction": "v",
-            "schedule": "cosine",
-            "unet": {"channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "patch": 8, "bypass": True},
-        },
-        semantic={
+    },
+    "embed": {
+        "tiny": {
             "code_dim": 64,
             "prior": "conditional",
             "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 8},
         },
-        batch=32,
-        **_TINY | {"beta": 2.0},
-    ),
-    # 1,000 epochs of 13,207 images.
-    "paper": Preset(
-        model={
-            "size": 192,
-            "prediction": "eps",
-            "schedule": "cosine",
-            "unet": {"channels": 96, "multipliers": [1, 1, 2, 2, 4, 4], "blocks": 2, "dropout": 0.1},
-        },
-        semantic={
+        "paper": {
             "code_dim": 512,
             "prior": "standard",
             "encoder": {"channels": 96, "multipliers": [1, 1, 2, 2, 4, 4, 4], "dropout": 0.1},
         },
-        batch=32,
-        steps=412_000,
-        **_PAPER,
-    ),
-}
-
-_ATTRIBUTES = Preset(model={"hidden": 32}, batch=1024, steps=2000, learning_rate=1e-2, warmup=50, cooling=200, ema=0.99)
-
-_DIGIT_ORACLE = {"channels": 32, "strokes": True}
-_FACE_ORACLE = {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.3}
-_MARKER_ORACLE = {"channels": 16, "multipliers": [1, 2, 4, 8], "dropout": 0.3}
-
-
-def _oracle(model: Mapping[str, Any], steps: int, batch: int = 128) -> Mapping[str, Preset]:
-    """Make the presets of an oracle; ``paper`` is twice as wide and trained five times as long."""
-    tiny = Preset(model, batch, steps, learning_rate=1e-3, warmup=100, ema=0.998)
-    wide = Preset({**model, "channels": 2 * model["channels"]}, batch, 5 * steps, 1e-3, warmup=100, ema=0.999)
-    return {"tiny": tiny, "paper": wide}
-
-
-# By what is trained, the data set, and the size.
-PRESETS: Mapping[str, Mapping[str, Mapping[str, Preset]]] = {
-    "image": {"morphomnist": _DIGITS, "celebahq": _FACES, "embed": _MAMMOGRAMS},
-    "attributes": dict.fromkeys(("morphomnist", "celebahq", "embed"), {"tiny": _ATTRIBUTES, "paper": _ATTRIBUTES}),
-    "oracle": {
-        "morphomnist": _oracle(_DIGIT_ORACLE, 4000),
-        "celebahq": _oracle(_FACE_ORACLE, 4000),
-        "embed": _oracle(_MARKER_ORACLE, 4000, batch=64),
     },
 }
 
+_ATTRIBUTES = Preset(
+    {"hidden": 32},
+    steps=2000,
+    training=Hyperparameters(batch=1024, learning_rate=1e-2, warmup=50, cooling=200, ema=0.99),
+)
 
-# For a data set of a user's own: whose presets suit images of up to so many pixels a side.
+
+def _make_oracle(model: Config, batch: int = 128) -> Mapping[str, Preset]:
+    """Make both presets of an oracle; ``paper`` is twice as wide and trained five times as long."""
+    training = Hyperparameters(batch=batch, learning_rate=1e-3, warmup=100, ema=0.998, static=True)
+    wide = {**model, "channels": 2 * model["channels"]}
+    return {"tiny": Preset(model, 4000, training), "paper": Preset(wide, 20_000, replace(training, ema=0.999))}
+
+
+_ORACLES: Mapping[str, Mapping[str, Preset]] = {
+    "morphomnist": _make_oracle({"channels": 32, "strokes": True}),
+    "celebahq": _make_oracle({"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.3}),
+    "embed": _make_oracle({"channels": 16, "multipliers": [1, 2, 4, 8], "dropout": 0.3}, batch=64),
+}
+
+BASELINES = ("vae", "hvae", "vci", "diffscm")
+_CHANNELS: Mapping[str, Mapping[str, int]] = {  # of each tiny baseline on each data set
+    "vae": {"morphomnist": 40, "celebahq": 52, "embed": 48},
+    "hvae": {"morphomnist": 32, "celebahq": 40, "embed": 40},
+    "vci": {"morphomnist": 32, "celebahq": 40, "embed": 40},
+    "diffscm": {"morphomnist": 56, "celebahq": 64, "embed": 64},
+}
+_TINY_PYRAMIDS: Mapping[str, Config] = {
+    "morphomnist": {"multipliers": [1, 2, 2], "patch": 2},
+    "celebahq": {"multipliers": [1, 2, 2], "patch": 4},
+    "embed": {"multipliers": [1, 2, 2], "patch": 8},
+}
+_PAPER_PYRAMIDS: Mapping[str, Config] = {
+    "morphomnist": {"channels": 32, "multipliers": [1, 2, 2], "patch": 1},
+    "celebahq": {"channels": 128, "multipliers": [1, 2, 4, 4], "patch": 2},
+    "embed": {"channels": 120, "multipliers": [1, 2, 2, 2], "patch": 4},
+}
+
+
+def _make_baseline(mechanism: str, like: str, name: str) -> Preset:
+    """Make a preset of a baseline on a built-in data set; DiffSCM has the UNet of the diffusion mechanism."""
+    tiny, diffusion = name == "tiny", _DIFFUSION[like][name]
+    pyramid = {"channels": _CHANNELS[mechanism][like], **_TINY_PYRAMIDS[like]} if tiny else {**_PAPER_PYRAMIDS[like]}
+    if mechanism == "diffscm":
+        shared = {key: diffusion.model[key] for key in ("unet", "schedule") if key in diffusion.model}
+        model = {**shared, "classifier": {**pyramid, "multipliers": [1, 2]}}
+    else:
+        model = {**pyramid, "critic": pyramid} if mechanism == "vci" else pyramid
+    training = Hyperparameters(
+        batch=diffusion.training.batch,
+        learning_rate=1e-3,
+        warmup=200,
+        cooling=3000,
+        ema=0.999,
+        beta=1.0,
+        beta_warmup=1000,
+        focus=diffusion.training.focus if mechanism == "diffscm" else 0.0,
+        flip=diffusion.training.flip,
+        summed=True,
+        static=True,
+    )
+    return Preset({"mechanism": mechanism, **model}, 30_000 if tiny else 200_000, training)
+
+
+# The built-in data set whose presets suit images of a user's own, by their greatest height and width in pixels.
 _BY_SIZE = (("morphomnist", 40), ("celebahq", 96), ("embed", 1 << 20))
 
 
-def get_preset(part: str, data_set: str, name: str, size: int) -> Preset:
-    """Return the preset ``tiny`` or ``paper`` for a part (image, attributes or oracle) of the model of a data set.
-
-    Args:
-        part, data_set, name: what is trained, on what, and the preset's name.
-        size: of the images in pixels, which decides for a data set of a user's own.
-    """
-    preset = PRESETS[part][choose_like(data_set, size)][name]
-    if data_set in PRESETS[part]:
-        return preset
-    plain = {key: value for key, value in preset.model.items() if key != "strokes"}
-    return replace(preset, model=plain, flip=False)  # nobody knows whether a mirror image is as good
-
-
-def choose_like(data_set: str, size: int) -> str:
-    """Return the built-in data set whose presets suit a data set with images of ``size`` pixels a side."""
-    if data_set in PRESETS["image"]:
-        return data_set
-    return next(known for known, largest in _BY_SIZE if size <= largest)
+def _find_like(graph: Graph) -> str:
+    """Return the built-in data set whose presets suit a graph."""
+    if graph.data_set in _DIFFUSION:
+        return graph.data_set
+    return next(known for known, largest in _BY_SIZE if graph.image_size <= largest)

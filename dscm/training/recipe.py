@@ -1,124 +1,22 @@
-"""What a command line and the presets together ask of a training."""
+"""The settings of a training: what a user can choose, and what the presets make of it."""
 
-import argparse
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from dscm import checkpoint
-from dscm.cli import parts
-from dscm.training.baseline_presets import BASELINES, get_baseline_preset
-from dscm.training.tuning import CounterfactualTuning
-from dscm.cli.arguments import warn_of_emulation
-from dscm.data.scaling import to_signed
-from dscm.errors import InputError
+from dscm import settings
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import get_graph
-from dscm.training.presets import Preset, get_preset
+from dscm.checkpoint import PART
+from dscm.errors import InputError, option
+from dscm.machine import warn_of_emulation
+from dscm.settings import setting
+from dscm.training.presets import BASELINES, MECHANISM, NAME, Preset, get_preset
+from dscm.training.schedule import Hyperparameters
 
-P_NULL = 0.1  # the paper's choice for most tasks
-LEVEL_OF = 1000  # images that say how good a mechanism is before it is tuned
-
-
-def image_size(args: argparse.Namespace, graph: Graph) -> int:
-    """Return the side of the images in pixels: what the command line says, or the graph.
-
-    Raises:
-        InputError: it does not divide into the preset's patches.
-    """
-    size = args.size or graph.image_size
-    patch = largest_patch(choose_preset(args, graph, "image").model)
-    if size % patch:
-        raise InputError(f"--size {size}: must be a multiple of {patch}, the side of the model's patches")
-    return size
-
-
-def choose_preset(args: argparse.Namespace, graph: Graph, part: str | None = None) -> Preset:
-    """Return the preset of what is trained, or of another part of the same model."""
-    part = part or args.part
-    if part == "image" and args.mechanism in BASELINES:
-        preset = get_baseline_preset(args.mechanism, graph.data_set, args.preset, graph.image_size)
-    else:
-        preset = get_preset(part, graph.data_set, args.preset, graph.image_size)
-    if part == "image" and args.patch:
-        sizes = {"model": with_patch(preset.model, args.patch), "semantic": with_patch(preset.semantic, args.patch)}
-        preset = replace(preset, **sizes)
-    return preset
-
-
-def choose_bfloat16(args: argparse.Namespace, device: torch.device) -> bool:
-    """Say whether networks are trained in bfloat16: by default on a GPU; warn of a CPU that only emulates it."""
-    if args.part == "attributes":
-        return False
-    chosen = (args.precision or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
-    if chosen:
-        warn_of_emulation(device)
-    return chosen
-
-
-def start_tuning(
-    args: argparse.Namespace, preset: Preset, graph: Graph, data: Mapping[str, Tensor], device: torch.device
-) -> tuple[CounterfactualTuning, dict[str, Any]]:
-    """Restore what ``--fine-tune`` names, and what it is tuned by.
-
-    Args:
-        args: the command line.
-        preset: of the mechanism.
-        graph: the causal graph.
-        data: the training split, uint8 images; its beginning says how good the mechanism is.
-        device: where to train.
-
-    Returns:
-        The objective, and the arguments of the mechanism's constructor.
-
-    Raises:
-        InputError: the checkpoint is of another mechanism, graph or size, or a part is missing.
-    """
-    mechanism, content = checkpoint.restore(args.fine_tune, "image", device)
-    wanted = (args.mechanism, graph.key, data["image"].shape[-1])
-    if wanted != (mechanism.kind, content["graph"], mechanism.shape[-1]):
-        found = f"{mechanism.kind} of {get_graph(content['graph']).name}, {mechanism.shape[-1]} px"
-        raise InputError(f"--fine-tune {args.fine_tune}: holds {found}, not {args.mechanism} of {graph.name}, "
-                         f"{wanted[-1]} px")  # fmt: skip
-    parts.choose_parts(args, graph)
-    oracle = parts.restore_oracle(graph, args.oracle, device)
-    learned = parts.restore_attributes(graph, args.attributes, device)
-    objective = CounterfactualTuning(mechanism.requires_grad_(True), oracle, graph.scm(learned=learned)).to(device)
-    some = {name: value[:LEVEL_OF] for name, value in data.items()}
-    generator = torch.Generator(device).manual_seed(args.seed)
-    beta = preset.beta if args.beta is None else args.beta
-    objective.set_bound(to_signed(some.pop("image")), some, generator, beta)
-    return objective, content["config"]
-
-
-def largest_patch(model: Any) -> int:
-    """Return the largest patch in a model's settings."""
-    if not isinstance(model, Mapping):
-        return 1
-    return max([model.get("patch", 1), *map(largest_patch, model.values())])
-
-
-def with_patch(model: Mapping[str, Any], patch: int) -> dict[str, Any]:
-    """Return a model's settings with all its networks, which are what has ``channels``, on patches of one size."""
-    changed = {key: with_patch(value, patch) if isinstance(value, Mapping) else value for key, value in model.items()}
-    return changed | {"patch": patch} if "channels" in model else changed
-
-
-def model_config(args: argparse.Namespace, graph: Graph, preset: Preset) -> dict[str, Any]:
-    """Collect the arguments of the model's constructor from the preset and the command line."""
-    config = dict(preset.model)
-    if args.part == "image":
-        config["size"] = image_size(args, graph)
-    if args.part == "image" and args.mechanism == "semantic":
-        config |= preset.semantic
-    return config | {name: getattr(args, name) for name in ("prior", "likelihood") if getattr(args, name)}
-
-
-# Options of some mechanisms alone, and whose they are.
-OWNERS: Mapping[str, tuple[str, ...]] = {
+OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image alone
     "prior": ("semantic",),
     "likelihood": ("vae", "hvae", "vci"),
     "fine_tune": ("vae", "hvae"),
@@ -127,34 +25,143 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "beta": ("semantic", "vae", "hvae", "vci"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
-BUILT = ("patch", "prior", "likelihood")  # what a model that is tuned further has already
+ARCHITECTURE = ("patch", "prior", "likelihood")  # settings that a trained mechanism has already
+RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes")  # may change on resumption
 
 
-def check_own_options(args: argparse.Namespace) -> None:
-    """Refuse an option of `OWNERS` that what is trained does not have, and one of `BUILT` for a model that exists.
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a user can choose for a training; None leaves a choice to the preset.
 
     Raises:
-        InputError: one was given.
+        InputError: a value is not allowed, or a setting does not belong to what is trained.
     """
-    for name in BUILT:
-        if args.fine_tune and getattr(args, name):
-            raise InputError(f"--{name} {getattr(args, name)}: is settled by the model of --fine-tune; leave it out")
-    for name, owners in OWNERS.items():
-        if getattr(args, name) is not None and (args.part != "image" or args.mechanism not in owners):
-            what = args.mechanism if args.part == "image" else f"--part {args.part}"
-            value = "" if getattr(args, name) is True else f" {getattr(args, name)}"
-            flag = f"--{name.replace('_', '-')}{value}"
-            raise InputError(f"{flag}: not known to {what}; an option of {', '.join(owners)}")
+
+    part: PART = setting("image", "Part of the causal model to train.")
+    mechanism: MECHANISM = setting("semantic", "Mechanism of the image.")
+    preset: NAME = setting("tiny", "Architecture and hyperparameters: tiny for a CPU, paper as published.")
+    size: int | None = setting(None, "Height and width of the images in pixels. Default: the graph's.", low=8)
+    patch: int | None = setting(
+        None,
+        "Side of the pixel blocks that the networks see: smaller is finer, and slower. Default: the preset's.",
+        low=1,
+    )
+    steps: int | None = setting(None, "Train until this step. Default: the preset's, unless minutes are set.", low=1)
+    minutes: float | None = setting(None, "Train for this long, over all resumptions.", above=0)
+    batch: int | None = setting(None, "Images in a step, over all processes. Default: the preset's.", low=1)
+    precision: Literal["float32", "bfloat16"] | None = setting(
+        None, "Of the networks in training. Default: bfloat16 on a GPU, float32 on a CPU."
+    )
+    fine_tune: Path | str | None = setting(
+        None, "Checkpoint of a VAE or HVAE: tune it until an oracle detects interventions in its counterfactuals."
+    )
+    seed: int = setting(0, "Seed of everything random.", low=0, high=2**62)
+    p_null: float = setting(
+        0.1, "Probability p_∅ of dropping the condition; the paper's choice is 0.1.", low=0, high=0.99
+    )
+    null_apart: bool = setting(
+        False, "Also drop the code, and each parent, independently: for guidance with a weight for each group."
+    )
+    beta: float | None = setting(None, "Weight β of the KL term. Default: the preset's.", low=0)
+    prior: Literal["standard", "conditional"] | None = setting(
+        None, "p(z), the paper's, or p(z | parents). Default: the preset's."
+    )
+    likelihood: Literal["gaussian", "discretised"] | None = setting(
+        None, "Of a pixel under an autoencoder. Default: discretised."
+    )
+    learning_rate: float | None = setting(None, "Peak learning rate of Adam. Default: the preset's.", above=0)
+    save_every: int = setting(500, "Steps between checkpoints.", low=1)
+    sample_every: int = setting(2000, "Steps between grids of samples.", low=1)
+    oracle: Path | str | None = setting(
+        None, "Checkpoint of the oracle for fine-tuning. Default: the run's, or the bundled one."
+    )
+    attributes: Path | str | None = setting(
+        None, "Checkpoint of the learned attributes for fine-tuning. Default: the run's, or the bundled one."
+    )
+    skip_missing: bool = setting(False, "Skip any number of absent images instead of at most 1%.")
+    keep_aspect: bool = setting(False, "Of EMBED: pad mammograms to a square instead of stretching them.")
+    clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
+
+    def __post_init__(self) -> None:
+        """Check each setting, and that it belongs to what is trained."""
+        settings.check(self)
+        for name, owners in OWNERS.items():
+            value = getattr(self, name)
+            if value == getattr(type(self), name):  # the default
+                continue
+            chosen = option(name) + ("" if value is True else f" {value}")
+            if self.part != "image" or self.mechanism not in owners:
+                trained = self.mechanism if self.part == "image" else f"{option('part')} {self.part}"
+                raise InputError(f"{chosen}: not known to {trained}; a setting of {', '.join(owners)}")
+            if self.fine_tune and name in ARCHITECTURE:
+                raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
+
+    def choose_preset(self, graph: Graph, part: PART | None = None) -> Preset:
+        """Return the preset of what is trained, or of another part of the same model, with the chosen patches."""
+        part = part or self.part
+        preset = get_preset(part, graph, self.preset, self.mechanism)
+        return replace(preset, model=_with_patch(preset.model, self.patch)) if self.patch else preset
+
+    def image_size(self, graph: Graph) -> int:
+        """Return the height and width of the images in pixels.
+
+        Raises:
+            InputError: they are no multiple of the patches of the image's mechanism.
+        """
+        size = self.size or graph.image_size
+        patch = _largest_patch(self.choose_preset(graph, "image").model)
+        if size % patch:
+            raise InputError(f"{option('size')} {size}: must be a multiple of {patch}, the side of the model's patches")
+        return size
+
+    def model_config(self, graph: Graph) -> dict[str, Any]:
+        """Return the arguments of the model's constructor."""
+        config = dict(self.choose_preset(graph).model)
+        if self.part == "image":
+            config["size"] = self.image_size(graph)
+        return config | {name: getattr(self, name) for name in ("prior", "likelihood") if getattr(self, name)}
+
+    def hyperparameters(self, graph: Graph, device: torch.device) -> Hyperparameters:
+        """Return the hyperparameters of a training on a device; warn of a precision that the CPU only emulates."""
+        training = self.choose_preset(graph).training
+        changes: dict[str, Any] = {"p_null": self.p_null, "apart": self.null_apart, "seed": self.seed}
+        for name in ("batch", "learning_rate", "beta"):
+            if getattr(self, name) is not None:
+                changes[name] = getattr(self, name)
+        if self.fine_tune:  # its interventions wait for the device
+            changes |= {"beta_warmup": 0, "static": False}
+        precision = self.precision or ("bfloat16" if device.type == "cuda" else "float32")
+        if self.part == "attributes":
+            precision = "float32"
+        if precision == "bfloat16":
+            warn_of_emulation(device)
+        return replace(training, precision=precision, **changes)
+
+    def last_step(self, graph: Graph) -> int | None:
+        """Return the step at which the training ends; None where minutes alone end it."""
+        return self.steps or (self.choose_preset(graph).steps if self.minutes is None else None)
+
+    def record(self, graph: Graph, world: int) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the settings: all that must stay the same on resumption.
+
+        Args:
+            graph: the causal graph.
+            world: the number of processes.
+        """
+        kept = {name: value for name, value in asdict(self).items() if name not in RESUMABLE}
+        kept["fine_tune"] = str(self.fine_tune) if self.fine_tune else None
+        kept["null_apart"] = self.null_apart or None  # as checkpoints have always said
+        return {"data": graph.name, **kept, "world": world}
 
 
-def objective_arguments(args: argparse.Namespace, preset: Preset, step: int) -> dict[str, float]:
-    """Return the further arguments of the objective at a step: p_∅, the warmed-up β and the focus, or some of them."""
-    if args.part != "image":
-        return {}
-    if args.mechanism == "diffscm":
-        return {"focus": preset.focus}
-    beta = preset.beta if args.beta is None else args.beta
-    beta *= 1.0 if args.fine_tune else min(1.0, step / max(preset.beta_warmup, 1))
-    if args.mechanism in BASELINES:
-        return {"beta": beta}
-    return {"p_null": args.p_null, "beta": beta, "focus": preset.focus, "apart": bool(args.null_apart)}
+def _largest_patch(config: Any) -> int:
+    """Return the largest patch of the networks of a model."""
+    if not isinstance(config, Mapping):
+        return 1
+    return max([config.get("patch", 1), *map(_largest_patch, config.values())])
+
+
+def _with_patch(config: Mapping[str, Any], patch: int) -> dict[str, Any]:
+    """Return the config of a model whose networks, which are what has ``channels``, all see patches of one size."""
+    changed = {key: _with_patch(value, patch) if isinstance(value, Mapping) else value for key, value in config.items()}
+    return changed | {"patch": patch} if "channels" in config else changed

@@ -1,119 +1,176 @@
-"""The pieces of one training step: which images, which learning rate, which gradient."""
+"""The loop that fits every part of a causal model: data, loss, gradient, clipping, step, average."""
 
-from functools import lru_cache
+import copy
+import inspect
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from dscm.data.scaling import to_signed
-from dscm.training.presets import Preset
+from dscm.errors import InputError, option
+from dscm.training.cuda_graph import CapturedStep, Terms, can_capture
+from dscm.training.schedule import Hyperparameters, draw_batch, step_seed
+
+MAX_NORM = 1.0  # of the gradient
+NOT_PARENTS = ("image", "base")  # tensors of a data set that are no attributes
 
 
-def schedule_rate(step: int, preset: Preset) -> float:
-    """Return the learning rate at a step relative to its peak: a linear rise, then 1/√step once it cools."""
-    rise = min(1.0, step / max(preset.warmup, 1))
-    return rise * min(1.0, (preset.cooling / step) ** 0.5) if preset.cooling else rise
+class EMA:
+    """Keep an exponential moving average of a model's parameters.
 
-
-class GradientStep:
-    """Compute the objective, and its gradients, on one batch after another; weights and gradients stay float32.
-
-    A GPU is done with the kernels of a small network sooner than Python asks for the next ones. Those of one step can
-    be recorded and replayed for all later ones, as a CUDA graph: the same numbers, several times as fast. Then the
-    objective must be of fixed shape, and never wait for the GPU.
+    ``θ̄ ← d·θ̄ + (1 − d)·θ`` with ``d = min(decay, (1 + step)/(10 + step))``, which forgets the start.
 
     Args:
-        objective: a module that returns ``loss`` and other scalars.
-        data: the training set, on the device; images uint8.
-        flip: mirror half of the images.
-        bfloat16: the networks' precision.
-        record: record the first step, after a few that warm up, and replay it.
+        model: whose parameters are averaged; ``average`` is a copy of it without gradients.
+        decay: the greatest d, in [0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the model after ``step`` steps; buffers are copied."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), model.buffers()):
+            mine.copy_(theirs)
+
+
+class Trainer:
+    """Minimise an objective over a data set by Adam, and average the weights.
+
+    >>> trainer = Trainer(model, data, Hyperparameters(batch=64, learning_rate=1e-3), device)  # doctest: +SKIP
+    >>> for terms in trainer.run(steps=1000):  # doctest: +SKIP
+    ...     print(trainer.step, terms["loss"].item())
+    >>> trainer.average  # doctest: +SKIP
+
+    A step depends on the weights, the data, the hyperparameters and its number alone, so that a training may stop after
+    any step and resume.
+
+    Args:
+        objective: a module whose ``forward(value, parents, …)`` returns scalars, with ``loss`` among them, of images in
+            [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets whichever of ``generator``, ``p_null``,
+            ``beta``, ``focus`` and ``apart`` it has parameters for. Parameters without ``requires_grad`` stay.
+        data: ``image`` uint8 (N, C, H, W), and attributes (N,).
+        settings: the hyperparameters.
+        device: of the training; objective and data are moved there.
+        model: what is averaged and whose gradients are clipped; None is the whole objective.
+        rank, world: this process and how many there are; each computes its share of every batch.
     """
 
     def __init__(
-        self, objective: nn.Module, data: dict[str, Tensor], flip: bool, bfloat16: bool, record: bool = False
+        self,
+        objective: nn.Module,
+        data: Mapping[str, Tensor],
+        settings: Hyperparameters,
+        device: torch.device,
+        model: nn.Module | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.objective, self.data, self.flip, self.bfloat16, self.record = objective, data, flip, bfloat16, record
-        self.device = data["image"].device
-        self.generator = torch.Generator(self.device)
-        self.graph: torch.cuda.CUDAGraph | None = None
+        self.objective, self.settings, self.device = objective.to(device), settings, device
+        self.data = {name: value.to(device) for name, value in data.items()}
+        self.model = model or objective
+        self.rank, self.world = rank, world
+        self.step, self.seconds = 0, 0.0
+        self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.Adam(self.parameters, settings.learning_rate, fused=device.type == "cuda")
+        self.ema = EMA(self.model, settings.ema)
+        self.generator = torch.Generator(device)
+        self.accepted = inspect.signature(objective.forward).parameters.keys()
+        self.replica = DistributedDataParallel(objective) if world > 1 else objective
+        self.captured: CapturedStep | None = None
+        if settings.static and world == 1 and can_capture(device):
+            self.captured = CapturedStep(self.backward, self.parameters, self.generator, self.draw(1))
 
-    def __call__(self, index: Tensor, seed: int, arguments: dict[str, float]) -> dict[str, Tensor]:
-        """Fill the gradients and return the terms of the objective.
+    @property
+    def average(self) -> nn.Module:
+        """Return the model with averaged weights, in evaluation mode."""
+        return self.ema.average
+
+    def run(self, steps: int | None = None, minutes: float | None = None) -> Iterator[Terms]:
+        """Train, and yield the scalars of the objective after every step.
 
         Args:
-            index: of the batch's images, (B,); when recording, B must stay the same.
-            seed: of everything random.
-            arguments: of the objective; when recording, β alone may change.
-        """
-        if self.record and self.graph is None:
-            self._record(index, arguments)
-        torch.manual_seed(seed)  # dropout knows no other source
-        self.generator.manual_seed(seed)
-        if self.graph is None:
-            return self._compute(index.to(self.device), arguments)
-        self.index.copy_(index)
-        for name, value in self.varying.items():
-            value.fill_(arguments[name])
-        self.graph.replay()
-        for parameter, gradient in self.gradients:
-            parameter.grad = gradient
-        return self.terms
+            steps: the last step; None has no end.
+            minutes: the longest duration. Both count from the beginning of the training, over all resumptions.
 
-    def _compute(self, index: Tensor, arguments: dict[str, float | Tensor]) -> dict[str, Tensor]:
-        """Run the objective forward and backward."""
+        Raises:
+            InputError: the loss is not finite; the weights stay those of the last step.
+        """
+        while (steps is None or self.step < steps) and (minutes is None or self.seconds < 60 * minutes):
+            started = time.monotonic()
+            terms = self.advance()
+            self.seconds += time.monotonic() - started
+            if minutes is not None and self.world > 1:
+                self.seconds = self._first_clock()
+            yield terms
+
+    def advance(self) -> Terms:
+        """Take one step, and return the scalars of the objective."""
+        step, settings = self.step + 1, self.settings
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.rate_at(step)
+        seed = step_seed(settings.seed, step, self.rank)
+        torch.manual_seed(seed)  # of dropout, which takes no generator
+        self.generator.manual_seed(seed)
+        terms = (self.captured or self.backward)(self.draw(step), settings.beta_at(step))
+        if not torch.isfinite(terms["loss"]):
+            raise InputError(f"step {step}: the loss is {terms['loss'].item()}; lower {option('learning_rate')}")
+        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.ema.update(self.model, step)
+        self.step = step
+        return terms
+
+    def draw(self, step: int) -> Tensor:
+        """Return the indices of this process's images in the batch of a step."""
+        images = len(self.data["image"])
+        return draw_batch(images, self.settings.batch, step, self.settings.seed)[self.rank :: self.world]
+
+    def backward(self, index: Tensor, beta: float | Tensor) -> Terms:
+        """Fill the gradients of the loss of images ``index``, (B,), and return the scalars of the objective."""
+        index = index.to(self.device)
         value = to_signed(self.data["image"][index])
-        if self.flip:
+        if self.settings.flip:
             mirrored = torch.rand(len(value), generator=self.generator, device=self.device) < 0.5
             value = torch.where(mirrored[:, None, None, None], value.flip(-1), value)
-        parents = {name: tensor[index] for name, tensor in self.data.items() if name not in ("image", "base")}
-        random = {"generator": self.generator} if arguments else {}
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-            terms = self.objective(value, parents, **arguments, **random)
-        # Losses summed over pixels are brought to the size that the gradient's clipping assumes.
-        (terms["loss"] / (value[0].numel() if arguments else 1)).backward()
+        parents = {name: tensor[index] for name, tensor in self.data.items() if name not in NOT_PARENTS}
+        known = self.settings.arguments(beta) | {"generator": self.generator}
+        arguments = {name: argument for name, argument in known.items() if name in self.accepted}
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            terms = self.replica(value, parents, **arguments)
+        (terms["loss"] / (value[0].numel() if self.settings.summed else 1)).backward()
         return {name: term.detach() for name, term in terms.items()}
 
-    def _record(self, index: Tensor, arguments: dict[str, float]) -> None:
-        """Record the kernels of a step. What they read, and the gradients that they write, stay where they are."""
-        self.index = index.to(self.device)
-        self.varying = {name: torch.tensor(arguments[name], device=self.device) for name in {"beta"} & {*arguments}}
-        parameters = list(self.objective.parameters())
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):  # libraries prepare, and choose their kernels, on first use
-            for _ in range(3):
-                self._compute(self.index, arguments | self.varying)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        for parameter in parameters:
-            parameter.grad = None
-        self.graph = torch.cuda.CUDAGraph()
-        self.graph.register_generator_state(self.generator)
-        with torch.cuda.graph(self.graph):
-            self.terms = self._compute(self.index, arguments | self.varying)
-        self.gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that resumes the training, apart from data and hyperparameters."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "raw": self.objective.state_dict(),
+            "model": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from what `state_dict` returned, or from the content of a checkpoint."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.objective.load_state_dict(state["raw"])
+        self.average.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["fused"] = self.device.type == "cuda"  # whatever device the state is of
 
-def draw_batch(n: int, batch: int, step: int, seed: int) -> Tensor:
-    """Return the indices of a step: consecutive slices of one permutation per epoch, so nothing is remembered."""
-    batch = min(batch, n)
-    epoch, position = divmod(step - 1, n // batch)
-    return _draw_order(n, step_seed(seed, epoch, 0))[position * batch : (position + 1) * batch]
-
-
-@lru_cache(maxsize=1)
-def _draw_order(n: int, seed: int) -> Tensor:
-    """Return the order of the images in an epoch; it serves all of its steps."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Mix seed, step and rank into one, so that a resumed run draws what an uninterrupted one would."""
-    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
-
-
-def agree(seconds: float, device: torch.device) -> float:
-    """Take rank 0's clock on every rank, so that all stop at the same step."""
-    clock = torch.tensor([seconds], dtype=torch.float32, device=device)
-    distributed.broadcast(clock, 0)
-    return clock.item()
+    def _first_clock(self) -> float:
+        """Return the seconds of the first process, so that all stop after the same step."""
+        clock = torch.tensor([self.seconds], dtype=torch.float32, device=self.device)
+        distributed.broadcast(clock, 0)
+        return clock.item()

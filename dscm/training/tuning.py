@@ -1,32 +1,44 @@
-"""Counterfactual fine-tuning of autoencoders (De Sousa Ribeiro et al. 2023): obey interventions, stay a good model."""
+"""Counterfactual fine-tuning of autoencoders, for more effective interventions (De Sousa Ribeiro et al. 2023)."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dscm import runs
 from dscm.baselines.autoencoder import Autoencoder
-from dscm.oracle import Oracle
+from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM
+from dscm.checkpoint import restore_image
+from dscm.data.scaling import to_signed
+from dscm.errors import InputError, option
+from dscm.oracle import Oracle, no_oracle
+from dscm.training.recipe import Recipe
 
-INITIAL_WEIGHT = 1.0  # of the constraint
+INITIAL_WEIGHT = 1.0  # λ, of the constraint
+JUDGED = 1000  # images that measure the mechanism before it is tuned
 
 
 class CounterfactualTuning(nn.Module):
-    """Train a mechanism so that an oracle finds in its counterfactuals what was intervened on.
+    """Maximise the likelihood of interventions under an oracle, with a bound on the mechanism's own loss.
 
-    ``min_θ max_{λ ≥ 0} −log p(pa* | x*) + λ·(−ELBO(x, pa) − c)/D``, where x* is the counterfactual of an image under
-    an intervention on one of its parents, pa* what the parents are under it, p the oracle, D the number of pixels and c
-    the level that the mechanism had before, with some slack: as Lagrange multiplier, λ grows while the evidence lower
-    bound is worse than that. The noise of x* is what the mechanism abducts, and gradients run through it.
+    ``min_θ max_{λ ≥ 0} −log p(pa* | x*) + λ·(−ELBO(x, pa) − c)/D``
+
+    x* is the counterfactual of an image under an intervention on one of its parents, pa* are its parents then, p is the
+    oracle and D the number of pixels. c is −ELBO before tuning, plus some slack; the Lagrange multiplier λ grows while
+    −ELBO exceeds it. Gradients also flow through the abducted noise.
 
     Args:
         mechanism: of the image, trained.
-        oracle: predicts attributes from images; its weights stay.
-        attributes: the causal model of the attributes alone; its weights stay.
+        oracle: predicts attributes from images; its weights are fixed.
+        attributes: the causal model of the attributes alone; its weights are fixed.
         slack: by how much −ELBO may grow, as a fraction of it.
     """
+
+    bound: Tensor
 
     def __init__(self, mechanism: Autoencoder, oracle: Oracle, attributes: SCM, slack: float = 0.02) -> None:
         super().__init__()
@@ -37,7 +49,7 @@ class CounterfactualTuning(nn.Module):
 
     @torch.no_grad()
     def set_bound(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float) -> None:
-        """Take c from how well the mechanism explains images in [-1, 1], (N, C, H, W), and their parents, (N,)."""
+        """Set c from −ELBO of images in [-1, 1], (N, C, H, W), with parents (N,)."""
         loss = self.mechanism(value, parents, generator, beta)["loss"]
         self.bound.copy_(loss + self.slack * loss.abs())
 
@@ -63,14 +75,54 @@ class CounterfactualTuning(nn.Module):
         weight = F.softplus(self.raw_weight)
         # Descending this loss descends the Lagrangian in θ and ascends it in λ.
         loss = value[0].numel() * counterfactual + weight.detach() * excess - weight * excess.detach()
-        about = {"counterfactual": counterfactual.detach(), "multiplier": weight.detach()}
-        return terms | about | {"loss": loss}
+        return terms | {"counterfactual": counterfactual.detach(), "multiplier": weight.detach(), "loss": loss}
 
     @torch.no_grad()
     def _intervene(self, parents: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Set one parent of the image, drawn by lot, to the values that other images of the batch have."""
+        """Set a random parent of the image to its values in a permutation of the batch; return all attributes."""
         names = [variable.name for variable in self.mechanism.scaling.variables]
         device = generator.device
         name = names[int(torch.randint(len(names), (), generator=generator, device=device))]
         order = torch.randperm(len(parents[name]), generator=generator, device=device)
         return self.attributes.counterfactual(parents, {name: parents[name][order]}, generator)
+
+
+def start_tuning(
+    recipe: Recipe, graph: Graph, run: Path | None, data: Mapping[str, Tensor], beta: float, device: torch.device
+) -> tuple[CounterfactualTuning, Mapping[str, Any]]:
+    """Restore the mechanism that a recipe tunes, and the parts that judge it.
+
+    Args:
+        recipe: the settings of the training.
+        graph: the causal graph.
+        run: the run folder, whose parts come before the bundled ones.
+        data: the training split, images uint8; its first images measure the mechanism.
+        beta: weight of the KL term.
+        device: of the training.
+
+    Returns:
+        The objective, and the arguments of the mechanism's constructor.
+
+    Raises:
+        InputError: the checkpoint holds another mechanism, graph or size, or another part is missing or of another
+            graph.
+    """
+    assert recipe.fine_tune is not None
+    tuned = restore_image(Path(recipe.fine_tune), device)
+    size = data["image"].shape[-1]
+    if (tuned.model.kind, tuned.graph.key, tuned.model.shape[-1]) != (recipe.mechanism, graph.key, size):
+        held = f"{tuned.model.kind} of {tuned.graph.name}, {tuned.model.shape[-1]} px"
+        wanted = f"{recipe.mechanism} of {graph.name}, {size} px"
+        raise InputError(f"{option('fine_tune')} {recipe.fine_tune}: holds {held}, not {wanted}")
+    assert isinstance(tuned.model, Autoencoder)
+    mechanism = tuned.model.requires_grad_(True)
+    judge = runs.restore_judge(recipe.oracle, run, graph, device)
+    if judge is None:
+        raise no_oracle(variable.name for variable in graph.predicted)
+    learned = runs.restore_learned(recipe.attributes, run, graph, device)
+    attributes = graph.scm(learned=learned.model if learned else None)
+    objective = CounterfactualTuning(mechanism, judge.model, attributes).to(device)
+    first = {name: value[:JUDGED].to(device) for name, value in data.items()}
+    generator = torch.Generator(device).manual_seed(recipe.seed)
+    objective.set_bound(to_signed(first.pop("image")), first, generator, beta)
+    return objective, tuned.config

@@ -1,1 +1,1 @@
-"""Morpho-MNIST: digits measured, redrawn, and read."""
+"""Morpho-MNIST: measure digits, redraw them with other attributes, read and write the data set."""

@@ -1,4 +1,4 @@
-"""A Morpho-MNIST folder: digits in IDX files and their attributes in a CSV file with an ``index`` column."""
+"""A Morpho-MNIST folder: digits in IDX files and their attributes in a CSV file with a column ``index``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,18 +8,14 @@ import torch
 from torch import Tensor
 
 from dscm.data.morphomnist.idx import find_idx, read_idx, write_idx
-from dscm.data.table import Row, read_column, read_csv, write_csv
+from dscm.data.table import Row, read_csv, read_integers, read_numbers, write_csv
 from dscm.errors import InputError
 
 Split = Literal["train", "t10k"]
 
 
 def is_morpho_folder(folder: Path | str) -> bool:
-    """Tell whether a folder has the CSV file of either split.
-
-    Args:
-        folder: the folder, which need not exist.
-    """
+    """Tell whether a folder, which need not exist, has the CSV file of a split."""
     return any((Path(folder) / f"{split}-morpho.csv").is_file() for split in ("train", "t10k"))
 
 
@@ -29,19 +25,20 @@ def read_split(
     attributes: Sequence[str],
     measure: Callable[[Tensor], dict[str, Tensor]] | None = None,
 ) -> dict[str, Tensor]:
-    """Read the images, digits and attributes of one split; the CSV's rows may be in any order.
+    """Read the images, digits and attributes of one split; the rows of the CSV file may be in any order.
 
     Args:
         folder: the folder.
         split: ``train`` or ``t10k``.
-        attributes: the attributes wanted.
-        measure: called once with all images, uint8 (N, C, 28, 28), if the CSV lacks some attribute.
+        attributes: the attributes to read.
+        measure: called once with all images, uint8 (N, C, 28, 28), if the CSV file lacks an attribute.
 
     Returns:
         ``image`` uint8 (N, C, 28, 28), ``digit`` int64 (N,), and each attribute float32 (N,).
 
     Raises:
-        InputError: a file is missing or damaged, counts disagree, or an attribute is neither in the CSV nor measured.
+        InputError: a file is missing or damaged, counts disagree, or an attribute is neither in the CSV file nor
+            measured.
 
     Source: Castro et al. 2019, Morpho-MNIST, https://github.com/dccastro/Morpho-MNIST.
     """
@@ -51,9 +48,8 @@ def read_split(
     path = folder / f"{split}-morpho.csv"
     columns, rows = read_csv(path)
     rows = _order_rows(path, rows, len(image))
-    values = {
-        name: torch.tensor(read_column(path, rows, name), dtype=torch.float32) for name in attributes if name in columns
-    }
+    present = [name for name in attributes if name in columns]
+    values = {name: torch.tensor(read_numbers(path, rows, name), dtype=torch.float32) for name in present}
     missing = [name for name in attributes if name not in columns]
     measured = measure(image) if missing and measure else {}
     for name in missing:
@@ -64,15 +60,15 @@ def read_split(
 
 
 def write_split(folder: Path | str, split: Split, data: Mapping[str, Tensor]) -> None:
-    """Write one split so that `read_split` reads it back exactly; grey images as N x 28 x 28.
+    """Write one split so that `read_split` reads it back exactly.
 
     Args:
-        folder: made if missing. It must not hold plain IDX files of this split, which `read_split` would prefer.
+        folder: created if missing. It must not hold plain IDX files of this split, which `read_split` would prefer.
         split: ``train`` or ``t10k``.
         data: ``image`` uint8 (N, C, 28, 28), ``digit`` int64 (N,), and attributes (N,).
 
     Raises:
-        ValueError: the images aren't uint8, or the lengths of the attributes differ.
+        ValueError: the images are not uint8, or the lengths of the attributes differ.
     """
     attributes = {name: values.tolist() for name, values in data.items() if name not in ("image", "digit")}
     stem = Path(folder) / split
@@ -82,7 +78,7 @@ def write_split(folder: Path | str, split: Split, data: Mapping[str, Tensor]) ->
 
 
 def _read_images(path: Path) -> Tensor:
-    """Read grey or colour digits as (N, C, 28, 28)."""
+    """Read grey or colour digits, uint8 (N, C, 28, 28)."""
     image = read_idx(path)
     match tuple(image.shape[1:]):
         case (28, 28):
@@ -98,7 +94,7 @@ def _read_images(path: Path) -> Tensor:
 
 
 def _read_digits(path: Path, count: int) -> Tensor:
-    """Read one label from 0 to 9 for each image."""
+    """Read one class from 0 to 9 for each image, int64 (count,)."""
     digit = read_idx(path)
     if digit.shape != (count,):
         raise InputError(f"{path}: {' x '.join(map(str, digit.shape))} labels for {count} images")
@@ -108,13 +104,13 @@ def _read_digits(path: Path, count: int) -> Tensor:
 
 
 def _order_rows(path: Path, rows: Sequence[Row], count: int) -> list[Row]:
-    """Return the rows in the order of their ``index``, having checked that it names every image once."""
+    """Sort the rows by ``index``, which must name each image exactly once."""
     if rows and "index" not in rows[0].cells:
         raise InputError(f"{path}: no column 'index'; the columns are {', '.join(rows[0].cells)}")
     if len(rows) != count:
         raise InputError(f"{path}: {len(rows)} rows for {count} images")
     by_index: dict[int, Row] = {}
-    for row, index in zip(rows, read_column(path, rows, "index", whole=True)):
+    for row, index in zip(rows, read_integers(path, rows, "index")):
         if not 0 <= index < count:
             raise InputError(f"{path}, line {row.line}: index {index}; allowed: 0 to {count - 1}")
         first = by_index.setdefault(index, row)

@@ -1,4 +1,4 @@
-"""The IDX files of MNIST: a small header and then raw bytes, plain or gzipped."""
+"""The IDX files of MNIST: a small header, then raw bytes, plain or gzipped."""
 
 import gzip
 import math
@@ -18,13 +18,13 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(path: Path | str) -> Tensor:
-    """Read an IDX file of unsigned bytes, plain or gzipped (the first bytes tell which, not the name).
+    """Read an IDX file of unsigned bytes, plain or gzipped as its first bytes tell.
 
     Args:
         path: the file.
 
     Returns:
-        A uint8 tensor of the shape that the header gives.
+        uint8 of the shape in the header.
 
     Raises:
         InputError: the file is missing, truncated, too long, not IDX, or a damaged gzip.
@@ -46,11 +46,11 @@ def write_idx(path: Path | str, array: Tensor | np.ndarray) -> None:
     """Write an IDX file, gzipped if the name ends in ``.gz``; the same array always gives the same bytes.
 
     Args:
-        path: the file; it is written whole or not at all.
-        array: uint8, of one dimension or more.
+        path: the file, written atomically.
+        array: uint8 of at least one dimension.
 
     Raises:
-        ValueError: ``array`` isn't uint8 or has no dimension.
+        ValueError: ``array`` is not uint8 or has no dimension.
     """
     values = np.asarray(array)
     if values.dtype != np.uint8 or values.ndim == 0:
@@ -62,11 +62,14 @@ def write_idx(path: Path | str, array: Tensor | np.ndarray) -> None:
 
 
 def find_idx(folder: Path | str, stem: str) -> Path:
-    """Find ``<stem>`` or ``<stem>.gz`` in a folder; the plain file wins.
+    """Find ``<stem>`` or else ``<stem>.gz`` in a folder.
 
     Args:
-        folder: where to look.
+        folder: the folder.
         stem: the name without ``.gz``, such as ``train-images-idx3-ubyte``.
+
+    Returns:
+        The path of the file.
 
     Raises:
         InputError: the folder has neither.
@@ -79,7 +82,7 @@ def find_idx(folder: Path | str, stem: str) -> Path:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Read a whole file and undo gzip."""
+    """Read a file and decompress it if it is gzipped."""
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data

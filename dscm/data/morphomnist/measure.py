@@ -1,39 +1,41 @@
-"""Measure the shape of a whole batch of digits at once, after Morpho-MNIST (Castro et al. 2019).
+"""Morphometry of batches of digits, after Morpho-MNIST (Castro et al. 2019).
 
-A digit is upscaled four times, binarised at half its range and thinned to its medial axis; thickness is
-twice the mean distance from that axis to the background. The original works through one image at a time.
-Here every step takes the batch: scaling is two matrix products, the distance map a running minimum, and the
-thinning visits in one step all the pixels, of all images, that tie in its order.
+A digit is upscaled by a factor of four, binarised at half its range and thinned to its medial axis; thickness is
+twice the mean distance from that axis to the background. The original code takes one image at a time; here every
+step takes a batch: scaling is two matrix products, the distance map is a running minimum, and thinning visits all
+pixels of equal rank, in all images, in one step.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-SCALE = 4  # of the upscaled image on which everything but intensity is measured
-BOUND_FRACTION = 0.02  # share of the ink that width and height leave outside
-CHUNK = 128  # images measured together: what fits the cache of a CPU
+SCALE = 4  # factor of the upscaled image, on which everything but intensity is measured
+BOUND_FRACTION = 0.02  # fraction of the ink outside width and height
+CHUNK = 128  # images measured together; as many as fit the cache of a CPU
 NAMES = ("thickness", "intensity", "slant", "area", "length", "width", "height")
 
 
 def measure(images: Tensor, names: tuple[str, ...] = NAMES) -> dict[str, Tensor]:
     """Measure each digit of a batch.
 
-    An image without ink (constant) has slant, sizes and thickness 0.
+    A constant image has no ink: its slant, sizes and thickness are 0.
 
     Args:
-        images: grey levels 0 to 255, bright ink on dark ground, shape (B, 1, H, W) or (B, 3, H, W), of which
-            the brightest channel counts; uint8 or floating.
-        names: which of `NAMES` to return; length and thickness cost most.
+        images: bright digits on a dark background, uint8 or floating grey levels in [0, 255], (B, 1, H, W) or
+            (B, 3, H, W); in colour, the brightest channel counts.
+        names: the measurements to return, of `NAMES`; length and thickness take most of the time.
 
     Returns:
-        A float32 tensor of shape (B,) for each name: thickness, length, width and height in pixels, area in
-        square pixels, slant in radians (positive leans to the right), intensity in grey levels.
+        float32 (B,) for each name: thickness, length, width and height in pixels, area in square pixels, slant in
+        radians (positive leans right), intensity in grey levels.
     """
     grey = images.amax(dim=1)
     parts = [_measure_chunk(chunk, names) for chunk in grey.split(CHUNK)]
@@ -45,7 +47,7 @@ def measure(images: Tensor, names: tuple[str, ...] = NAMES) -> dict[str, Tensor]
 
 
 def _measure_chunk(grey: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """Measure the images ``grey`` of shape (B, H, W)."""
+    """Measure the images ``grey``, (B, H, W)."""
     result = {"intensity": intensity(grey)}
     if set(names) - {"intensity"}:
         fine = upscale(grey)
@@ -65,51 +67,51 @@ def _measure_chunk(grey: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def intensity(grey: Tensor) -> Tensor:
-    """Take the median of the pixels at or above half of each image's range.
+    """Return the median of the pixels at or above half of each image's range.
 
     Args:
-        grey: grey levels, shape (B, H, W).
+        grey: grey levels, (B, H, W).
 
     Returns:
-        Grey levels, shape (B,); 0 for an empty image.
+        Grey levels, (B,); 0 for a black image.
     """
     return median_of_stroke(grey.float().flatten(1).sort(dim=1).values)
 
 
 def median_of_stroke(values: Tensor) -> Tensor:
-    """Take `intensity` of images whose pixels are sorted already, ascending, shape (B, H·W); returns (B,)."""
+    """Return the `intensity`, (B,), of images whose pixels ``values``, (B, H·W), are sorted in ascending order."""
     low, high = values[:, :1], values[:, -1:]
-    dark = torch.searchsorted(values, low + (high - low) * 0.5)  # (B, 1): pixels below half of the range
+    dark = torch.searchsorted(values, low + (high - low) * 0.5)  # (B, 1): number of pixels below half of the range
     last = values.shape[1] - 1
-    ends = torch.where(high > low, dark, last) + last  # the stroke's first position plus its last
+    ends = torch.where(high > low, dark, last) + last  # first plus last position of the ink
     return values.gather(1, torch.cat([ends // 2, (ends + 1) // 2], dim=1)).mean(dim=1)
 
 
 def binarise(grey: Tensor) -> Tensor:
-    """Mark the pixels at or above half of each image's range, shape (B, H, W) bool; none if it is constant."""
+    """Return whether each pixel is at or above half of its image's range, bool (B, H, W); none is in a constant one."""
     low, high = grey.amin(dim=(1, 2), keepdim=True), grey.amax(dim=(1, 2), keepdim=True)
     return (grey >= low + (high - low) * 0.5) & (high > low)
 
 
 def upscale(grey: Tensor) -> Tensor:
-    """Magnify grey levels (B, H, W) by `SCALE`: cubic spline, clipped to the range; a Gaussian; whole levels."""
+    """Upscale grey levels (B, H, W) by `SCALE`: clipped cubic spline, Gaussian, rounding down to whole levels."""
     (zoom_rows, smooth_rows), (zoom_columns, smooth_columns) = (_upscaling(n, grey.device) for n in grey.shape[-2:])
     grey = grey.float()
     low, high = grey.amin(dim=(1, 2), keepdim=True), grey.amax(dim=(1, 2), keepdim=True)
     fine = torch.clamp(zoom_rows @ (grey @ zoom_columns.T), low, high)
-    # A hair above the level, so that a plateau of whole levels is not rounded down.
+    # The small offset keeps plateaus of whole levels from being rounded down.
     return (smooth_rows @ (fine @ smooth_columns.T) + 1e-3).floor()
 
 
 def downscale(fine: Tensor) -> Tensor:
-    """Reduce images (B, 4H, 4W) by `SCALE`: a Gaussian of 4/3 fine pixels, then a cubic spline."""
+    """Downscale images (B, 4H, 4W) by `SCALE`: a Gaussian with σ = 4/3 pixels, then a cubic spline."""
     rows, columns = (_downscaling(n, fine.device) for n in fine.shape[-2:])
     return rows @ fine @ columns.T
 
 
 @functools.lru_cache
 def _upscaling(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the matrices of the spline (4·size, size) and of the Gaussian (4·size, 4·size) along one axis."""
+    """Return the matrices of the spline, (4·size, size), and the Gaussian, (4·size, 4·size), along one axis."""
     spline = ndimage.zoom(np.eye(size), (SCALE, 1), order=3, mode="mirror", grid_mode=True)
     smooth = ndimage.gaussian_filter1d(np.eye(SCALE * size), SCALE / 3, axis=0, mode="reflect")
     return torch.from_numpy(spline).float().to(device), torch.from_numpy(smooth).float().to(device)
@@ -117,17 +119,17 @@ def _upscaling(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @functools.lru_cache
 def _downscaling(size: int, device: torch.device) -> Tensor:
-    """Return the matrix (size/4, size) of the Gaussian and the spline along one axis."""
+    """Return the matrix of the Gaussian and the spline, (size/4, size), along one axis."""
     smooth = ndimage.gaussian_filter1d(np.eye(size), SCALE / 3, axis=0, mode="reflect")
     spline = ndimage.zoom(smooth, (1 / SCALE, 1), order=3, mode="mirror", grid_mode=True)
     return torch.from_numpy(spline).float().to(device)
 
 
 def _shear(fine: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the centroid's row and μ11/μ02 of whole levels (B, H, W), each of shape (B,)."""
+    """Return the centroid's row and the shear μ11/μ02 of whole levels (B, H, W), each (B,)."""
     x = torch.arange(fine.shape[2], device=fine.device, dtype=torch.float32)
     y = torch.arange(fine.shape[1], device=fine.device, dtype=torch.float64)
-    rows = fine @ torch.stack([torch.ones_like(x), x], dim=1)  # (B, H, 2): sums of whole numbers, exact in float32
+    rows = fine @ torch.stack([torch.ones_like(x), x], dim=1)  # (B, H, 2), sums of whole numbers, exact in float32
     mass_of_row, moment_of_row = rows.double().unbind(dim=2)
     mass = mass_of_row.sum(dim=1).clamp_min(1e-12)
     by_row = mass_of_row / mass[:, None]
@@ -138,11 +140,11 @@ def _shear(fine: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bounds(fine: Tensor, centre: Tensor, shear: Tensor) -> tuple[Tensor, Tensor]:
-    """Measure width and height, in pixels, of the sheared box that holds all but `BOUND_FRACTION` of the ink."""
+    """Return width and height, (B,) in pixels, of the sheared box around all but `BOUND_FRACTION` of the ink."""
     b, height, width = fine.shape
     y = torch.arange(height, device=fine.device, dtype=torch.float64)
     x = torch.arange(width, device=fine.device, dtype=torch.float64)
-    # A pixel (x, y) lies left of the slanted line through t where x + ½ − shear·(y − centre) < t.
+    # A pixel (x, y) is left of the slanted line through t if x + ½ − shear·(y − centre) < t.
     position = x + 0.5 - shear[:, None, None] * (y[None, :, None] - centre[:, None, None])  # (B, H, W)
     column = (position.floor() + 1).clamp(0, width).long().flatten(1)
     ink = fine.double().flatten(1)
@@ -151,15 +153,15 @@ def _bounds(fine: Tensor, centre: Tensor, shear: Tensor) -> tuple[Tensor, Tensor
     vertical = torch.cat([torch.zeros(b, 1, device=fine.device), fine.sum(dim=2)], dim=1).double().cumsum(dim=1)
     mass = ink.sum(dim=1, keepdim=True).clamp_min(1e-12)
     spans = []
-    drawn = fine.amax(dim=(1, 2)) > fine.amin(dim=(1, 2))
+    has_ink = fine.amax(dim=(1, 2)) > fine.amin(dim=(1, 2))
     for cdf in (horizontal / mass, vertical[:, :height] / mass):
         span = _quantile(cdf, 1 - BOUND_FRACTION / 2) - _quantile(cdf, BOUND_FRACTION / 2)
-        spans.append(span * drawn / SCALE)
+        spans.append(span * has_ink / SCALE)
     return spans[0], spans[1]
 
 
 def _quantile(cdf: Tensor, q: float) -> Tensor:
-    """Find where each row of ``cdf`` (B, N), linear between the integers, reaches ``q``; shape (B,)."""
+    """Return where each row of ``cdf`` (B, N), interpolated linearly, reaches ``q``, (B,)."""
     right = torch.searchsorted(cdf, torch.full_like(cdf[:, :1], q), right=True).clamp(1, cdf.shape[1] - 1)
     low, high = cdf.gather(1, right - 1), cdf.gather(1, right)
     step = ((q - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
@@ -169,22 +171,22 @@ def _quantile(cdf: Tensor, q: float) -> Tensor:
 def squared_distance(ink: Tensor, limit: int | None = None) -> Tensor:
     """Return the exact squared Euclidean distance of each ink pixel to the nearest background pixel.
 
-    ``d²(i, j) = min_k (i − k)² + g(k, j)²``, where g is the distance within the row. Beyond the frame there is
-    no background, as in scipy.
+    ``d²(i, j) = min_k (i − k)² + g(k, j)²``, where g is the distance within row k. There is no background beyond the
+    frame, as in scipy.
 
     Args:
-        ink: bool, shape (B, H, W).
-        limit: distances above it are returned as ``limit``, which takes less time; None has no limit.
+        ink: bool, (B, H, W).
+        limit: the largest distance in pixels; larger ones are clipped, which saves time. None does not clip.
 
     Returns:
-        float32, shape (B, H, W); 0 on the background. Images without background get H² + W² or ``limit``².
+        float32 (B, H, W) in square pixels; 0 on the background, and H² + W² or ``limit``² in images without any.
     """
     height, width = ink.shape[-2:]
     far = height**2 + width**2 if limit is None else limit**2
     row, column = _row_distance(ink), _row_distance(ink.mT.contiguous()).mT
-    reach = int(torch.minimum(row, column).max()) if ink.numel() else 0  # the nearest background is no farther
+    reach = int(torch.minimum(row, column).max()) if ink.numel() else 0  # bounds every distance
     reach = min(reach, height - 1, math.isqrt(far))
-    if far + reach**2 >= 2**15:  # int16, the fastest, holds it all for a digit in its usual frame
+    if far + reach**2 >= 2**15:  # otherwise int16, which is faster, cannot overflow
         row = row.int()
     squared = torch.where(row > math.isqrt(far), torch.tensor(far, dtype=row.dtype, device=ink.device), row * row)
     best, shifted = squared.clone(), torch.empty_like(squared)
@@ -196,10 +198,10 @@ def squared_distance(ink: Tensor, limit: int | None = None) -> Tensor:
 
 
 def _row_distance(ink: Tensor) -> Tensor:
-    """Return the distance of each pixel to the background in its row, int16; where there is none, a long way."""
+    """Return the distance of each pixel to the background in its row, int16; if there is none, beyond any in reach."""
     width = ink.shape[-1]
-    distance = ink.short() * (2 * sum(ink.shape[-2:]))  # farther than anything in the frame
-    reach = 1  # by doubling: after k rounds all backgrounds nearer than 2^k have been heard of
+    distance = ink.short() * (2 * sum(ink.shape[-2:]))  # beyond any distance in the frame
+    reach = 1  # doubles: after k rounds, distances below 2^k are final
     while reach < width:
         farther = distance + reach
         distance = distance.clone()
@@ -212,24 +214,24 @@ def _row_distance(ink: Tensor) -> Tensor:
 def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
     """Thin each shape to its medial axis.
 
-    Ink pixels are visited in the order of their distance to the background, exposed corners last; one is
-    removed unless it ends a line or its removal would split or join pieces of its 3×3 neighbourhood. This is
-    the definition that the original library uses (scikit-image's ``medial_axis``), which breaks ties at random.
-    Here they are broken by the parity of row and column: pixels of equal parity do not touch, so all that tie
-    are visited in one step, in any number of images, and no direction is preferred.
+    Ink pixels are visited in the order of their distance to the background, exposed corners last. A pixel is removed
+    unless it ends a line or its removal splits or joins pieces of its 3×3 neighbourhood. The original library uses
+    the same definition (scikit-image's ``medial_axis``) and breaks ties at random. Here ties are broken by the parity
+    of row and column: pixels of equal parity are not adjacent, so all that tie are visited in one step, in any number
+    of images, and no direction is preferred.
 
     Args:
-        ink: bool, shape (B, H, W).
+        ink: bool, (B, H, W).
         squared: squared distances to the background, as `squared_distance` returns them.
 
     Returns:
-        bool, shape (B, H, W).
+        bool, (B, H, W).
     """
-    b, height, width = ink.shape
+    _, height, width = ink.shape
     padded = torch.nn.functional.pad(ink, (1, 1, 1, 1)).to(torch.uint8)  # (B, H + 2, W + 2)
-    neighbours = sum(
-        padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy in (-1, 0, 1) for dx in (-1, 0, 1)
-    )
+    neighbours = torch.zeros_like(ink, dtype=torch.uint8)
+    for dy, dx in itertools.product(range(3), repeat=2):
+        neighbours += padded[:, dy : dy + height, dx : dx + width]
     image, y, x = ink.nonzero(as_tuple=True)
     exposed = 9 - neighbours[image, y, x].long()
     key = (squared[image, y, x].long() * 9 + exposed) * 4 + y % 2 * 2 + x % 2
@@ -240,21 +242,26 @@ def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
 
 
 def _thin(mask: Tensor, visits: Sequence[Tensor], stride: int) -> Tensor:
-    """Visit each group of pixels in turn and clear in ``mask`` those that `_keep_table` lets go."""
+    """Visit each group of pixels in turn and clear those in ``mask`` that `_keep_table` does not keep."""
     device = mask.device
     offsets = torch.tensor([dy * stride + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], device=device)
     weights, keep = 2 ** torch.arange(9, dtype=torch.int16, device=device), _keep_table().to(device)
-    if device.type == "cpu":  # numpy's calls on small arrays cost a fraction of torch's
-        mask, offsets, weights, keep = (tensor.numpy() for tensor in (mask, offsets, weights, keep))
-        visits = [pixels.numpy() for pixels in visits]
+    if device.type == "cpu":  # NumPy has far less overhead on small arrays
+        _visit(mask.numpy(), [pixels.numpy() for pixels in visits], offsets.numpy(), weights.numpy(), keep.numpy())
+    else:
+        _visit(mask, visits, offsets, weights, keep)
+    return mask
+
+
+def _visit(mask: Any, visits: Sequence[Any], offsets: Any, weights: Any, keep: Any) -> None:
+    """Update ``mask`` in place by the table ``keep``, where all are tensors or all are arrays."""
     for pixels in visits:
         mask[pixels] = keep[(mask[pixels[:, None] + offsets] * weights).sum(1)]
-    return torch.as_tensor(mask)
 
 
 @functools.lru_cache
 def _keep_table() -> Tensor:
-    """Tabulate, for each of the 512 patterns of 3×3 pixels, whether the centre must stay."""
+    """Tabulate whether the centre pixel stays for each of the 512 patterns of 3×3 pixels, uint8 (512,)."""
     eight = np.ones((3, 3))
     keep = torch.zeros(512, dtype=torch.uint8)
     for pattern in range(512):
@@ -267,12 +274,12 @@ def _keep_table() -> Tensor:
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Average ``values`` (B, H, W) where ``mask``; 0 where it is empty."""
+    """Average ``values`` (B, H, W) over ``mask``, (B,); 0 if the mask is empty."""
     return (values * mask).sum(dim=(1, 2)) / mask.sum(dim=(1, 2)).clamp_min(1)
 
 
 def _path_length(axis: Tensor) -> Tensor:
-    """Add up the steps between neighbouring pixels of a skeleton (B, H, W): 1 straight, √2 diagonal."""
+    """Sum the steps between adjacent pixels of a skeleton (B, H, W), (B,): 1 if straight, √2 if diagonal."""
     straight = (axis[:, :, 1:] & axis[:, :, :-1]).sum(dim=(1, 2)) + (axis[:, 1:] & axis[:, :-1]).sum(dim=(1, 2))
     falling, rising = axis[:, 1:, 1:] & axis[:, :-1, :-1], axis[:, 1:, :-1] & axis[:, :-1, 1:]
     return straight + math.sqrt(2) * (falling.sum(dim=(1, 2)) + rising.sum(dim=(1, 2)))

@@ -1,1 +1,1 @@
-"""Drawn stand-ins for data sets that cannot be had here, in their published layouts, with known counterfactuals."""
+"""Phantoms: synthetic faces and mammograms in the layouts of CelebAMask-HQ and EMBED, with true counterfactuals."""

@@ -1,7 +1,6 @@
-"""The parts of a drawn mammogram: tissue, then what may lie in it or on its skin.
+"""The parts of a synthetic mammogram: tissue, muscle, a cancer and skin markers.
 
-Coordinates are in half heights of the image: x from the chest wall, at the image's left edge, y from its middle
-downwards.
+Coordinates are in half heights of the image: x from the chest wall at the left edge, y downwards from the centre.
 """
 
 import math
@@ -14,63 +13,63 @@ from torch.nn import functional as F
 
 from dscm.data.phantoms.canvas import Canvas, ellipse
 
-GLAND = (-1.2, -0.4, 0.3, 1.1)  # by density: how far gland spreads
-GLAND_GAIN = (0.25, 0.3, 0.36, 0.42)  # by density: by how much it is brighter than fat
-FAT = 0.24  # brightness of what isn't gland
+GLAND = (-1.2, -0.4, 0.3, 1.1)  # extent of the gland, by density
+GLAND_GAIN = (0.25, 0.3, 0.36, 0.42)  # brightness of gland above that of fat, by density
+FAT = 0.24  # brightness of fat
 PECTORAL = 0.62  # brightness of the muscle
-STROKE = 0.022  # width of a marker's line
-TURNS = tuple(k * 2 * math.pi / 3 for k in range(3))  # of the sides of a triangle
+STROKE = 0.022  # line width of a marker
+TURNS = tuple(k * 2 * math.pi / 3 for k in range(3))  # angles of the sides of a triangle
 
 
 class Anatomy(NamedTuple):
-    """Say all about a mammogram that no attribute says, but for its texture and noise; every tensor is (N,)."""
+    """Everything in a mammogram besides its attributes, texture and noise; each field is (N,)."""
 
-    depth: Tensor  # from the chest wall to the nipple
+    depth: Tensor  # distance from the chest wall to the nipple
     half_height: Tensor
-    droop: Tensor  # by how much the nipple hangs, for each unit of depth
-    middle: Tensor  # y
-    pectoral: Tensor  # x at which the muscle's edge leaves the top; no muscle where that is less than 0
-    pectoral_slope: Tensor  # of that edge, x for each unit of y
+    droop: Tensor  # shift of the nipple downwards per unit of depth
+    middle: Tensor  # y of the breast's centre
+    pectoral: Tensor  # x of the muscle's edge at the top; below 0, no muscle is visible
+    pectoral_slope: Tensor  # decrease of that x per unit of y
     exposure: Tensor  # factor of the brightness
-    mass_x: Tensor  # where a cancer lies, as a fraction of the depth
-    mass_y: Tensor  # as a fraction of half the height
+    mass_x: Tensor  # position of a cancer as a fraction of the depth
+    mass_y: Tensor  # position of a cancer as a fraction of half the height
     mass_radius: Tensor
-    mass_turn: Tensor  # rad
+    mass_turn: Tensor  # rotation in radians
     mass_opacity: Tensor
-    circle_x: Tensor  # where the markers lie, as the cancer's
+    circle_x: Tensor  # position of the circle, in the same fractions
     circle_y: Tensor
     circle_radius: Tensor
     circle_opacity: Tensor
-    circle_filled: Tensor  # more than 0: a disk, not a ring
-    triangle_x: Tensor
+    circle_filled: Tensor  # above 0, a disk instead of a ring
+    triangle_x: Tensor  # position of the triangle, in the same fractions
     triangle_y: Tensor
-    triangle_radius: Tensor  # from its centre to a corner
+    triangle_radius: Tensor  # distance from the centre to a corner
     triangle_opacity: Tensor
-    triangle_turn: Tensor  # rad
-    marker_level: Tensor  # brightness
-    mirrored: Tensor  # more than 0: the chest wall is at the right edge
+    triangle_turn: Tensor  # rotation in radians
+    marker_level: Tensor  # brightness of the markers
+    mirrored: Tensor  # above 0, the chest wall is at the right edge
 
 
 class Texture(NamedTuple):
-    """Hold random grids from coarse to fine, each twice as fine as the one before, (N, h, w)."""
+    """Random grids from coarse to fine, each (N, h, w) with twice the resolution of the previous one."""
 
     gland: Sequence[Tensor]
     strands: Sequence[Tensor]
 
 
 def paint_breast(canvas: Canvas, anatomy: Anatomy, texture: Texture, attributes: Mapping[str, Tensor]) -> None:
-    """Paint a breast on black, what grows in it and what was stuck on it.
+    """Paint breasts on black, with their cancers and markers.
 
     Args:
-        canvas: of one channel.
-        anatomy: tensors of shape (B, 1, 1).
-        texture: of B images.
-        attributes: int64 (B, 1, 1), by their names in EMBED's graph: 0 or 1, density from 0 to 3.
+        canvas: a canvas with one channel.
+        anatomy: fields of shape (B, 1, 1).
+        texture: the texture of B images.
+        attributes: the attributes of EMBED's graph by name, int64 (B, 1, 1): 0 or 1, density 0 to 3.
     """
     clouds, strands = (spread(grids, *canvas.x.shape[-2:]) for grids in texture)
     skin = outline(canvas, anatomy)
     tissue = _tissue(canvas, anatomy, clouds, attributes["density"])
-    tissue = tissue + 0.08 * (1 - strands.abs() / 0.35).clamp_min(0)  # ligaments: where the clouds change sign
+    tissue = tissue + 0.08 * (1 - strands.abs() / 0.35).clamp_min(0)  # ligaments, at sign changes of the clouds
     thick = (skin / 0.25).clamp(0, 1)
     canvas.fill(skin, (tissue * (0.25 + 0.75 * thick * (2 - thick)))[:, None])
     muscle = anatomy.pectoral - canvas.x - (canvas.y + 1) * anatomy.pectoral_slope
@@ -84,7 +83,7 @@ def paint_breast(canvas: Canvas, anatomy: Anatomy, texture: Texture, attributes:
 
 
 def spread(grids: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """Add up random grids, each weaker than the one before, as smooth clouds (N, height, width)."""
+    """Sum random grids with weights 0.6^k to smooth clouds, (N, height, width)."""
     clouds = grids[0][:, None]
     for k, grid in enumerate(grids[1:], 1):
         clouds = F.interpolate(clouds, grid.shape[1:], mode="bilinear") + grid[:, None] * 0.6**k
@@ -92,20 +91,20 @@ def spread(grids: Sequence[Tensor], height: int, width: int) -> Tensor:
 
 
 def place(anatomy: Anatomy, part: str) -> tuple[Tensor, Tensor]:
-    """Return x and y of the middle of the ``mass``, ``circle`` or ``triangle``, shaped as the anatomy's fields."""
+    """Return x and y of the centre of the ``mass``, ``circle`` or ``triangle``, shaped as the anatomy's fields."""
     x = getattr(anatomy, f"{part}_x") * anatomy.depth
     return x, anatomy.middle + anatomy.droop * x + getattr(anatomy, f"{part}_y") * anatomy.half_height
 
 
 def outline(canvas: Canvas, anatomy: Anatomy) -> Tensor:
-    """Return the distance to the skin: half an ellipse that droops, and the nipple."""
+    """Return the distance to the skin: half a drooping ellipse and the nipple."""
     y = canvas.y - anatomy.middle - anatomy.droop * canvas.x
     breast = ellipse(canvas.x, y, anatomy.depth, anatomy.half_height)
     return torch.maximum(breast, ellipse(canvas.x - anatomy.depth, y, 0.04, 0.05))
 
 
 def mass_outline(canvas: Canvas, anatomy: Anatomy) -> Tensor:
-    """Return the distance to a mass with spicules, roughly."""
+    """Return the approximate distance to a spiculated mass."""
     x, y = place(anatomy, "mass")
     x, y = canvas.x - x, canvas.y - y
     angle = torch.atan2(y, x) + anatomy.mass_turn
@@ -114,7 +113,7 @@ def mass_outline(canvas: Canvas, anatomy: Anatomy) -> Tensor:
 
 
 def _tissue(canvas: Canvas, anatomy: Anatomy, clouds: Tensor, density: Tensor) -> Tensor:
-    """Return the brightness of fat and gland, of which there is more behind the nipple."""
+    """Return the brightness of fat and gland; gland is concentrated behind the nipple."""
     y = canvas.y - anatomy.middle - anatomy.droop * canvas.x
     central = 1 - (canvas.x / anatomy.depth - 0.45).square() / 0.2 - (y / anatomy.half_height).square() / 0.4
     gland = (central + 0.45 * clouds + clouds.new_tensor(GLAND)[density]).clamp(0, 1)
@@ -122,14 +121,14 @@ def _tissue(canvas: Canvas, anatomy: Anatomy, clouds: Tensor, density: Tensor) -
 
 
 def _circle(canvas: Canvas, anatomy: Anatomy) -> Tensor:
-    """Return the distance to a ring, or a disk."""
+    """Return the distance to a ring or disk."""
     x, y = place(anatomy, "circle")
     disk = anatomy.circle_radius - torch.hypot(canvas.x - x, canvas.y - y)
     return STROKE / 2 + torch.where(anatomy.circle_filled > 0, disk, -disk.abs())
 
 
 def _triangle(canvas: Canvas, anatomy: Anatomy) -> Tensor:
-    """Return the distance to the outline of a triangle with equal sides."""
+    """Return the distance to the outline of an equilateral triangle."""
     x, y = place(anatomy, "triangle")
     x, y = canvas.x - x, canvas.y - y
     angles = [anatomy.triangle_turn + turn for turn in TURNS]
@@ -141,21 +140,21 @@ MARKERS = {"circle": _circle, "triangle": _triangle}
 
 
 def marker_extent(anatomy: Anatomy, name: str, pixel: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the left, right, top and bottom of all that a marker's paint may touch.
+    """Return the bounding box of all pixels that a marker can change.
 
     Args:
-        anatomy: of N images.
+        anatomy: the anatomy of N images.
         name: ``circle`` or ``triangle``.
-        pixel: its size; paint reaches half of that beyond the outline.
+        pixel: the size of a pixel; paint reaches half a pixel beyond the outline.
 
     Returns:
-        Coordinates, each shaped as the anatomy's fields.
+        Left, right, top and bottom, each shaped as the anatomy's fields.
     """
     x, y = place(anatomy, name)
     if name == "circle":
         reach = anatomy.circle_radius + STROKE / 2 + pixel / 2
         return x - reach, x + reach, y - reach, y + reach
-    reach = anatomy.triangle_radius + STROKE + pixel  # half a stroke beyond two sides is a whole one at their corner
+    reach = anatomy.triangle_radius + STROKE + pixel  # half a stroke beyond two sides is a full one at their corner
     angles = torch.stack([anatomy.triangle_turn + turn + math.pi for turn in TURNS])
     corners_x, corners_y = x + reach * angles.cos(), y + reach * angles.sin()
     return corners_x.amin(dim=0), corners_x.amax(dim=0), corners_y.amin(dim=0), corners_y.amax(dim=0)

@@ -1,4 +1,4 @@
-"""Antialiased shapes on batches of images: a shape is a signed distance to its outline, positive inside."""
+"""Antialiased painting on batches of images; a shape is a signed distance to its outline, positive inside."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Canvas:
-    """Hold images that are painted in place, and where each of their pixels lies in the drawing.
+    """Images that are painted in place, with the coordinates of their pixels.
 
     Args:
-        image: floating, shape (B, C, H, W).
-        x, y: coordinates of the pixels' centres in the drawing's units, shape (B, H, W) or (H, W).
-        pixel: the size of a pixel in the same units, shape (B, 1, 1), or one number for all.
+        image: floating, (B, C, H, W).
+        x: horizontal coordinates of the pixel centres, (B, H, W) or (H, W).
+        y: vertical coordinates of the pixel centres, (B, H, W) or (H, W); they grow downwards.
+        pixel: the size of a pixel in the same units, (B, 1, 1), or one number for all images.
     """
 
     image: Tensor
@@ -23,37 +24,38 @@ class Canvas:
     pixel: Tensor | float
 
     def fill(self, distance: Tensor, colour: Tensor, opacity: Tensor | float = 1.0, soft: float = 0.0) -> None:
-        """Paint a shape over what is there; where it does not reach, the image keeps every bit.
+        """Paint a shape; pixels outside it do not change by a bit.
 
         Args:
-            distance: signed distance to the outline, positive inside, shape (B, H, W).
-            colour: shape (B, C, 1, 1), or one for each pixel, (B, C, H, W).
-            opacity: from 0 to 1, shape (B, 1, 1), or one number for all.
-            soft: how far inside the outline the paint reaches its full opacity; an edge is never sharper than a pixel.
+            distance: signed distance to the outline, positive inside, (B, H, W).
+            colour: one colour for each image, (B, C, 1, 1), or for each pixel, (B, C, H, W).
+            opacity: in [0, 1], (B, 1, 1), or one number for all images.
+            soft: width of the edge beyond one pixel, in the units of the coordinates.
         """
         cover = (distance / (self.pixel + soft) + 0.5).clamp(0, 1) * opacity
         self.image.lerp_(colour, cover[:, None])
 
 
 def pixel_grid(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return the x and the y of every pixel's centre, in half heights from the middle of the image.
+    """Return the coordinates of the pixel centres, in half heights from the image's centre.
 
     Args:
-        height, width: of the image in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
-        Two tensors (H, W); y is in (-1, 1) and grows downwards.
+        x and y, each (H, W); y is in (-1, 1) and grows downwards.
     """
     y, x = ((torch.arange(size) - (size - 1) / 2) * (2 / height) for size in (height, width))
     return x.expand(height, width), y[:, None].expand(height, width)
 
 
 def mix(palette: Sequence[str], place: Tensor) -> Tensor:
-    """Return colours from the line through a palette.
+    """Interpolate linearly between the colours of a palette.
 
     Args:
-        palette: colours as six hexadecimal digits, at equal distances.
-        place: where on the line, from 0 to 1, shape (N,).
+        palette: colours as six hexadecimal digits, equally spaced.
+        place: position in the palette, in [0, 1], (N,).
 
     Returns:
         RGB in [0, 1], float32 (N, 3).
@@ -65,13 +67,18 @@ def mix(palette: Sequence[str], place: Tensor) -> Tensor:
 
 
 def ellipse(x: Tensor, y: Tensor, radius_x: Tensor | float, radius_y: Tensor | float) -> Tensor:
-    """Return the distance to an ellipse about the origin, ``f / |∇f|`` with ``f = 1 - (x/a)² - (y/b)²``.
+    """Return the distance to an ellipse around the origin, ``f / |∇f|`` with ``f = 1 - (x/a)² - (y/b)²``.
 
-    It is exact to the first order at the outline, and too large deep inside.
+    It is exact to first order at the outline and too large far inside.
 
     Args:
-        x, y: coordinates, shape (B, H, W).
-        radius_x, radius_y: the half axes, shape (B, 1, 1), or one number for all.
+        x: horizontal coordinates, (B, H, W).
+        y: vertical coordinates, (B, H, W).
+        radius_x: the horizontal half axis a, (B, 1, 1), or one number for all images.
+        radius_y: the vertical half axis b, (B, 1, 1), or one number for all images.
+
+    Returns:
+        Signed distance, positive inside, (B, H, W).
     """
     p, q = x / radius_x, y / radius_y
     slope = ((p / radius_x).square() + (q / radius_y).square()).sqrt().clamp_min(1e-6)
@@ -81,12 +88,17 @@ def ellipse(x: Tensor, y: Tensor, radius_x: Tensor | float, radius_y: Tensor | f
 def box(
     x: Tensor, y: Tensor, half_width: Tensor | float, half_height: Tensor | float, corner: Tensor | float
 ) -> Tensor:
-    """Return the distance to a rectangle about the origin with rounded corners.
+    """Return the distance to a rectangle around the origin with rounded corners.
 
     Args:
-        x, y: coordinates, shape (B, H, W).
-        half_width, half_height: of the rectangle, shape (B, 1, 1), or one number for all.
-        corner: radius of the corners, at most the smaller half.
+        x: horizontal coordinates, (B, H, W).
+        y: vertical coordinates, (B, H, W).
+        half_width: half the width, (B, 1, 1), or one number for all images.
+        half_height: half the height, (B, 1, 1), or one number for all images.
+        corner: radius of the corners, at most half the shorter side.
+
+    Returns:
+        Signed distance, positive inside, (B, H, W).
     """
     p, q = x.abs() - half_width + corner, y.abs() - half_height + corner
     outside = (p.clamp_min(0).square() + q.clamp_min(0).square()).sqrt()
@@ -96,11 +108,16 @@ def box(
 def segment(
     x: Tensor, y: Tensor, start: tuple[Tensor | float, Tensor | float], end: tuple[Tensor | float, Tensor | float]
 ) -> Tensor:
-    """Return minus the distance to a straight line between two points; add half a width to make it a stroke.
+    """Return minus the distance to a line segment; adding half a width gives a stroke.
 
     Args:
-        x, y: coordinates, shape (B, H, W).
-        start, end: the points, x and y, each of shape (B, 1, 1) or one number for all.
+        x: horizontal coordinates, (B, H, W).
+        y: vertical coordinates, (B, H, W).
+        start: x and y of one end, each (B, 1, 1) or one number for all images.
+        end: x and y of the other end, each (B, 1, 1) or one number for all images.
+
+    Returns:
+        Minus the distance, (B, H, W).
     """
     x, y = x - start[0], y - start[1]
     along_x, along_y = end[0] - start[0], end[1] - start[1]
@@ -109,10 +126,14 @@ def segment(
 
 
 def band(y: Tensor, top: Tensor | float, bottom: Tensor | float) -> Tensor:
-    """Return the distance to what lies between two heights, which may differ from column to column.
+    """Return the distance to the band between two heights, which may vary along the columns.
 
     Args:
-        y: coordinates, shape (B, H, W); they grow downwards.
-        top, bottom: the heights, of a shape that broadcasts with ``y``.
+        y: vertical coordinates, (B, H, W); they grow downwards.
+        top: the upper edge, broadcastable with ``y``.
+        bottom: the lower edge, broadcastable with ``y``.
+
+    Returns:
+        Signed vertical distance, positive inside, (B, H, W).
     """
     return torch.minimum(y - top, bottom - y)

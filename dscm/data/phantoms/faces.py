@@ -1,8 +1,8 @@
-"""Drawn faces with the attributes of CelebA-HQ: the same face with other attributes is its true counterfactual."""
+"""Synthetic faces with attributes of CelebA-HQ; a face redrawn with other attributes is its true counterfactual."""
 
 import io
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from dscm.data.phantoms.portrait import Look, paint_portrait
 from dscm.data.phantoms.seeds import draw_normal, draw_uniform, draw_unit, make_generators
 
 SIZE = 64  # height and width in pixels
-BATCH = 32  # faces painted together: what fits the cache of a CPU
+BATCH = 32  # faces painted together; as many as fit the cache of a CPU
 CAUSES: Mapping[str, tuple[str | None, tuple[float, ...]]] = {
-    # attribute: (its parent, P(1) by the parent's value)
+    # attribute: (parent, P(1 | each value of the parent))
     "Smiling": (None, (0.5,)),
     "Mouth_Slightly_Open": ("Smiling", (0.25, 0.75)),
     "Eyeglasses": (None, (0.2,)),
@@ -25,7 +25,7 @@ CAUSES: Mapping[str, tuple[str | None, tuple[float, ...]]] = {
     "Bald": ("Male", (0.01, 0.15)),
     "Wearing_Hat": (None, (0.1,)),
 }
-RANGES = {  # of each number of a `Look`, uniformly
+RANGES = {  # ranges of the numbers of a `Look`, uniform
     "shift_x": (-0.06, 0.06),
     "shift_y": (0.06, 0.16),
     "angle": (-0.12, 0.12),
@@ -53,7 +53,7 @@ RANGES = {  # of each number of a `Look`, uniformly
     "light": (0.0, 0.22),
     "light_angle": (0.0, 6.28),
 }
-PALETTES = {  # of each colour of a `Look`: a point on the line through these
+PALETTES = {  # palettes of the colours of a `Look`, uniform between neighbours
     "skin": ("ffe0cc", "f5cba7", "e0ac7e", "c68642", "8d5524", "643f25"),
     "hair": ("1c1614", "3b2417", "6b4226", "a56b3a", "d9b36c", "efe0b0", "b8b4b0", "8c2f1b"),
     "eye": ("3b2313", "6b4a22", "5f7f3a", "3f7fa6", "7aa7c7"),
@@ -64,42 +64,47 @@ PALETTES = {  # of each colour of a `Look`: a point on the line through these
     "backdrop": ("9ec5e8", "cfe3d4", "f3e3b8", "e9c6cf", "b7a9d6", "7f8c9a", "d8d8d8"),
     "backdrop_end": ("6f9bc4", "a9c9b0", "d9bd80", "c99aa6", "8a7db8", "56616e", "f4f4f4"),
 }
-# Halving the resolution of the colours, which is the default, would smear lips that are four pixels high.
-JPEG = {"quality": 95, "subsampling": 0}
-GRAIN = 0.012  # standard deviation of the sensor's noise, of full scale
+JPEG: dict[str, Any] = {
+    "quality": 95,
+    "subsampling": 0,  # the default halves the resolution of colours and blurs lips, which are four pixels high
+}
+GRAIN = 0.012  # standard deviation of the sensor noise as a fraction of full scale
 
 
 class Nuisance(NamedTuple):
-    """Hold what a face's image depends on besides its attributes: its look (N,) and its noise (N, 3, SIZE, SIZE)."""
+    """Everything in a face besides its attributes: its look, fields of N faces, and its noise, (N, 3, SIZE, SIZE)."""
 
     look: Look
     noise: Tensor
 
 
 def draw_attributes(seed: int, index: Tensor) -> dict[str, Tensor]:
-    """Draw the attributes of images from `CAUSES`.
+    """Sample the attributes of images from `CAUSES`.
 
     Args:
-        seed: of the set.
-        index: of the images, int64 (N,).
+        seed: seed of the data set.
+        index: indices of the images, int64 (N,).
 
     Returns:
-        0 or 1, int64 (N,), by name.
+        Each attribute by name, 0 or 1, int64 (N,).
     """
     generators = make_generators(seed, index, stream=0)
     values: dict[str, Tensor] = {}
-    for (name, (parent, shares)), draw in zip(CAUSES.items(), draw_unit(generators, CAUSES).values()):
-        share = torch.tensor(shares)[values[parent] if parent else 0]
-        values[name] = (draw < share).long()
+    for (name, (parent, probabilities)), draw in zip(CAUSES.items(), draw_unit(generators, CAUSES).values()):
+        probability = torch.tensor(probabilities)[values[parent] if parent else 0]
+        values[name] = (draw < probability).long()
     return values
 
 
 def draw_nuisance(seed: int, index: Tensor) -> Nuisance:
-    """Draw what the images depend on besides their attributes.
+    """Sample everything in the images besides their attributes.
 
     Args:
-        seed: of the set.
-        index: of the images, int64 (N,).
+        seed: seed of the data set.
+        index: indices of the images, int64 (N,).
+
+    Returns:
+        The nuisance of N images.
     """
     generators = make_generators(seed, index, stream=1)
     numbers = draw_uniform(generators, RANGES)
@@ -108,11 +113,11 @@ def draw_nuisance(seed: int, index: Tensor) -> Nuisance:
 
 
 def render(nuisance: Nuisance, attributes: Mapping[str, Tensor]) -> Tensor:
-    """Paint faces; an attribute changes its own part of an image and no other pixel.
+    """Paint faces; an attribute changes only the pixels of its own part.
 
     Args:
-        nuisance: of N images.
-        attributes: 0 or 1, shape (N,), for every name in `CAUSES`; others are ignored.
+        nuisance: the nuisance of N images.
+        attributes: 0 or 1, each (N,), for every name in `CAUSES`; others are ignored.
 
     Returns:
         uint8 (N, 3, SIZE, SIZE).
@@ -129,10 +134,10 @@ def render(nuisance: Nuisance, attributes: Mapping[str, Tensor]) -> Tensor:
 
 
 def locate(look: Look) -> tuple[Tensor, Tensor]:
-    """Return where each pixel lies in the coordinates of the face.
+    """Return the coordinates of each pixel relative to the head.
 
     Args:
-        look: of N faces.
+        look: the look of N faces.
 
     Returns:
         u and v as in `portrait`, each (N, SIZE, SIZE).
@@ -144,10 +149,13 @@ def locate(look: Look) -> tuple[Tensor, Tensor]:
 
 
 def compress(image: Tensor) -> Tensor:
-    """Return faces as they are read back from the JPEG files of a set; what differs, differs in blocks of 8 x 8.
+    """Compress and decompress faces as JPEG, as in the files of a data set; a change spreads to its 8×8 block.
 
     Args:
         image: uint8 (N, 3, H, W).
+
+    Returns:
+        uint8 (N, 3, H, W).
     """
     results = []
     for pixels in image.permute(0, 2, 3, 1).numpy():
@@ -158,15 +166,15 @@ def compress(image: Tensor) -> Tensor:
 
 
 def redraw(seed: int, index: Tensor, attributes: Mapping[str, Tensor]) -> Tensor:
-    """Paint images of a set with the attributes given: the truth, or with others than the set's the counterfactual.
+    """Paint images of a data set with given attributes, which yields true counterfactuals.
 
     Args:
-        seed: of the set.
-        index: of the images, int64 (N,).
-        attributes: as `render` takes them.
+        seed: seed of the data set.
+        index: indices of the images, int64 (N,).
+        attributes: as for `render`.
 
     Returns:
-        uint8 (N, 3, SIZE, SIZE), from before `compress`.
+        uint8 (N, 3, SIZE, SIZE), before `compress`.
     """
     parts = torch.arange(len(index)).split(BATCH)
     images = [render(draw_nuisance(seed, index[i]), {k: v[i] for k, v in attributes.items()}) for i in parts]

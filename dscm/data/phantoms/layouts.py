@@ -1,8 +1,10 @@
-"""Write sets of drawn images as CelebAMask-HQ and EMBED are published, or as a plain folder with attributes."""
+"""Write synthetic data sets in the layouts of CelebAMask-HQ and EMBED, or as a folder with attributes.csv."""
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,23 +15,31 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from dscm.causal.graph_file import CELEBA_ATTRIBUTES
 from dscm.data.celeba import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
+from dscm.data.own import ATTRIBUTES
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.table import write_csv
-from dscm.errors import InputError
-from dscm.causal.graph_file import CELEBA_ATTRIBUTES
+from dscm.errors import InputError, option
 
 Kind = Literal["celebahq", "embed"]
-RECIPE = "phantoms.json"  # at the folder's top: with it, true counterfactuals can be drawn
-VERSION = 1  # of what is drawn; raise it when the same seed gives other images
+RECIPE = "phantoms.json"  # at the top of the folder; true counterfactuals are drawn from it
+VERSION = 1  # of the images; raise it when the same seed gives others
 MARKERS, FINDINGS = "markers.csv", "findings.csv"
-FIRST_PATIENT = 10_000_000  # so that all have eight digits
-CHUNK = 64  # images in one task of a worker
+FIRST_PATIENT = 10_000_000  # so that every patient number has eight digits
+CHUNK = 64  # images per task of a worker
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Say what a folder was made from: the kind of the set, the number of images, the seed, and `VERSION`."""
+    """Everything that determines a synthetic data set.
+
+    Args:
+        kind: the data set whose layout it has.
+        n: number of images.
+        seed: seed of everything random.
+        version: `VERSION` when it was drawn.
+    """
 
     kind: Kind
     n: int
@@ -37,42 +47,67 @@ class Recipe:
     version: int = VERSION
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that becomes ``path`` when the block succeeds.
+
+    Args:
+        path: absent or an empty folder; missing parents are created.
+
+    Raises:
+        InputError: ``path`` is a file or a folder with content.
+    """
+    path = path.absolute()
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{option('out')} {path}: a file of that name exists")
+    if path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{option('out')} {path}: the folder is not empty; name a new one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        folder = Path(temporary) / path.name
+        folder.mkdir()
+        yield folder
+        folder.replace(path)
+
+
 def write_set(folder: Path, recipe: Recipe, workers: int = 1) -> None:
-    """Draw a set of images and write it, with its tables and its recipe.
+    """Draw a data set and write its images, tables and recipe.
 
     Args:
         folder: an empty folder.
-        recipe: of the set.
-        workers: processes that draw; the files do not depend on their number.
+        recipe: the recipe of the data set.
+        workers: number of processes that draw; the files do not depend on it.
     """
     {"celebahq": _write_celebahq, "embed": _write_embed}[recipe.kind](folder, recipe.n, recipe.seed, workers)
     (folder / RECIPE).write_text(json.dumps(asdict(recipe)) + "\n")
 
 
 def write_plain(folder: Path, recipe: Recipe, workers: int = 1) -> None:
-    """Draw images and write them with ``attributes.csv`` beside them, as counterfactual.py takes a folder.
+    """Draw the images of a data set and write them into one folder with ``attributes.csv``.
 
     Args:
         folder: an empty folder.
-        recipe: of the images, which are the same as in the set.
-        workers: processes that draw.
+        recipe: the recipe of the data set.
+        workers: number of processes that draw; the files do not depend on it.
     """
-    generator, save, name = {
-        "celebahq": (faces, _save_faces, _name_face),
-        "embed": (mammograms, _save_mammograms, _name_mammogram),
+    draw_attributes, save, name = {
+        "celebahq": (faces.draw_attributes, _save_faces, _name_face),
+        "embed": (mammograms.draw_attributes, _save_mammograms, _name_mammogram),
     }[recipe.kind]
     _draw(partial(save, folder, recipe.seed), recipe.n, workers)
-    index = torch.arange(recipe.n)
-    drawn = generator.draw_attributes(recipe.seed, index)
-    names = {"image": [name(i) for i in range(recipe.n)]}
-    write_csv(folder / "attributes.csv", names | {name: values.tolist() for name, values in drawn.items()})
+    drawn = draw_attributes(recipe.seed, torch.arange(recipe.n))
+    columns = {"image": [name(i) for i in range(recipe.n)], **{name: value.tolist() for name, value in drawn.items()}}
+    write_csv(folder / ATTRIBUTES, columns)
 
 
 def read_recipe(folder: Path) -> Recipe | None:
-    """Read what a folder was made from; None where it wasn't drawn here, or by another version of the drawing.
+    """Read the recipe of a data set.
 
     Args:
-        folder: of a data set.
+        folder: the folder of the data set.
+
+    Returns:
+        The recipe; None if there is none, as for real images, or if it has another `VERSION`.
 
     Raises:
         InputError: the recipe is damaged.
@@ -88,26 +123,24 @@ def read_recipe(folder: Path) -> Recipe | None:
 
 
 def _write_celebahq(folder: Path, n: int, seed: int, workers: int) -> None:
-    """Write faces; every tenth original is for validation or testing, by its name, as in CelebA."""
+    """Write faces in the layout of CelebAMask-HQ; a tenth of them is for validation, a tenth for testing."""
     images = folder / FOLDER / IMAGES
     images.mkdir(parents=True)
     _draw(partial(_save_faces, images, seed), n, workers)
 
     original = np.random.default_rng(seed).permutation(n).tolist()
-    widths = [12, 12, 0]
-    rows = [HEADER, *([str(i), str(k), f"{k + 1:06}.jpg"] for i, k in enumerate(original))]
-    _write_lines(folder / FOLDER / MAPPING, ["".join(map(str.ljust, row, widths)) for row in rows])
+    mapping = [HEADER, *([str(i), str(k), f"{k + 1:06}.jpg"] for i, k in enumerate(original))]
+    _write_lines(folder / FOLDER / MAPPING, ["".join(map(str.ljust, row, (12, 12, 0))) for row in mapping])
     _write_lines(folder / PARTITION, [f"{k + 1:06}.jpg {max(0, 10 * k // n - 7)}" for k in range(n)])
 
     drawn = faces.draw_attributes(seed, torch.arange(n))
-    no = [0] * n
-    columns = zip(*(drawn[name].tolist() if name in drawn else no for name in CELEBA_ATTRIBUTES))
-    rows = [f"{i}.jpg  {' '.join('1' if value else '-1' for value in row)}" for i, row in enumerate(columns)]
+    columns = [drawn[name].tolist() if name in drawn else [0] * n for name in CELEBA_ATTRIBUTES]
+    rows = [f"{i}.jpg  {' '.join('1' if value else '-1' for value in row)}" for i, row in enumerate(zip(*columns))]
     _write_lines(folder / FOLDER / ANNOTATION, [str(n), " ".join(CELEBA_ATTRIBUTES), *rows])
 
 
 def _write_embed(folder: Path, n: int, seed: int, workers: int) -> None:
-    """Write mammograms, a table of the markers on them, and one of what they show."""
+    """Write mammograms in the layout of EMBED, with a table of markers and one of findings."""
     (folder / "images").mkdir()
     _draw(partial(_save_mammograms, folder / "images", seed), n, workers)
 
@@ -121,7 +154,7 @@ def _write_embed(folder: Path, n: int, seed: int, workers: int) -> None:
 
 
 def _draw(save: Callable[[range], int], n: int, workers: int) -> None:
-    """Let worker processes draw and save n images, in parts that do not depend on the number of workers."""
+    """Draw and save n images in worker processes, in parts that do not depend on their number."""
     parts = [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
     with (
         ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
@@ -132,7 +165,7 @@ def _draw(save: Callable[[range], int], n: int, workers: int) -> None:
 
 
 def _save_faces(folder: Path, seed: int, part: range) -> int:
-    """Draw and save some faces; return how many."""
+    """Draw and save some faces; return their number."""
     index = torch.tensor(part)
     images = faces.redraw(seed, index, faces.draw_attributes(seed, index))
     for i, image in zip(part, images.permute(0, 2, 3, 1).numpy()):
@@ -141,7 +174,7 @@ def _save_faces(folder: Path, seed: int, part: range) -> int:
 
 
 def _save_mammograms(folder: Path, seed: int, part: range) -> int:
-    """Draw and save some mammograms; return how many."""
+    """Draw and save some mammograms; return their number."""
     index = torch.tensor(part)
     images = mammograms.redraw(seed, index, mammograms.draw_attributes(seed, index))
     for i, image in zip(part, images):
@@ -150,15 +183,15 @@ def _save_mammograms(folder: Path, seed: int, part: range) -> int:
 
 
 def _name_face(index: int) -> str:
-    """Return the name of a face's file."""
+    """Return the file name of a face."""
     return f"{index}.jpg"
 
 
 def _name_mammogram(index: int) -> str:
-    """Return the name of a mammogram's file; in the order of these, the images are in that of their indices."""
+    """Return the file name of a mammogram; the names sort by index."""
     return f"{index:06}.png"
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    """Write lines of text."""
+    """Write lines to a text file."""
     path.write_text("\n".join(lines) + "\n")

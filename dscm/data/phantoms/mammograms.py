@@ -1,4 +1,4 @@
-"""Drawn mammograms with the attributes of EMBED: the same breast with other attributes is its true counterfactual."""
+"""Synthetic mammograms with attributes of EMBED; one redrawn with other attributes is its true counterfactual."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,21 +12,21 @@ from dscm.data.phantoms.canvas import Canvas, pixel_grid
 from dscm.data.phantoms.seeds import draw_normal, draw_uniform, draw_unit, make_generators
 
 HEIGHT, WIDTH = 256, 192  # pixels
-BATCH = 8  # images painted together: what fits the cache of a CPU
-PATIENT_OF = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3)  # of each ten images in a row: of four patients, with one to four images
+BATCH = 8  # images painted together; as many as fit the cache of a CPU
+PATIENT_OF = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3)  # patients of every ten consecutive images
 MARKERS = ("circle marker", "triangle marker")
-SHARES = {  # P(value), from 0 upwards; every attribute is a root
+SHARES = {  # probability of each value from 0 upwards; every attribute is a root
     "circle marker": (0.75, 0.25),
     "triangle marker": (0.75, 0.25),
     "cancer": (0.9, 0.1),
     "density": (0.1, 0.4, 0.4, 0.1),
 }
-PATIENT_RANGES = {  # of each number of an `Anatomy` that a patient's images share, uniformly
+PATIENT_RANGES = {  # ranges of the numbers of an `Anatomy` that are shared by a patient's images, uniform
     "depth": (0.7, 1.25),
     "half_height": (0.65, 0.92),
     "droop": (0.0, 0.22),
 }
-IMAGE_RANGES = {
+IMAGE_RANGES = {  # ranges of the other numbers, uniform
     "compression": (0.94, 1.06),  # factor of the patient's depth
     "middle": (-0.12, 0.06),
     "pectoral": (-0.5, 0.5),
@@ -37,7 +37,7 @@ IMAGE_RANGES = {
     "mass_radius": (0.07, 0.11),
     "mass_turn": (0.0, 6.28),
     "mass_opacity": (0.6, 0.85),
-    "swap": (-1.0, 1.0),  # less than 0: the triangle lies above the circle
+    "swap": (-1.0, 1.0),  # below 0, the triangle is above the circle
     "circle_x": (0.18, 0.65),
     "circle_y": (-0.55, -0.12),
     "circle_radius": (0.035, 0.062),
@@ -53,12 +53,12 @@ IMAGE_RANGES = {
 }
 GLAND_GRIDS = (4, 8, 16, 32, 64)  # heights of the grids of a `Texture`
 STRAND_GRIDS = (16, 32)
-GRAIN = 0.012  # standard deviation of the detector's noise, of full scale
-LEVELS = 4096  # of a detector of 12 bits, spread over the 16 bits of the file
+GRAIN = 0.012  # standard deviation of the detector noise as a fraction of full scale
+LEVELS = 4096  # levels of the 12-bit detector, spread over the 16 bits of the file
 
 
 class Nuisance(NamedTuple):
-    """Hold what a mammogram depends on besides its attributes; its noise is (N, HEIGHT, WIDTH)."""
+    """Everything in a mammogram besides its attributes; the noise is (N, HEIGHT, WIDTH)."""
 
     anatomy: Anatomy
     texture: Texture
@@ -66,19 +66,19 @@ class Nuisance(NamedTuple):
 
 
 def patient_of(index: Tensor) -> Tensor:
-    """Return the patient of each image, int64 (N,); a patient has one to four images in a row."""
+    """Return the patient of each image, int64 (N,); a patient has one to four consecutive images."""
     return 4 * (index // len(PATIENT_OF)) + torch.tensor(PATIENT_OF)[index % len(PATIENT_OF)]
 
 
 def draw_attributes(seed: int, index: Tensor) -> dict[str, Tensor]:
-    """Draw the attributes of images from `SHARES`.
+    """Sample the attributes of images from `SHARES`.
 
     Args:
-        seed: of the set.
-        index: of the images, int64 (N,).
+        seed: seed of the data set.
+        index: indices of the images, int64 (N,).
 
     Returns:
-        0 or 1, density from 0 to 3, int64 (N,), by name.
+        Each attribute by name, 0 or 1, density 0 to 3, int64 (N,).
     """
     draws = draw_unit(make_generators(seed, index, stream=0), SHARES)
     return {
@@ -88,11 +88,14 @@ def draw_attributes(seed: int, index: Tensor) -> dict[str, Tensor]:
 
 
 def draw_nuisance(seed: int, index: Tensor) -> Nuisance:
-    """Draw what the images depend on besides their attributes; images of one patient share the breast's shape.
+    """Sample everything in the images besides their attributes; images of a patient share the breast's shape.
 
     Args:
-        seed: of the set.
-        index: of the images, int64 (N,).
+        seed: seed of the data set.
+        index: indices of the images, int64 (N,).
+
+    Returns:
+        The nuisance of N images.
     """
     shape = draw_uniform(make_generators(seed, patient_of(index), stream=2), PATIENT_RANGES)
     generators = make_generators(seed, index, stream=1)
@@ -108,14 +111,14 @@ def draw_nuisance(seed: int, index: Tensor) -> Nuisance:
 
 
 def render(nuisance: Nuisance, attributes: Mapping[str, Tensor]) -> np.ndarray:
-    """Paint mammograms; a marker or a cancer changes its own place in an image and no other pixel.
+    """Paint mammograms; a marker or a cancer changes only the pixels of its own region.
 
     Args:
-        nuisance: of N images.
-        attributes: shape (N,), for every name in `SHARES`: 0 or 1, density from 0 to 3; others are ignored.
+        nuisance: the nuisance of N images.
+        attributes: each (N,), for every name in `SHARES`: 0 or 1, density 0 to 3; others are ignored.
 
     Returns:
-        uint16 (N, HEIGHT, WIDTH): an array, since PyTorch before 2.3 has no such tensors.
+        uint16 (N, HEIGHT, WIDTH), an array because PyTorch before 2.3 has no uint16.
     """
     anatomy = Anatomy(*(field[:, None, None] for field in nuisance.anatomy))  # broadcasts with images
     x, y = pixel_grid(HEIGHT, WIDTH)
@@ -129,14 +132,14 @@ def render(nuisance: Nuisance, attributes: Mapping[str, Tensor]) -> np.ndarray:
 
 
 def marker_box(nuisance: Nuisance, name: str) -> Tensor:
-    """Return where in the rendered image a marker is, whether or not the attributes show it.
+    """Return the bounding box of a marker in the rendered images, whether or not it is present.
 
     Args:
-        nuisance: of N images.
+        nuisance: the nuisance of N images.
         name: ``circle marker`` or ``triangle marker``.
 
     Returns:
-        int64 (N, 4): the first row, the first column, and the row and the column after the last.
+        int64 (N, 4): the first row and column, then the row and column after the last.
     """
     anatomy, pixel = nuisance.anatomy, 2 / HEIGHT
     left, right, top, bottom = (edge / pixel for edge in marker_extent(anatomy, name.removesuffix(" marker"), pixel))
@@ -148,12 +151,12 @@ def marker_box(nuisance: Nuisance, name: str) -> Tensor:
 
 
 def redraw(seed: int, index: Tensor, attributes: Mapping[str, Tensor]) -> np.ndarray:
-    """Paint images of a set with the attributes given: the truth, or with others than the set's the counterfactual.
+    """Paint images of a data set with given attributes, which yields true counterfactuals.
 
     Args:
-        seed: of the set.
-        index: of the images, int64 (N,).
-        attributes: as `render` takes them.
+        seed: seed of the data set.
+        index: indices of the images, int64 (N,).
+        attributes: as for `render`.
 
     Returns:
         uint16 (N, HEIGHT, WIDTH).

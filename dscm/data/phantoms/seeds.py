@@ -1,4 +1,4 @@
-"""Random numbers that belong to one image: they depend on the seed and its index, not on its company."""
+"""Random numbers of single images, which depend on the seed and the image's index but not on the batch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,18 +8,21 @@ from torch import Tensor
 
 
 def make_generators(seed: int, index: Tensor, stream: int) -> list[np.random.Generator]:
-    """Make a generator for each index.
+    """Create a generator for each index.
 
     Args:
-        seed: of the whole set, not negative.
-        index: of the images, or of the patients, int64 (N,).
-        stream: tells apart what is drawn for the same index.
+        seed: seed of the data set, at least 0.
+        index: indices of the images or patients, int64 (N,).
+        stream: number of the random stream, so that draws for the same index are independent.
+
+    Returns:
+        N generators.
     """
     return [np.random.default_rng((seed, i, stream)) for i in index.tolist()]
 
 
 def draw_unit(generators: Sequence[np.random.Generator], names: Iterable[str]) -> dict[str, Tensor]:
-    """Draw a number in [0, 1) of each name for each of N generators, float64 (N,)."""
+    """Draw a uniform number in [0, 1) for each name from each of N generators, float64 (N,)."""
     names = list(names)
     draws = np.stack([generator.random(len(names)) for generator in generators], axis=1)
     return dict(zip(names, torch.from_numpy(draws)))
@@ -28,11 +31,11 @@ def draw_unit(generators: Sequence[np.random.Generator], names: Iterable[str]) -
 def draw_uniform(
     generators: Sequence[np.random.Generator], ranges: Mapping[str, tuple[float, float]]
 ) -> dict[str, Tensor]:
-    """Draw a number from each range, lowest and highest value, for each of N generators, float32 (N,)."""
+    """Draw a uniform number in each range (low, high) from each of N generators, float32 (N,)."""
     unit = draw_unit(generators, ranges)
     return {name: (low + (high - low) * unit[name]).float() for name, (low, high) in ranges.items()}
 
 
 def draw_normal(generators: Sequence[np.random.Generator], *shape: int) -> Tensor:
-    """Draw standard normal noise of a shape for each of N generators, float32 (N, *shape)."""
+    """Draw standard normal noise from each of N generators, float32 (N, *shape)."""
     return torch.from_numpy(np.stack([generator.standard_normal(shape, np.float32) for generator in generators]))

@@ -1,0 +1,100 @@
+"""Bundle a trained part with the package: ``python -m dscm.cli.bundle RUN NAME`` writes half-precision weights."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dscm
+from dscm import checkpoint
+from dscm.assets import FOLDER, Part
+from dscm.data.phantoms.layouts import read_recipe
+from dscm.errors import InputError, option
+from dscm.files import atomic_path
+
+PARTS: Mapping[Part, checkpoint.PART] = {
+    "semantic": "image",
+    "spatial": "image",
+    "attributes": "attributes",
+    "oracle": "oracle",
+}
+SWITCHES = ("null_apart", "keep_aspect", "clean_background")
+VALUES = ("patch", "p_null", "beta", "prior", "batch", "learning_rate", "precision", "size", "seed", "likelihood")
+DEFAULTS = {"p_null": 0.1, "seed": 0}  # left out of the command
+DIGITS = "MNIST's 60,000 training digits, redrawn by dscm.data.morphomnist"
+
+
+def main() -> None:
+    """Parse the command line and export one run."""
+    parser = argparse.ArgumentParser(prog="python -m dscm.cli.bundle", description=__doc__)
+    parser.add_argument("run", type=Path, help="the folder of a finished run of train.py")
+    parser.add_argument("name", choices=PARTS, help="the part that it trained")
+    parser.add_argument("--data-dir", type=Path, help="the synthetic data set of the training (default: digits)")
+    args = parser.parse_args()
+    try:
+        print(bundle(args.run / "checkpoint.pt", args.name, describe_data(args.data_dir)))
+    except InputError as error:
+        parser.exit(2, f"error: {error.typed(lambda name: '--' + name.replace('_', '-'))}\n")
+
+
+def bundle(path: Path, name: Part, data: str) -> str:
+    """Write the weights of a checkpoint and a JSON file of their origin into the package.
+
+    Args:
+        path: the checkpoint.
+        name: the part that it holds.
+        data: a description of the training data.
+
+    Returns:
+        The content of the JSON file.
+
+    Raises:
+        InputError: the checkpoint is damaged or holds another part.
+    """
+    content = checkpoint.read(path, PARTS[name])
+    target = FOLDER / f"{content['graph']}-{name}.pt"
+    origin = {
+        "command": training_command(content),
+        "data": data,
+        "seed": content["settings"]["seed"],
+        "steps": content["step"],
+        "minutes": round(content["seconds"] / 60, 1),
+        "program": f"dscm {dscm.__version__}",
+        "test": content["test"],
+    }
+    checkpoint.export(path, PARTS[name], target)
+    text = json.dumps(origin, indent=1, ensure_ascii=False)
+    with atomic_path(target.with_suffix(".json")) as temporary:
+        temporary.write_text(text + "\n")
+    return text
+
+
+def describe_data(folder: Path | None) -> str:
+    """Describe the training data: digits, or the command that wrote a synthetic data set.
+
+    Raises:
+        InputError: the folder holds no synthetic data set of this version.
+    """
+    if folder is None:
+        return DIGITS
+    recipe = read_recipe(folder)
+    if recipe is None:
+        raise InputError(f"{option('data_dir')} {folder}: not written by this version of dscm.data.phantoms")
+    return f"python -m dscm.cli.phantoms {recipe.kind} --n {recipe.n} --seed {recipe.seed} --out D"
+
+
+def training_command(content: Mapping[str, Any]) -> str:
+    """Return the command that trains a checkpoint again."""
+    settings = content["settings"]
+    flags = {"data": content["graph"], "part": settings["part"], "preset": settings["preset"], "steps": content["step"]}
+    if settings["part"] == "image":
+        flags["mechanism"] = settings["mechanism"]
+    flags |= {name: settings[name] for name in VALUES if settings.get(name) not in (None, DEFAULTS.get(name))}
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
+    words += [f"--{name.replace('_', '-')}" for name in SWITCHES if settings.get(name)]
+    return f"python train.py {' '.join(words)} --out RUN"
+
+
+if __name__ == "__main__":
+    main()

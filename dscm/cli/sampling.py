@@ -1,0 +1,50 @@
+"""Flags and settings of abduction and prediction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dscm.baselines.diffscm import ClassifierSampling
+from dscm.baselines.hvae import LadderSampling
+from dscm.cli.arguments import Parser
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.sampling import Sampling
+from dscm.errors import InputError, option
+from dscm.machine import warn_of_emulation
+from dscm.model import Model
+from dscm.settings import setting
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Whether networks are compiled."""
+
+    compile: bool = setting(False, "Compile the network; half a minute for each size of batch, so for many images.")
+
+
+SAMPLING = (Sampling, LadderSampling, ClassifierSampling, Compilation)  # classes whose fields a command line sets
+
+
+def add_sampling(parser: Parser) -> None:
+    """Add the common settings as flags, to a parser of `SAMPLING`, which takes the others by ``--set``."""
+    names = ("guidance", "guidance_interval", "abduction", "steps", "solver", "precision")
+    parser.add_fields(parser.add_argument_group("abduction and prediction"), Sampling, *names)
+
+
+def configure(model: Model, settings: Mapping[str, Any]) -> Model:
+    """Return a model with the settings of a command line; its network is compiled in place if they ask for that.
+
+    Raises:
+        InputError: the model has no such setting, or a value is not allowed.
+    """
+    changes = dict(settings)
+    compiled = changes.pop("compile", False)
+    if changes.get("precision") == "bfloat16":
+        warn_of_emulation(model.device)
+    configured = model.using(**changes)
+    mechanism = configured.mechanism
+    if compiled and not isinstance(mechanism, DiffusionMechanism):
+        raise InputError(f"{option('compile')}: not a setting of {mechanism.kind}")
+    if compiled and isinstance(mechanism, DiffusionMechanism):
+        mechanism.unet.compile(dynamic=False)  # kernels for any size of batch are no faster than eager ones
+    return configured

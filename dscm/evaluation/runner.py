@@ -1,0 +1,252 @@
+"""An evaluation: measure every planned row on the same test images, and write records, tables and pictures."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dscm.causal.graph import Graph
+from dscm.data.cache import user_cache_dir
+from dscm.data.scaling import l1
+from dscm.data.sets import Source, get_data_set
+from dscm.errors import InputError, option
+from dscm.evaluation import figures as pictures
+from dscm.evaluation import tables
+from dscm.evaluation.configuration import Conditions
+from dscm.evaluation.lpips import load_lpips
+from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_names, plan_rows, share_sampling, vary
+from dscm.evaluation.probe import main_score, score_oracle
+from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
+from dscm.evaluation.records import Records
+from dscm.files import atomic_path
+from dscm.machine import Machine, choose_batch, first_process_first, gather, seed_batch, warn_of_emulation
+from dscm.model import Model, load
+from dscm.plots.curves import has_matplotlib
+from dscm.runs import find_data
+
+SHOWN = 12  # images in the pictures
+MARKDOWN, DIFFERENCES, SHEET = "metrics.md", "differences.csv", "soundness.png"
+
+
+@torch.no_grad()
+def evaluate(
+    models: Model | Path | str | Sequence[Model | Path | str],
+    out: Path | str,
+    *,
+    data_dir: Path | str | None = None,
+    csv: Sequence[Path | str] = (),
+    cache_dir: Path | str | None = None,
+    skip_missing: bool = False,
+    overwrite: bool = False,
+    figures: bool = False,
+    machine: Machine | None = None,
+    **choices: Any,
+) -> Records:
+    """Measure the soundness of counterfactuals on test images.
+
+    The folder gets one record for each model, guidance and abduction: composition, reversibility, effectiveness,
+    identity and, where it is known, truth under an intervention on each variable. Records that it holds already are
+    not measured again, so an interrupted evaluation continues, and another model or setting adds its rows.
+
+    Args:
+        models: models of the same graph, or their sources, as `dscm.load` takes them.
+        out: the folder of metrics.json, metrics.md, differences.csv, soundness.png and values/.
+        data_dir: the folder of the data set; None downloads MNIST.
+        csv: the one or two CSV files of EMBED; by default those at the top of its folder.
+        cache_dir: the folder of decoded and generated images; None is the user's cache.
+        skip_missing: skip any number of absent images instead of at most 1%.
+        overwrite: start over in a folder that has content.
+        figures: also draw the paper's panels and curves.
+        machine: the device and the processes; None is this process on the device of the models.
+        choices: fields of `EvaluationSettings`, such as ``n``, ``guidance`` or ``abduction``, and settings of the
+            mechanisms, such as ``steps`` or ``solver``, as `Model.using` takes them.
+
+    Raises:
+        InputError: the models are of different images, a setting is not allowed, the data are missing, the oracle is
+            inaccurate on them, or the folder has other content.
+    """
+    several = [models] if isinstance(models, Model | Path | str) else models
+    runs = [Path(source) for source in several if not isinstance(source, Model) and Path(source).is_dir()]
+    known, known_csv = (None, ()) if data_dir is not None or not runs else find_data(runs[0])
+    loaded = [m if isinstance(m, Model) else load(m, machine.device if machine else "cpu") for m in several]
+    source = Source(
+        Path(data_dir) if data_dir is not None else known,
+        Path(cache_dir) if cache_dir is not None else user_cache_dir(),
+        tuple(map(Path, csv)) or known_csv,
+        skip_missing=skip_missing,
+        workers=os.cpu_count() or 1,
+    )
+    return Evaluation(loaded, choices, source, machine).run(Path(out), overwrite, figures)
+
+
+class Evaluation:
+    """An evaluation of models that are loaded.
+
+    Args:
+        models, choices, machine: as in `evaluate`.
+        source: the place of the data set.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+
+    def __init__(
+        self, models: Sequence[Model], choices: Mapping[str, Any], source: Source, machine: Machine | None = None
+    ) -> None:
+        if not models:
+            raise InputError("there is no model to evaluate")
+        names = {field.name for field in fields(EvaluationSettings)}
+        self.settings = EvaluationSettings(**{name: value for name, value in choices.items() if name in names})
+        self.exact = "n" in choices  # take no fewer images than were chosen
+        changes = {name: value for name, value in choices.items() if name not in names}
+        check_alike(models)
+        check_names(models, [*changes, *(name for name in ("guidance", "abduction") if name in choices)])
+        views = vary(models, self.settings, changes)
+        self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views)
+        self.model, self.machine = models[0], machine or Machine(models[0].device)
+        self.data_set = get_data_set(self.model.graph, replace(source, framing=self.model.framing))
+        if self.sampling.precision == "bfloat16":
+            warn_of_emulation(self.machine.device)
+
+    def run(self, out: Path, overwrite: bool = False, figures: bool = False) -> Records:
+        """Measure the rows that have no record yet, then write the tables and pictures of all records.
+
+        Args:
+            out, overwrite, figures: as in `evaluate`.
+
+        Raises:
+            InputError: as `evaluate`.
+        """
+        data = self._load()
+        check_oracle(self.model, data, self.settings.oracle_accuracy)
+        records = Records(out, self._describe(data), overwrite)
+        lpips, reason = load_lpips(self.machine.device)
+        if lpips is None and self.machine.first:
+            print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
+        judge = Judge(self.model.graph, self.model.oracle, {"l1": l1} | ({"lpips": lpips} if lpips else {}))
+        truth, learned = self.data_set.truth(), self.model.learned
+        task = set_task(self.model.graph, data, self.settings.sampler, self.settings.seed, truth, learned)
+        batch = self._choose_batch(task)
+        measured = records.measured(with_lpips=lpips is not None)
+        for row in (row for row in self.rows if row.configuration not in measured):
+            values, images = self.measure(row, judge, task, batch)
+            if self.machine.first:
+                records.add(replace(row.configuration, batch=batch), row.name, values, images)
+        if self.machine.first:
+            write_reports(records, self.model.graph, figures)
+        return records
+
+    def measure(self, row: Plan, judge: Judge, task: Task, batch: int) -> tuple[PerImage, dict[str, Tensor]]:
+        """Measure one row on all images, the batches shared among the processes.
+
+        Args:
+            row: the row.
+            judge, task: the instruments and the test images.
+            batch: images at a time.
+
+        Returns:
+            The metrics of every image, and the first images.
+        """
+        machine, n = self.machine, len(task.obs["image"])
+        starts = range(machine.rank * batch, n, machine.world * batch)
+        batches = {}
+        for start in tqdm(starts, desc=row.name, unit="batch", disable=not machine.first):
+            part = task.batch(slice(start, start + batch))
+            generator = seed_batch(self.settings.seed, start, machine.device)
+            values, images = evaluate_batch(row.model.scm, judge, part, self.settings.cycles, generator)
+            shown = {label: image.cpu() for label, image in images.items()} if start < SHOWN else {}
+            batches[start] = ({key: value.cpu() for key, value in values.items()}, shown)
+        merged = gather(batches, machine)
+        first = [images for _, images in merged if images]
+        return (
+            {key: torch.cat([values[key] for values, _ in merged]) for key in merged[0][0]},
+            {label: torch.cat([images[label] for images in first])[:SHOWN] for label in first[0]},
+        )
+
+    def _load(self) -> dict[str, Tensor]:
+        """Load the first test images, uint8, and their attributes onto the device."""
+        n = self.settings.n
+        with first_process_first(self.machine):
+            data = self.data_set.load("test", self.model.mechanism.shape[-1])
+        available = len(data["image"])
+        if self.exact and n > available:
+            raise InputError(f"{option('n')} {n}: the test split has {available} images")
+        return {name: tensor[:n].to(self.machine.device) for name, tensor in data.items()}
+
+    def _describe(self, data: Mapping[str, Tensor]) -> Conditions:
+        """Describe the conditions, with the hashes of the test images and of the parts that judge them."""
+        content = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
+        sampling, settings, model = self.sampling, self.settings, self.model
+        return Conditions(
+            guidance_interval=sampling.guidance_interval,
+            steps=sampling.steps,
+            grid=sampling.grid,
+            sigma_min=sampling.sigma_min,
+            precision=sampling.precision,
+            n=len(data["image"]),
+            seed=settings.seed,
+            cycles=settings.cycles,
+            sampler=settings.sampler,
+            solver=sampling.walk.kind,
+            fixed_point=sampling.walk.evaluations,
+            data_sha256=content.hexdigest(),
+            oracle_sha256=model.judge.sha256 if model.judge else None,
+            attributes_sha256=model.attributes.sha256 if model.attributes else None,
+        )
+
+    def _choose_batch(self, task: Task) -> int:
+        """Choose the number of images at a time by the row that takes the most memory."""
+        scm = max(self.rows, key=lambda row: row.cost).model.scm
+
+        def work(n: int) -> None:
+            scm.counterfactual({name: value[:1].expand(n, *value.shape[1:]) for name, value in task.obs.items()}, {})
+
+        return choose_batch(self.settings.batch, work, self.machine)
+
+
+def check_oracle(model: Model, data: Mapping[str, Tensor], least: float) -> None:
+    """Check the oracle on the test images themselves.
+
+    Raises:
+        InputError: there is none, or its accuracy is below ``least``.
+    """
+    oracle = model.require_oracle()
+    scores = score_oracle(oracle, data) if oracle and model.graph.predicted else {}
+    for variable in model.graph.predicted:
+        measure = main_score(variable)
+        score = scores[f"test {measure} {variable.name}"]
+        if least and score < least:
+            path = model.judge.path if model.judge else ""
+            raise InputError(
+                f"{option('oracle')} {path}: its {measure} of {variable.name} on these {len(data['image'])} images is "
+                f"{score:.3f}; {option('oracle_accuracy')} asks for {least:g}"
+            )
+
+
+def write_reports(records: Records, graph: Graph, figures: bool) -> None:
+    """Write the tables and the pictures of every record of a folder.
+
+    Args:
+        records: of the folder.
+        graph: the causal graph.
+        figures: also draw the paper's panels and curves.
+    """
+    out = records.folder
+    with atomic_path(out / MARKDOWN) as temporary:
+        temporary.write_text(tables.markdown(records, graph), encoding="utf-8")
+    with atomic_path(out / DIFFERENCES) as temporary:
+        temporary.write_text(tables.differences(records), encoding="utf-8")
+    pictures.draw_soundness(out / SHEET, records)
+    if figures:
+        pictures.draw_panels(out, records, graph)
+        if has_matplotlib():
+            pictures.draw_trade_offs(out, records, graph)
+        else:
+            print("no curves: matplotlib is not installed; pip install -e '.[plots]' brings it", file=sys.stderr)

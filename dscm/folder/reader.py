@@ -1,0 +1,138 @@
+"""Read a folder of images in batches, with their attributes."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from dscm.data.images import UnreadableImage, find_images, read_attribute_table
+from dscm.data.scaling import to_signed
+from dscm.data.sets import DataSet
+from dscm.errors import InputError
+from dscm.oracle import Oracle, observe
+
+TABLE = "attributes.csv"
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images.
+
+    Args:
+        paths: of the images, relative to their folder, B.
+        obs: the observation: ``image`` in [-1, 1], (B, C, H, W), and each attribute, (B,).
+    """
+
+    paths: list[Path]
+    obs: dict[str, Tensor]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the paths as text, with ``/`` between their parts."""
+        return [path.as_posix() for path in self.paths]
+
+
+class Reader:
+    """Read a folder of images and its ``attributes.csv``; without that file attributes are read off the images.
+
+    Args:
+        folder: of PNG, JPEG or BMP images.
+        data_set: converts an image to the form in which the model sees it.
+        shape: of the model's image, (C, H, W).
+        oracle: predicts the attributes that are not measured; None where all are.
+        device: of the batches.
+
+    Attributes:
+        paths: of the images, relative to the folder.
+        names: the paths as text, with ``/`` between their parts.
+        attributes: from ``attributes.csv``, each (N,); None without that file.
+        unreadable: the images that could not be read, each with the reason.
+
+    Raises:
+        InputError: there is no such folder, it has no images, or ``attributes.csv`` is wrong.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data_set: DataSet,
+        shape: tuple[int, int, int],
+        oracle: Oracle | None,
+        device: torch.device,
+    ) -> None:
+        self.folder, self.data_set, self.shape = folder, data_set, shape
+        self.oracle, self.device = oracle, device
+        self.paths = find_images(folder)
+        self.names = [path.as_posix() for path in self.paths]
+        self.attributes: Mapping[str, Tensor] | None = None
+        if (folder / TABLE).exists():
+            self.attributes = read_attribute_table(folder / TABLE, self.names, data_set.graph.attributes)
+        self.unreadable: dict[Path, str] = {}
+
+    def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[int, Batch]]:
+        """Yield the readable images of every ``size`` files, each batch with its number.
+
+        Files are read in the background while the previous batch is in use.
+
+        Args:
+            size: number of files in a batch.
+            rank, world: this process, which gets every ``world``-th batch, and the number of processes.
+        """
+        for index, kept, levels in ahead(self._read_batches(size, rank, world)):
+            x = to_signed(levels.to(self.device, non_blocking=True))
+            if self.attributes is None:
+                attributes = self._observe(x)
+            else:
+                attributes = {name: value[kept].to(self.device) for name, value in self.attributes.items()}
+            yield index, Batch([self.paths[i] for i in kept], {**attributes, "image": x})
+
+    def look_up(self, name: str, attribute: str) -> float:
+        """Return the observed value of an attribute of one image.
+
+        Raises:
+            InputError: the image cannot be read.
+        """
+        if self.attributes is not None:
+            return self.attributes[attribute][self.names.index(name)].item()
+        try:
+            levels = self._read(Path(name))
+        except UnreadableImage as error:
+            raise InputError(f"{self.folder / name}: {error}") from error
+        return self._observe(to_signed(levels[None]).to(self.device))[attribute].item()
+
+    def _read_batches(self, size: int, rank: int, world: int) -> Iterator[tuple[int, list[int], Tensor]]:
+        """Yield the number of each batch, the indices of its images, and their pixels, uint8, pinned for a GPU."""
+        for start in range(rank * size, len(self.paths), world * size):
+            kept, images = [], []
+            for i in range(start, min(start + size, len(self.paths))):
+                try:
+                    images.append(self._read(self.paths[i]))
+                    kept.append(i)
+                except UnreadableImage as error:
+                    self.unreadable[self.paths[i]] = str(error)
+            if kept:
+                levels = torch.stack(images)
+                yield start // size, kept, levels.pin_memory() if self.device.type == "cuda" else levels
+
+    def _read(self, path: Path) -> Tensor:
+        """Read one image, uint8 (C, H, W)."""
+        return self.data_set.read(self.folder / path, self.shape)
+
+    def _observe(self, x: Tensor) -> dict[str, Tensor]:
+        """Read the attributes off images in [-1, 1], (B, C, H, W)."""
+        return observe(x, self.data_set.graph, self.oracle)
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the items of an iterator, each computed in the background while the previous one is in use."""
+    done = object()
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, items, done)
+        while (item := pending.result()) is not done:
+            pending = pool.submit(next, items, done)
+            yield cast(Item, item)

@@ -1,0 +1,153 @@
+"""The answer to one query from Python: the counterfactual values, which plot and save themselves."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dscm.causal.graph import Graph
+from dscm.causal.scm import SCM, Effect
+from dscm.causal.values import Values, read_values
+from dscm.data.scaling import to_levels
+from dscm.data.sets import get_data_set
+from dscm.folder.queries import parse_query
+from dscm.folder.reader import Batch
+from dscm.folder.writer import Writer, label
+from dscm.machine import seed_batch
+from dscm.oracle import Oracle
+from dscm.plots.sheets import Row, effect_map, make_sheet
+from dscm.runs import check_output
+
+SHOWN = 12  # images of a plot
+TITLE = "Effect: red is brighter than the composition, blue darker."
+
+
+@dataclass(frozen=True, eq=False)
+class Answer(Mapping[str, Tensor]):
+    """What images would have been under an intervention.
+
+    As a mapping it holds the counterfactual value of every variable, (N,), in raw units, and ``image``, uint8
+    (N, C, H, W).
+
+    Args:
+        graph: the causal graph.
+        oracle: predicts the attributes that are not measured.
+        names: of the images.
+        query: the intervention as text.
+        obs: the observation; attributes (N,), and the image in [-1, 1], (N, C, H, W).
+        composition: the images under the null intervention, in [-1, 1], (N, C, H, W).
+        predicted: every variable under the intervention, the image in [-1, 1].
+    """
+
+    graph: Graph
+    oracle: Oracle | None
+    names: list[str]
+    query: str
+    obs: Mapping[str, Tensor]
+    composition: Tensor
+    predicted: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a variable's counterfactual values."""
+        value = self.predicted[name]
+        return to_levels(value) if name == "image" else value
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the variables."""
+        return iter(self.predicted)
+
+    def __len__(self) -> int:
+        """Count the variables."""
+        return len(self.predicted)
+
+    def plot(self) -> Image.Image:
+        """Draw the first images: observed, composed, counterfactual, and what the intervention changed."""
+        some = slice(0, SHOWN)
+        answer, composed = self.predicted["image"][some], self.composition[some]
+        rows = [
+            Row("observation", to_levels(self.obs["image"][some])),
+            Row("composition", to_levels(composed)),
+            Row(label(self.query), to_levels(answer)),
+            Row("effect", effect_map(answer, composed), attached=True),
+        ]
+        return make_sheet(rows, TITLE)
+
+    def save(self, out: Path | str, overwrite: bool = False) -> None:
+        """Write the files that ``counterfactual.py`` writes: a PNG for each image, a table, and a contact sheet.
+
+        Args:
+            out: the folder.
+            overwrite: write into a folder that has content.
+
+        Raises:
+            InputError: the folder has content.
+        """
+        check_output(Path(out), overwrite)
+        paths = [Path(name) for name in self.names]
+        with Writer(Path(out), paths, get_data_set(self.graph), self.oracle, TITLE) as writer:
+            writer.add(0, Batch(paths, dict(self.obs)), self.composition, {self.query: self.predicted})
+
+
+def answer(
+    scm: SCM, obs: Mapping[str, Tensor], do: Mapping[str, Tensor], effect: Effect, batch: int, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Answer one query about many images, a batch at a time.
+
+    Args:
+        scm: the causal model.
+        obs: the observation, each (N, …), the image in [-1, 1].
+        do: the intervention, each () or (N,).
+        effect: the paths along which it acts.
+        batch: images at a time.
+        seed: of noise that an observation leaves undetermined.
+
+    Returns:
+        The composition, (N, C, H, W), and every variable under the intervention.
+    """
+    compositions, answers = [], []
+    for start in range(0, len(obs["image"]), batch):
+        chosen = slice(start, start + batch)
+        part = {name: value[chosen] for name, value in obs.items()}
+        some = {name: value[chosen] if value.dim() else value for name, value in do.items()}
+        noise = scm.abduct(part, seed_batch(seed, start, part["image"].device))
+        compositions.append(scm.predict(noise)["image"])
+        answers.append(scm.predict(noise, scm.along(part, noise, some, effect, "image"), part))
+    return torch.cat(compositions), {name: torch.cat([values[name] for values in answers]) for name in answers[0]}
+
+
+def read_intervention(
+    graph: Graph, do: Mapping[str, Values], obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Read the values of an intervention.
+
+    Args:
+        graph: the causal graph.
+        do: values by name: numbers in raw units, labels of classes, or, with an observation, changes of it as text:
+            ``+1``, ``*0.8`` or ``flip``.
+        obs: the observation, attributes (N,).
+        names: of the images.
+
+    Returns:
+        Values by name, each () or (N,).
+
+    Raises:
+        InputError: a variable is unknown, or a value outside its domain.
+    """
+    result: dict[str, Tensor] = {}
+    for name, value in do.items():
+        variable = graph.variable(name)
+        if isinstance(value, str) and value not in variable.labels and obs is not None:
+            images = [*names] or [""] * len(obs["image"])
+            result |= parse_query(f"{name}={value}", graph).resolve(obs, images)
+        else:
+            result[name] = read_values(variable, value, len(obs["image"]) if obs else None)
+    return result
+
+
+def write_query(do: Mapping[str, Values], effect: Effect) -> str:
+    """Write an intervention as text, for captions and names of files."""
+    words = [f"{name}={value if isinstance(value, str | int | float) else 'each'}" for name, value in do.items()]
+    return ",".join(words) + ("" if effect == "total" else f"__{effect}")

@@ -1,0 +1,336 @@
+"""A training in a folder: it resumes, logs, saves, draws samples and reports."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from dscm import checkpoint, runs, settings
+from dscm.causal.graph import Graph
+from dscm.causal.image_mechanism import ImageMechanism
+from dscm.causal.learned import LearnedAttributes
+from dscm.data.mammogram import Framing
+from dscm.data.scaling import to_unit
+from dscm.data.sets import get_data_set
+from dscm.errors import InputError, option
+from dscm.evaluation.probe import judge
+from dscm.files import atomic_path
+from dscm.machine import Machine, first_process_first, leave, set_up
+from dscm.plots.calibration import draw_calibration
+from dscm.training.cuda_graph import Terms
+from dscm.training.place import Place
+from dscm.training.recipe import Recipe
+from dscm.training.trainer import Trainer
+from dscm.training.tuning import start_tuning
+
+LOG_EVERY = 50  # steps
+SAMPLES = 64  # images in a grid
+SAMPLE_STEPS = 25  # of a diffusion mechanism that draws them
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training.
+
+    Args:
+        path: the checkpoint.
+        report: scores of the averaged model on the test split, by name; only in the first of several processes.
+    """
+
+    path: Path
+    report: Mapping[str, float]
+
+    @property
+    def summary(self) -> str:
+        """Return the scores as text, one a line."""
+        return "\n".join(f"{name}: {value:.4g}" for name, value in self.report.items())
+
+
+def train(
+    *,
+    data: str | None = None,
+    graph: Graph | Path | str | None = None,
+    data_dir: Path | str | None = None,
+    csv: Sequence[Path | str] = (),
+    cache_dir: Path | str | None = None,
+    out: Path | str | None = None,
+    run: Path | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str | None = None,
+    **choices: Any,
+) -> Trained:
+    """Train one part of a causal model in a folder.
+
+    Args:
+        data: the name of a data set and its graph, or ``folder``; None is the graph of the run, or ``morphomnist``.
+        graph: a causal graph or its file, for ``folder``.
+        data_dir: the folder of the data set; None is that of the run, or downloads MNIST.
+        csv: the one or two CSV files of EMBED; by default those at the top of its folder.
+        cache_dir: the folder of decoded and generated images; None is the user's cache.
+        out: the folder of the training.
+        run: instead of ``out``, the folder of a whole model: the part goes to ``run/part``.
+        resume: continue from the checkpoint in the folder.
+        overwrite: write into a folder that has content.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; None is a GPU where there is one.
+        choices: fields of `Recipe`, such as ``part``, ``mechanism``, ``preset``, ``steps`` or ``minutes``.
+
+    Returns:
+        The path of the checkpoint, and scores on the test split.
+
+    Raises:
+        InputError: a setting is not allowed, the data are missing or damaged, the folder has content, the training to
+            resume had other settings, or the loss is not finite.
+    """
+    place = Place(data, graph, data_dir, csv, cache_dir, out, run)
+    training = Training(settings.change(Recipe(), choices, "a training"), place, set_up(device), resume)
+    trained = training.fit(overwrite, place.call(choices))
+    leave(training.machine)
+    return trained
+
+
+class Training:
+    """The training of one part of a causal model in a folder.
+
+    The folder gets ``checkpoint.pt`` (the averaged weights, what rebuilds the model, and what resumes the training),
+    ``log.jsonl`` and, for a mechanism of the image, ``samples/``.
+
+    Args:
+        recipe: the settings.
+        place: the data set, the graph and the folder.
+        machine: the device and the processes.
+        resume: continue from the checkpoint in the folder.
+
+    Raises:
+        InputError: there is no such graph, the training to resume had other settings, or a batch is smaller than the
+            number of processes.
+    """
+
+    def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
+        self.recipe, self.machine = recipe, machine
+        self.graph = place.choose_graph()
+        self.source = place.find_source(Framing(recipe.keep_aspect, recipe.clean_background), recipe.skip_missing)
+        self.folder, self.run = place.folder(recipe.part), place.whole
+        self.path = self.folder / runs.CHECKPOINT
+        self.settings = recipe.record(self.graph, machine.world)
+        self.hyperparameters = recipe.hyperparameters(self.graph, machine.device)
+        if self.hyperparameters.batch < machine.world:
+            batch = f"{option('batch')} {self.hyperparameters.batch}"
+            raise InputError(f"{batch}: must be at least the number of processes, {machine.world}")
+        self.config: Mapping[str, Any] = {}
+        self.state = self._read_state() if resume else None
+
+    @property
+    def last_step(self) -> int | None:
+        """Return the step at which the training ends; None where time alone ends it."""
+        return self.recipe.last_step(self.graph)
+
+    def start(self, data: Mapping[str, Tensor]) -> Trainer:
+        """Build the objective, afresh or from the checkpoint to resume, and its trainer.
+
+        Args:
+            data: the training split on the device, images uint8.
+        """
+        recipe, machine = self.recipe, self.machine
+        torch.manual_seed(recipe.seed)
+        if recipe.fine_tune:
+            beta = self.hyperparameters.beta
+            tuning, self.config = start_tuning(recipe, self.graph, self.run, data, beta, machine.device)
+            objective, model = cast(nn.Module, tuning), cast(nn.Module, tuning.mechanism)
+        else:
+            self.config = recipe.model_config(self.graph)
+            objective = model = checkpoint.build(recipe.part, self.graph, self.config).to(machine.device)
+            cast(Any, model).fit_scaling(data)
+        trainer = Trainer(
+            objective, data, self.hyperparameters, machine.device, model, rank=machine.rank, world=machine.world
+        )
+        if self.state:
+            trainer.load_state_dict(self.state)
+        return trainer
+
+    def fit(self, overwrite: bool = False, command: str = "") -> Trained:
+        """Train until the last step or for the time of the recipe, and score the result.
+
+        Args:
+            overwrite: write into a folder that has content.
+            command: what started the training, for the ``README.txt`` of a run.
+
+        Raises:
+            InputError: as `train`.
+        """
+        if self.recipe.part == "attributes" and not self.graph.learned:
+            raise InputError(f"{self.graph.name}: no mechanism of an attribute is learned; there is nothing to fit")
+        if self.machine.first and not self.state:
+            runs.check_output(self.folder, overwrite)
+        data, held_out = self._load()
+        trainer = self.start(data)
+        report: Mapping[str, float] = {}
+        if self.machine.first:
+            self._claim()
+            report = self._run(trainer, held_out)
+        else:
+            for _ in trainer.run(self.last_step, self.recipe.minutes):
+                pass
+        trained = Trained(self.path, report)
+        if self.machine.first and self.run:
+            runs.describe(self.run, self.recipe.part, f"{command}\n\n{trained.summary}")
+        return trained
+
+    def save(self, trainer: Trainer, report: Mapping[str, float] | None = None) -> None:
+        """Write the checkpoint, at the end with the scores; the last one stays until this one is whole."""
+        rest = {name: value for name, value in trainer.state_dict().items() if name != "model"}
+        part, average = self.recipe.part, trainer.average
+        checkpoint.save(self.path, part, average, self.graph, self.config, self.settings, test=report, **rest)
+
+    def _run(self, trainer: Trainer, held_out: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """Train in the first process, which keeps the records; return the scores on the test split."""
+        part, log = self.recipe.part, Log(self.folder / "log.jsonl", trainer.step)
+        try:
+            with tqdm(total=self.last_step, initial=trainer.step, desc=f"{part} {self.graph.name}", unit="step") as bar:
+                for terms in trainer.run(self.last_step, self.recipe.minutes):
+                    bar.update()
+                    log.add(terms)
+                    self._record(trainer, log, bar, held_out)
+        except InputError as error:
+            kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
+            raise InputError(f"{error.args[0]}; {kept}") from error
+        self.save(trainer)
+        report = judge(trainer.average, self.graph, held_out)
+        self.save(trainer, report)
+        if isinstance(trainer.average, LearnedAttributes):
+            draw_calibration(self.folder / "calibration.png", trainer.average, held_out)
+        log.finish(trainer.step, trainer.seconds, report)
+        return report
+
+    def _record(self, trainer: Trainer, log: "Log", bar: tqdm, held_out: Mapping[str, Tensor]) -> None:
+        """Write log, checkpoint and samples at the steps at which they are due."""
+        step, recipe = trainer.step, self.recipe
+        saving = step % recipe.save_every == 0
+        if step % LOG_EVERY == 0 or saving:
+            means = log.write(step, trainer.seconds)
+            rate = self.hyperparameters.batch * (bar.format_dict["rate"] or 0)
+            bar.set_postfix(loss=f"{means['loss']:.4g}", images_per_s=f"{rate:.0f}")
+        if saving:
+            self.save(trainer)
+        if recipe.part == "image" and step % recipe.sample_every == 0:
+            parents = {name: held_out[name] for name in self.graph.image_parents}
+            mechanism = cast(ImageMechanism[Any], trainer.average)
+            draw_samples(mechanism, parents, self.folder / "samples" / f"{step:06d}.png", self.machine.device)
+
+    def _load(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Load the training and the test split onto the device, images uint8; the first process fills the cache."""
+        size, data_set = self.recipe.image_size(self.graph), get_data_set(self.graph, self.source)
+        with first_process_first(self.machine):
+            splits = data_set.load("train", size), data_set.load("test", size)
+        train, test = ({name: value.to(self.machine.device) for name, value in split.items()} for split in splits)
+        if self.recipe.part == "attributes":  # no pixels
+            train["image"], test["image"] = train["image"][:, :0], test["image"][:, :0]
+        if self.recipe.part == "oracle" and "base" in train:  # an oracle of strokes also reads the digits as written
+            both = torch.cat([train["image"].amax(dim=1, keepdim=True), train["base"]])
+            train = {"image": both, "digit": train["digit"].repeat(2)}
+        return train, test
+
+    def _claim(self) -> None:
+        """Take the folder: no checkpoint of an earlier training stays, and a run gets its graph."""
+        if not self.state:
+            self.path.unlink(missing_ok=True)
+        if self.run:
+            runs.write_graph(self.run, self.graph)
+            runs.write_data(self.run, self.source.data_dir, self.source.csv)
+
+    def _read_state(self) -> dict[str, Any]:
+        """Read the checkpoint to resume; refuse that of another graph or other settings."""
+        state = checkpoint.read(self.path, self.recipe.part)
+        if "raw" not in state:
+            raise InputError(f"{self.path}: holds weights alone, without what resumes a training")
+        old = state["settings"]
+        for name, value in self.settings.items():
+            if old.get(name) == value:
+                continue
+            if name == "world":
+                raise InputError(f"{self.path}: was made by {old.get(name)} processes, not {value}")
+            raise InputError(
+                f"{self.path}: was made with {option(name)} {old.get(name)}, not {value}; give the same to "
+                f"{option('resume')}"
+            )
+        if state["graph"] != self.graph.key:
+            raise InputError(f"{self.path}: was trained with another graph; name another {option('out')}")
+        return state
+
+
+class Log:
+    """Append averages to ``log.jsonl``, one JSON object a line; resuming drops what came after the checkpoint.
+
+    Args:
+        path: the file.
+        step: the step that the training starts from.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, Tensor] = {}
+        lines = [line for line in path.read_text().splitlines() if _is_kept(line, step)] if path.exists() else []
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines))
+
+    def add(self, terms: Terms) -> None:
+        """Add one step's scalars; NaN stands for one that no image of the batch contributes to."""
+        for name, term in terms.items():
+            known = torch.isfinite(term)
+            self.sums[name] = self.sums.get(name, torch.zeros_like(term)) + torch.where(known, term, 0)
+            self.counts[name] = self.counts.get(name, torch.zeros_like(known, dtype=torch.long)) + known
+
+    def write(self, step: int, seconds: float) -> dict[str, float]:
+        """Append the averages since the last line, and return them; a scalar that was always NaN is left out."""
+        means = {name: (self.sums[name] / self.counts[name]).item() for name in self.sums if self.counts[name]}
+        self._append({"step": step, **means, "seconds": round(seconds, 1)})
+        self.sums, self.counts = {}, {}
+        return means
+
+    def finish(self, step: int, seconds: float, report: Mapping[str, float]) -> None:
+        """Append the averages of the last steps, if any are not written yet, and the final scores."""
+        if self.sums:
+            self.write(step, seconds)
+        self._append({"step": step, "final": report})
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _is_kept(line: str, step: int) -> bool:
+    """Tell whether a line of the log is whole and not after a step."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return record["step"] <= step and "final" not in record
+
+
+@torch.no_grad()
+def draw_samples(
+    mechanism: ImageMechanism[Any], parents: Mapping[str, Tensor], path: Path, device: torch.device
+) -> None:
+    """Draw an image for each of the first parents, always from the same noise, as a grid.
+
+    Args:
+        mechanism: of the image.
+        parents: each (N,).
+        path: the file.
+        device: of the mechanism.
+    """
+    if hasattr(mechanism.sampling, "steps"):
+        mechanism = mechanism.using(steps=SAMPLE_STEPS)
+    shown = {name: value[:SAMPLES] for name, value in parents.items()}
+    noise = mechanism.sample_noise(len(next(iter(shown.values()))), torch.Generator(device).manual_seed(0))
+    images = mechanism.predict(noise, shown)
+    with atomic_path(path) as temporary:
+        save_image(to_unit(images), temporary, nrow=8)

@@ -1,0 +1,91 @@
+"""Hyperparameters of a training, and the values that they take from step to step."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """How a `Trainer` minimises an objective.
+
+    Args:
+        batch: number of images in a step, over all processes.
+        learning_rate: of Adam, reached after ``warmup`` steps.
+        warmup: steps over which the learning rate rises from zero.
+        cooling: steps after which it falls as 1/√step (Karras et al. 2024); 0 keeps it constant.
+        ema: decay of the averaged weights.
+        beta: weight of the KL term, reached after ``beta_warmup`` steps.
+        beta_warmup: steps over which β rises from zero.
+        p_null: p_∅, the probability of dropping a condition.
+        apart: also drop the code, and each parent, independently.
+        focus: share of the timesteps drawn at log-normal noise levels, as in `sample_timesteps`.
+        flip: mirror half of the images.
+        summed: whether the loss is a sum over pixels, as those of image mechanisms; it is then divided by their number,
+            so that one bound on the gradient's norm suits every size.
+        static: whether the objective has fixed shapes and never waits for the device, so that a CUDA graph can replay
+            its steps.
+        precision: of the networks; weights and gradients stay float32.
+        seed: of the order of the images and of everything random in a step.
+    """
+
+    batch: int
+    learning_rate: float
+    warmup: int = 0
+    cooling: int = 0
+    ema: float = 0.999
+    beta: float = 0.0
+    beta_warmup: int = 0
+    p_null: float = 0.0
+    apart: bool = False
+    focus: float = 0.0
+    flip: bool = False
+    summed: bool = False
+    static: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 1: a linear rise, then 1/√step once it cools."""
+        rise = min(1.0, step / max(self.warmup, 1))
+        fall = min(1.0, (self.cooling / step) ** 0.5) if self.cooling else 1.0
+        return self.learning_rate * (rise * fall)
+
+    def beta_at(self, step: int) -> float:
+        """Return β of a step, counted from 1."""
+        return self.beta * min(1.0, step / max(self.beta_warmup, 1))
+
+    def arguments(self, beta: float | Tensor) -> dict[str, Any]:
+        """Return what objectives may take besides images, parents and a generator."""
+        return {"p_null": self.p_null, "beta": beta, "focus": self.focus, "apart": self.apart}
+
+
+def draw_batch(n: int, batch: int, step: int, seed: int) -> Tensor:
+    """Draw the images of a step: consecutive slices of one permutation per epoch, a function of its arguments alone.
+
+    Args:
+        n: number of images.
+        batch: number of images in a step; at most n are drawn.
+        step: counted from 1.
+        seed: of the permutations.
+
+    Returns:
+        Indices, (min(batch, n),).
+    """
+    batch = min(batch, n)
+    epoch, position = divmod(step - 1, n // batch)
+    return _permute(n, step_seed(seed, epoch, 0))[position * batch : (position + 1) * batch]
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Mix seed, step and rank into one seed, so that a resumed training draws what an uninterrupted one would."""
+    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
+
+
+@lru_cache(maxsize=1)
+def _permute(n: int, seed: int) -> Tensor:
+    """Return the order of the images in an epoch, which serves all of its steps."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))

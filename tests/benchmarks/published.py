@@ -1,0 +1,50 @@
+"""The published procedure: 1,000 explicit steps up, 1,000 guided ones down, and alignment one image at a time."""
+
+import torch
+from torch import Tensor
+
+from dscm.diffusion.alignment import Alignment
+from dscm.diffusion.guidance import guided
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.process import ddim_step
+from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.solvers import Solver
+
+PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", 0.0, Solver(evaluations=0))
+
+
+def align_naively(
+    mechanism: DiffusionMechanism,
+    condition: Tensor,
+    path: list[Tensor],
+    grid: Tensor,
+    alignment: Alignment,
+    weight: float,
+) -> float:
+    """Tune the tokens of one image, with ε(c) evaluated anew for each gradient step.
+
+    Args:
+        mechanism: whose noise predictor and null token.
+        condition: c of the observation, (1, D).
+        path: its states from noise to image, K + 1 of (1, C, H, W).
+        grid: their timesteps.
+        alignment: step size and number of gradient steps.
+        weight: ω.
+
+    Returns:
+        The last step's mean squared distance to the path.
+    """
+    a, x, token = mechanism.schedule.alpha_bar(grid), path[0], mechanism.null.detach()[None].clone()
+    for k in range(len(grid) - 1):
+        t = grid[k].to(x).expand(1)
+
+        def move() -> Tensor:
+            return ddim_step(x, guided(mechanism.eps, condition, token, weight)(x, t), a[k], a[k + 1])
+
+        for _ in range(alignment.steps):
+            token.requires_grad_()
+            (gradient,) = torch.autograd.grad((move() - path[k + 1]).square().sum(), token)
+            token = (token - alignment.rate * gradient).detach()
+        with torch.no_grad():
+            x = move()
+    return (x - path[-1]).square().mean().item()

@@ -1,0 +1,69 @@
+"""What the README says of the bundled models of faces and mammograms, on the bundled samples."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import dscm
+from dscm import assets
+from dscm.data.images import read_attribute_table
+from dscm.diffusion.guidance import Weights
+from dscm.model import Model
+
+
+def load(name: str, guidance: str) -> tuple[Model, dict[str, Tensor]]:
+    """Return a bundled model with this guidance, and its samples with their attributes."""
+    model, folder = dscm.load(name), assets.SAMPLES[name]
+    model.mechanism.sampling = replace(model.mechanism.sampling, guidance=Weights.parse(guidance))
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
+    names = [path.name for path in paths]
+    return model, model.observe(paths, read_attribute_table(folder / "attributes.csv", names, model.graph.attributes))
+
+
+def distance(x: Tensor, y: Tensor) -> Tensor:
+    """Return the mean absolute difference of uint8 images, (B,), on [0, 1]."""
+    return (x.float() - y.float()).abs().flatten(1).mean(dim=1) / 255
+
+
+@pytest.fixture(scope="module")
+def faces() -> tuple[Model, dict[str, Tensor], Any]:
+    """The model of faces, its samples, and their noise."""
+    model, obs = load("celebahq", "do=2")
+    return model, obs, model.abduct(obs)
+
+
+def test_without_an_intervention_a_face_comes_back(faces: tuple[Model, dict[str, Tensor], Any]) -> None:
+    model, obs, noise = faces
+    assert distance(model.predict(noise)["image"], obs["image"]).max() < 0.003
+
+
+@pytest.mark.parametrize(("name", "least"), [("Eyeglasses", 15), ("Smiling", 11)])
+def test_a_flipped_attribute_shows_in_the_face(
+    faces: tuple[Model, dict[str, Tensor], Any], name: str, least: int
+) -> None:
+    """An oracle sees it, and the others as they were; the mouth goes along."""
+    model, obs, noise = faces
+    flipped = dict.fromkeys(model.graph.interventions[name], 1 - obs[name])
+    answer = model.effect(obs, noise, flipped, "total")
+    seen = model.observe(list(answer["image"]))
+    assert (seen[name] == answer[name]).sum() >= least
+    for other in {"Eyeglasses", "Smiling", "Male", "Wearing_Hat"} - {name}:
+        assert (seen[other] == obs[other]).sum() >= 15, other
+    assert distance(answer["image"], obs["image"]).mean() < 0.03
+
+
+def test_triangular_markers_fade_and_nothing_else_changes() -> None:
+    """Two in three are no longer found, and mammograms without one come back as they were."""
+    model, obs = load("embed", "do=4")
+    marked = obs["triangle marker"] == 1
+    some = torch.cat([marked.nonzero()[:4, 0], (~marked).nonzero()[:2, 0]])
+    obs = {name: value[some] for name, value in obs.items()}
+    removal = {"triangle marker": torch.zeros(6, dtype=torch.long)}
+    answer = model.effect(obs, model.abduct(obs), removal, "total")
+    still = model.observe(list(answer["image"]))["triangle marker"]
+    assert still[:4].sum() <= 1
+    change = distance(answer["image"], obs["image"])
+    assert change[4:].max() < 0.003 and change.max() < 0.03

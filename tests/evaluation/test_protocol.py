@@ -1,0 +1,21 @@
+"""The protocol of an evaluation: its interventions, and the clock."""
+
+import pytest
+import torch
+
+from dscm.causal.graph_file import get_graph
+from dscm.errors import InputError
+from dscm.evaluation.protocol import set_task
+
+
+def test_different_interventions_differ() -> None:
+    """From the factual value, in every image; marginal ones are a permutation."""
+    graph = get_graph("morphomnist-digit")
+    digit = torch.randint(10, (200,), generator=torch.Generator().manual_seed(0))
+    image = torch.zeros(200, 1, 4, 4, dtype=torch.uint8)
+    data = {"image": image, "digit": digit, "base": image}
+    assert (set_task(graph, data, "different", 0).interventions["digit"]["digit"] != digit).all()
+    marginal = set_task(graph, data, "marginal", 0).interventions["digit"]["digit"]
+    assert torch.equal(marginal.sort().values, digit.sort().values) and (marginal == digit).any()
+    with pytest.raises(InputError, match="too few values of digit"):
+        set_task(graph, data | {"digit": torch.zeros_like(digit)}, "different", 0)

@@ -1,0 +1,142 @@
+"""The baselines through the three scripts: trained a few steps, queried, and measured beside a diffusion model."""
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dscm import assets, checkpoint
+from tests.support.scripts import FAST, MACHINE, TrainingRun, call_script, refuse
+
+Call = Callable[..., subprocess.CompletedProcess]
+BASELINES = ("vae", "hvae", "vci", "diffscm")
+
+
+@pytest.fixture(scope="module")
+def trained(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingRun]:
+    """One run of each."""
+    runs = {}
+    for name in BASELINES:
+        graph = "morphomnist-digit" if name == "diffscm" else "morphomnist"
+        settings = ("--data", graph, "--mechanism", name, "--steps", 4, "--sample-every", 4)
+        settings += ("--likelihood", "gaussian") if name == "hvae" else ()
+        runs[name] = train(tmp_path_factory.mktemp(name), *settings)
+    return runs
+
+
+def test_train_reports_the_terms(trained: dict[str, TrainingRun]) -> None:
+    for name, run in trained.items():
+        terms = dict(line.split(": ") for line in run.stdout.strip().splitlines())
+        assert ("denoising" if name == "diffscm" else "kl") in terms
+        assert (run.folder / "samples" / "000004.png").exists()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_counterfactual(trained: dict[str, TrainingRun], digits: Path, tmp_path: Path, name: str) -> None:
+    how = FAST if name == "diffscm" else (*MACHINE, "--sample-code")
+    asked = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--save-noise", tmp_path / "noise.zip")
+    done = call_script("counterfactual.py", digits, *asked, "--out", tmp_path / "out", *how)
+    assert done.returncode == 0, done.stderr
+    again = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--load-noise", tmp_path / "noise.zip")
+    done = call_script("counterfactual.py", digits, *again, "--out", tmp_path / "again", *how)
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "out").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    with open(tmp_path / "out" / "counterfactuals.csv", newline="") as file:
+        assert {row["counterfactual_digit"] for row in csv.DictReader(file)} == {"3"}
+
+
+def test_evaluate_side_by_side(trained: dict[str, TrainingRun], tmp_path: Path, data_arguments: tuple) -> None:
+    """Autoencoders have one row each, exact in composition unless their pixel noise is dropped."""
+    paths = [trained[name].checkpoint for name in ("vae", "hvae", "vci")]
+    fixed = ("--n", 6, "--steps", 2, "--out", tmp_path / "out", *data_arguments, *MACHINE)
+    done = call_script("evaluate.py", "--checkpoint", *paths, assets.find("spatial"), "--guidance", 1, *fixed)
+    assert done.returncode == 0, done.stderr
+    done = call_script("evaluate.py", "--checkpoint", *paths[:2], "--no-pixel-noise", "--figures", *fixed)
+    assert done.returncode == 0, done.stderr
+    done = call_script("evaluate.py", "--checkpoint", paths[1], "--no-pixel-noise", "--mix", 0.5, *fixed)
+    assert done.returncode == 0, done.stderr
+    refused = call_script("evaluate.py", "--checkpoint", *paths, "--guidance", 2, *fixed)
+    assert refused.returncode == 2 and "--guidance: not known to hvae, vae, vci" in refused.stderr
+    records = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    composition = {record["abduction"]: record["composition"]["l1"][0] for record in records}
+    plain = ["vae", "hvae", "vci", "spatial"]
+    assert [name for name in composition if name in plain] == plain
+    assert composition["vae"] <= 1e-5 and composition["hvae"] <= 1e-5
+    assert composition["vci"] > 0.01
+    assert composition["vae without pixel noise"] > 0.01 and composition["hvae without pixel noise"] > 0.01
+    assert composition["hvae without pixel noise mix=0.5"] == composition["hvae without pixel noise"]
+    assert "| vae |" in done.stdout and "| hvae without pixel noise |" in done.stdout
+    parameters = sum(p.numel() for p in checkpoint.restore(paths[0], "image", torch.device("cpu"))[0].parameters())
+    assert records[0]["parameters"] == parameters and 0 < records[0]["training_minutes"] < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("vae", ("--guidance", 2), "--guidance: not known to vae; an option of semantic, spatial"),
+        ("hvae", ("--abduction", "dynamic"), "--abduction: not known to hvae; an option of semantic, spatial"),
+        ("vci", ("--steps", 5), "--steps: not known to vci; an option of semantic, spatial, diffscm"),
+        ("diffscm", ("--sample-code",), "--sample-code: not known to diffscm; an option of vae, hvae, vci"),
+        ("vci", ("--no-pixel-noise",), "--no-pixel-noise: not known to vci; an option of vae, hvae"),
+        ("diffscm", ("--no-pixel-noise",), "--no-pixel-noise: not known to diffscm"),
+        ("vae", ("--mix", 0.5), "--mix: not known to vae; an option of hvae"),
+        ("hvae", ("--classifier-scale", 3), "--classifier-scale: not known to hvae; an option of diffscm"),
+    ],
+)
+def test_options_of_another_mechanism(
+    trained: dict[str, TrainingRun], digits: Path, tmp_path: Path, name: str, arguments: tuple, message: str
+) -> None:
+    asked = (
+        "--checkpoint",
+        trained[name].checkpoint,
+        "--do",
+        "digit=3",
+        "--out",
+        tmp_path / "out",
+        *arguments,
+        *MACHINE,
+    )
+    assert message in refuse("counterfactual.py", digits, *asked)
+
+
+def test_diffscm_needs_one_class(tmp_path: Path, data_arguments: tuple) -> None:
+    asked = ("--mechanism", "diffscm", "--steps", 1, "--batch", 4, "--out", tmp_path / "run", *data_arguments, *MACHINE)
+    error = refuse("train.py", *asked)
+    assert "diffscm guides one class; the image's parents are thickness, intensity, digit, slant" in error
+
+
+def test_training_refuses_options_of_another_mechanism(tmp_path: Path, data_arguments: tuple) -> None:
+    fixed = ("--out", tmp_path / "run", *data_arguments, *MACHINE)
+    error = refuse("train.py", "--mechanism", "spatial", "--likelihood", "gaussian", *fixed)
+    assert "--likelihood gaussian: not known to spatial; an option of vae, hvae, vci" in error
+    error = refuse("train.py", "--mechanism", "vae", "--prior", "conditional", *fixed)
+    assert "--prior conditional: not known to vae; an option of semantic" in error
+    error = refuse("train.py", "--mechanism", "vae", "--null-apart", *fixed)
+    assert "--null-apart: not known to vae; an option of spatial, semantic" in error
+    error = refuse("train.py", "--mechanism", "vci", "--p-null", 0.2, *fixed)
+    assert "--p-null 0.2: not known to vci; an option of spatial, semantic" in error
+    error = refuse("train.py", "--mechanism", "spatial", "--beta", 0.0, *fixed)
+    assert "--beta 0.0: not known to spatial; an option of semantic, vae, hvae, vci" in error
+
+
+def test_train_fine_tunes_and_resumes(train: Callable[..., TrainingRun], tmp_path: Path, data_arguments: tuple) -> None:
+    """What goes on in two parts is what goes on in one; the result is a plain checkpoint of a VAE."""
+    first = train(tmp_path / "vae", "--mechanism", "vae", "--steps", 2)
+    fixed = ("--mechanism", "vae", "--fine-tune", first.checkpoint)
+    whole = train(tmp_path / "whole", *fixed, "--steps", 4)
+    train(tmp_path / "parts", *fixed, "--steps", 2)
+    parts = train(tmp_path / "parts", *fixed, "--steps", 4, "--resume")
+    models = [checkpoint.restore(r.checkpoint, "image", torch.device("cpu"))[0] for r in (first, whole, parts)]
+    before, one, two = ([p.clone() for p in model.parameters()] for model in models)
+    assert all(torch.equal(a, b) for a, b in zip(one, two))
+    assert not all(torch.equal(a, b) for a, b in zip(before, one))
+    error = refuse("train.py", "--mechanism", "hvae", "--fine-tune", first.checkpoint, "--out", tmp_path / "x",
+                   *data_arguments, *MACHINE)  # fmt: skip
+    assert "holds vae of morphomnist, 28 px, not hvae of morphomnist, 28 px" in error
+    error = refuse("train.py", "--fine-tune", assets.find("semantic"), "--out", tmp_path / "x", *data_arguments)
+    assert "--fine-tune" in error and "not known to semantic; an option of vae, hvae" in error

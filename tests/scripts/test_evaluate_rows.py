@@ -1,0 +1,143 @@
+"""evaluate.py over several abductions: added to, refused, and without LPIPS."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.evaluation import PARENTS, SETTINGS, numbers, read_records
+from tests.support.scripts import MACHINE, TrainingRun, call_script, refuse, succeed
+
+
+@pytest.fixture(scope="module")
+def trade_off(semantic_run: TrainingRun, data_arguments: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Evaluate one mechanism with every abduction, and draw the figures."""
+    out = tmp_path_factory.mktemp("trade-off")
+    settings = ("--n", 4, "--steps", 2, "--guidance", 1, 3, "--abduction", "semantic", "dynamic", "residual")
+    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--figures")
+    succeed(call_script("evaluate.py", *common, *settings, "--cta-lr", 0.01, 0.1))
+    return out
+
+
+def test_every_abduction_has_its_rows(trade_off: Path) -> None:
+    """Once without guidance, where there is nothing to align, and with it one for each step size."""
+    rows = [(r["abduction"], r["guidance"], r["cta_lr"]) for r in read_records(trade_off)]
+    aligned = [("dynamic", 3, 0.01), ("dynamic", 3, 0.1)]
+    assert rows == [("semantic", 1, None), ("semantic", 3, None), *aligned, ("residual", 3, None)]
+    composition = [record["composition"]["l1"][0] for record in read_records(trade_off)]
+    assert composition[4] < 1e-3 < composition[1]
+
+
+def test_every_number_has_its_interval(trade_off: Path) -> None:
+    for record in read_records(trade_off):
+        for path, value in numbers({k: record[k] for k in ("composition", "reversibility", "effectiveness", "truth")}):
+            low, high = record["intervals"], None
+            for key in path.strip(".").split("."):
+                low = low[int(key)] if isinstance(low, list) else low[key]
+            low, high = low
+            assert low <= value + 1e-9 and value <= high + 1e-9, path
+
+
+def test_differences_are_paired(trade_off: Path) -> None:
+    """The mean difference of two rows is the difference of their means."""
+    lines = (trade_off / "differences.csv").read_text().splitlines()
+    first = next(line.split(",") for line in lines if line.startswith("composition/l1,semantic ω=3,semantic ω=1"))
+    a, b = read_records(trade_off)[:2]
+    assert float(first[3]) == pytest.approx(b["composition"]["l1"][0] - a["composition"]["l1"][0], abs=1e-5)
+    assert float(first[4]) <= float(first[3]) <= float(first[5])
+
+
+def test_figures(trade_off: Path) -> None:
+    pictures = {path.name for path in trade_off.glob("*.png")}
+    assert {f"comparison_{name}.png" for name in PARENTS} <= pictures and "soundness.png" in pictures
+    assert sum(name.startswith("panel_") for name in pictures) == 5
+    pytest.importorskip("matplotlib", reason="the curves need matplotlib")
+    assert {"tradeoff.png", "alignment.png"} <= pictures
+
+
+def test_adds_rows_and_measures_none_twice(
+    trade_off: Path, semantic_run: TrainingRun, data_arguments: tuple, tmp_path: Path
+) -> None:
+    """As after an interruption: what is there stays as it is."""
+    out = tmp_path / "copy"
+    shutil.copytree(trade_off, out)
+    before = read_records(out)
+    (out / "metrics.json").write_text(json.dumps(before[:2]))
+    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 2)
+    common += ("--solver", "ddim")  # as where residual abduction was measured too
+    succeed(call_script("evaluate.py", *common, "--guidance", 1, 3, "--abduction", "semantic", "residual"))
+    after = read_records(out)
+    assert after[:2] == before[:2] and len(after) == 3
+    timed = ("seconds_per_image",)
+    assert {k: v for k, v in after[2].items() if k not in timed} == {
+        k: v for k, v in before[4].items() if k not in timed
+    }
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "message"),
+    [
+        (lambda out: None, ("--n", 5), "was measured with --n 4, not 5"),
+        (lambda out: None, ("--seed", 1), "was measured with --seed 0, not 1"),
+        (lambda out: cut(out / "metrics.json"), (), "metrics.json: damaged"),
+        (lambda out: (out / "metrics.json").write_text("[{}]"), (), "metrics.json: damaged"),
+        (lambda out: shutil.rmtree(out / "values"), (), ".npz: missing"),
+        (lambda out: [cut(path) for path in (out / "values").iterdir()], (), ".npz: damaged"),
+    ],
+)
+def test_refuses_to_go_on_from_something_else(
+    trade_off: Path,
+    semantic_run: TrainingRun,
+    data_arguments: tuple,
+    tmp_path: Path,
+    spoil: Callable[[Path], object],
+    arguments: tuple,
+    message: str,
+) -> None:
+    """And nothing that was computed is lost."""
+    out = tmp_path / "copy"
+    shutil.copytree(trade_off, out)
+    spoil(out)
+    before = (out / "metrics.json").read_bytes()
+    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 2)
+    common += ("--solver", "ddim")  # as where residual abduction was measured too
+    assert message in refuse("evaluate.py", *common, "--guidance", 3, *arguments)
+    assert (out / "metrics.json").read_bytes() == before
+
+
+def cut(path: Path) -> None:
+    """Tear a file in the middle."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_without_alexnet_the_rest_is_computed(
+    semantic_run: TrainingRun, data_arguments: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line says why LPIPS is null."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: (_ for _ in ()).throw(OSError("no net")))
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: (_ for _ in ()).throw(OSError("no net"))
+    )
+    settings = ("--n", 4, "--steps", 1, "--guidance", 3)
+    out = tmp_path / "out"
+    arguments = ("--checkpoint", semantic_run.checkpoint, "--out", out, *settings, *data_arguments, *MACHINE)
+    done = call_script("evaluate.py", *arguments)
+    assert done.returncode == 0 and "LPIPS is left out" in done.stderr and "no net" in done.stderr
+    (record,) = read_records(out)
+    assert record["composition"]["lpips"] is None and record["composition"]["l1"][0] > 0
+    assert record["reversibility"]["digit"]["lpips"] is None
+    assert record["identity"]["digit"].keys() == {"l1", "lpips", "factual_l1", "factual_lpips"}
+
+
+def test_a_mechanism_without_null_token_is_not_guided(
+    train: Callable[..., TrainingRun], data_arguments: tuple, tmp_path: Path
+) -> None:
+    run = train(tmp_path / "run", "--mechanism", "spatial", "--steps", 2, "--p-null", 0)
+    common = ("--checkpoint", run.checkpoint, "--out", tmp_path / "out", *SETTINGS, *data_arguments, *MACHINE)
+    assert "trained without a null token" in refuse("evaluate.py", *common)
+    assert "--abduction must be semantic" in refuse("evaluate.py", *common, "--abduction", "dynamic")
+    queries = ("--do", "digit=3", "--out", tmp_path / "out", *MACHINE)
+    assert "--guidance must be 1" in refuse("counterfactual.py", "--checkpoint", run.checkpoint, *queries)

@@ -1,0 +1,53 @@
+"""Files are written whole, or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dscm.files import atomic_path
+
+
+def test_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
+    """Parents are made; while the block runs only a hidden temporary file is there, of the same suffix."""
+    target = tmp_path / "a" / "b" / "c.txt"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent and temporary.suffix == ".txt" and temporary.name.startswith(".")
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new" and list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_failed_block_leaves_the_old_file_and_no_temporary(tmp_path: Path, error: type[BaseException]) -> None:
+    """Also when the user interrupts it."""
+    target = tmp_path / "c.txt"
+    target.write_text("old")
+    with pytest.raises(error), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_old_file_is_replaced_not_rewritten(tmp_path: Path) -> None:
+    """Whoever has the old file open goes on reading it."""
+    target = tmp_path / "c.txt"
+    target.write_text("old")
+    with target.open() as reader:
+        with atomic_path(target) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"
+    assert target.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_permissions_follow_the_umask_which_stays(tmp_path: Path) -> None:
+    """A temporary file is private; the finished one is as readable as any other."""
+    mask = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "c.txt") as temporary:
+            temporary.write_text("new")
+        assert (tmp_path / "c.txt").stat().st_mode & 0o777 == 0o640
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(mask)

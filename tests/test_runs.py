@@ -1,0 +1,31 @@
+"""The folder of a run: one graph, where its data lie, and what it says of itself."""
+
+from pathlib import Path
+
+import pytest
+
+import dscm
+from dscm import runs
+from dscm.errors import InputError
+
+
+def test_a_damaged_note_of_where_the_data_lie(shapes_run: Path, shapes_folder: Path, tmp_path: Path) -> None:
+    assert runs.find_data(shapes_run) == (shapes_folder / "images", ())
+    (tmp_path / "data.json").write_text("[]")
+    with pytest.raises(InputError, match="data.json: damaged"):
+        runs.find_data(tmp_path)
+
+
+def test_one_run_has_one_graph(shapes_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="graph.json: is another graph than morphomnist"):
+        runs.write_graph(shapes_run, dscm.graphs.get_graph("morphomnist"))
+    runs.write_graph(tmp_path / "new", dscm.graphs.get_graph("morphomnist"))
+    again = dscm.graphs.read_graph(tmp_path / "new" / "graph.json")
+    assert again.key == "morphomnist", "a copy of a built-in graph is that graph"
+
+
+def test_chapters_are_replaced_in_place(tmp_path: Path) -> None:
+    for title, text in (("image", "one"), ("oracle", "two"), ("image", "three == four")):
+        runs.describe(tmp_path, title, text)
+    text = (tmp_path / "README.txt").read_text()
+    assert text.index("== image ==\n\nthree == four") < text.index("== oracle ==\n\ntwo") and "one" not in text[100:]

@@ -1,0 +1,35 @@
+"""A dry run reads everything, says what is wrong, and trains nothing."""
+
+import re
+from pathlib import Path
+
+from tests.support import shapes
+from tests.support.scripts import call_script
+
+
+def test_check_reads_everything_and_trains_nothing(shapes_folder: Path, tmp_path: Path) -> None:
+    graph = ("--data", "folder", "--graph", shapes_folder / "graph.json")
+    done = call_script(
+        "train.py", "--check", *graph, "--run", tmp_path / "run", "--batch", 4, *shapes.arguments(shapes_folder)
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^train: \d+ images of 3×32×32$", done.stdout, re.M)
+    assert re.search(r"^kind \(categorical\): train disk .*%, square .*%, cross .*%; test ", done.stdout, re.M)
+    assert re.search(
+        r"^training: .* s a step, about .* hours for 30000 steps; .* GiB of memory on cpu$", done.stdout, re.M
+    )
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["graph.png"]
+
+
+def test_check_says_what_is_wrong(tmp_path: Path) -> None:
+    shapes.write_set(tmp_path / "images", 40)
+    table = tmp_path / "images" / "attributes.csv"
+    graph = ("--data", "folder", "--graph", tmp_path / "graph.json", "--run", tmp_path / "run")
+    text = table.read_text()
+    table.write_text(re.sub(r",[01]\n", ",1\n", text.replace("\r\n", "\n")))
+    done = call_script("train.py", "--check", *graph, "--batch", 4, *shapes.arguments(tmp_path))
+    assert done.returncode == 0 and "wrong: striped is constant in the train split: 1\n" in done.stdout
+    table.write_text(text.replace("cross", "star"))
+    done = call_script("train.py", "--check", *graph, *shapes.arguments(tmp_path))
+    assert done.returncode == 2
+    assert re.search(r"attributes.csv, line \d+, column 'kind': 'star'; allowed: disk, square, cross$", done.stderr)
