@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dscm.errors import InputError
     from dscm.evaluation.runner import evaluate
+    from dscm.files import __version__
     from dscm.folder.result import Answer
     from dscm.model import Model, load
     from dscm.training.run import train
 
-__version__ = "0.1.0"
 __all__ = ["Answer", "InputError", "Model", "__version__", "evaluate", "load", "train"]
 
 _HOMES = {
     "Answer": "dscm.folder.result",
     "InputError": "dscm.errors",
+    "__version__": "dscm.files",
     "Model": "dscm.model",
     "evaluate": "dscm.evaluation.runner",
     "load": "dscm.model",

@@ -12,7 +12,6 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from dscm import __version__
 from dscm.baselines.diffscm import DiffSCM
 from dscm.baselines.hvae import HVAE
 from dscm.baselines.vae import VAE
@@ -23,7 +22,7 @@ from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
-from dscm.files import atomic_path
+from dscm.files import __version__, atomic_path
 from dscm.oracle import Oracle
 
 FORMAT = 1  # of the file; raised when programs and files of different versions cannot read each other

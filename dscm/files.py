@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+__version__ = "0.1.0"  # of the program that writes them
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:

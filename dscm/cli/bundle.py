@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import dscm
 from dscm import checkpoint
 from dscm.assets import FOLDER, Part
 from dscm.data.phantoms.layouts import read_recipe
 from dscm.errors import InputError, option
-from dscm.files import atomic_path
+from dscm.files import __version__, atomic_path
 
 PARTS: Mapping[Part, checkpoint.PART] = {
     "semantic": "image",
@@ -60,7 +59,7 @@ def bundle(path: Path, name: Part, data: str) -> str:
         "seed": content["settings"]["seed"],
         "steps": content["step"],
         "minutes": round(content["seconds"] / 60, 1),
-        "program": f"dscm {dscm.__version__}",
+        "program": f"dscm {__version__}",
         "test": content["test"],
     }
     checkpoint.export(path, PARTS[name], target)

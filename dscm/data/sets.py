@@ -227,23 +227,3 @@ def get_data_set(graph: Graph, source: Source | None = None) -> DataSet:
         source: where the data are; the default suffices to read, fit and place back single images.
     """
     return DATA_SETS[graph.data_set](graph, source or Source())
-
-
-def read_file(graph: Graph, path: Path, shape: tuple[int, int, int], framing: Framing = STRETCHED) -> Tensor:
-    """Call `DataSet.read`."""
-    return get_data_set(graph, Source(framing=framing)).read(path, shape)
-
-
-def fit_pixels(graph: Graph, pixels: np.ndarray, shape: tuple[int, int, int], framing: Framing = STRETCHED) -> Tensor:
-    """Call `DataSet.fit`."""
-    return get_data_set(graph, Source(framing=framing)).fit(pixels, shape)
-
-
-def place_back(graph: Graph, square: Tensor, pixels: np.ndarray, framing: Framing = STRETCHED) -> Tensor:
-    """Call `DataSet.place_back`."""
-    return get_data_set(graph, Source(framing=framing)).place_back(square, pixels)
-
-
-def load(graph: Graph, source: Source, split: Split, size: int) -> dict[str, Tensor]:
-    """Call `DataSet.load`."""
-    return get_data_set(graph, source).load(split, size)

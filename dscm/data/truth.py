@@ -3,14 +3,12 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.causal.graph import Graph
 from dscm.data import mammogram
 from dscm.data.images import resize_image
 from dscm.data.mammogram import Framing
@@ -111,10 +109,3 @@ def _locate_marker(recipe: Recipe, framing: Framing, data: Data, name: str) -> T
 def _to_cpu(attributes: Data) -> dict[str, Tensor]:
     """Move attributes to the CPU, where synthetic images are drawn."""
     return {name: value.cpu() for name, value in attributes.items()}
-
-
-def find_truth(graph: Graph, source: Any) -> Truth | None:
-    """Call `DataSet.truth`."""
-    from dscm.data.sets import get_data_set
-
-    return get_data_set(graph, source).truth()

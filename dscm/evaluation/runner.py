@@ -22,7 +22,6 @@ from dscm.evaluation import tables
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.lpips import load_lpips
 from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_names, plan_rows, share_sampling, vary
-from dscm.evaluation.probe import main_score, score_oracle
 from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.evaluation.records import Records
 from dscm.files import atomic_path
@@ -30,6 +29,7 @@ from dscm.machine import Machine, choose_batch, first_process_first, gather, see
 from dscm.model import Model, load
 from dscm.plots.curves import has_matplotlib
 from dscm.runs import find_data
+from dscm.training.probe import main_score, score_oracle
 
 SHOWN = 12  # images in the pictures
 MARKDOWN, DIFFERENCES, SHEET = "metrics.md", "differences.csv", "soundness.png"

@@ -19,12 +19,12 @@ from dscm.data.mammogram import Framing
 from dscm.data.scaling import to_unit
 from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
-from dscm.evaluation.probe import judge
 from dscm.files import atomic_path
 from dscm.machine import Machine, first_process_first, leave, set_up
 from dscm.plots.calibration import draw_calibration
 from dscm.training.cuda_graph import Terms
 from dscm.training.place import Place
+from dscm.training.probe import judge
 from dscm.training.recipe import Recipe
 from dscm.training.trainer import Trainer
 from dscm.training.tuning import start_tuning

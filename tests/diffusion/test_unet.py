@@ -64,4 +64,4 @@ def test_unet_starts_at_zero() -> None:
     """A new network predicts nothing, whatever it sees."""
     for bypass in (False, True):
         model = UNet(1, 5, channels=8, patch=2, bypass=bypass)
-        assert not model(torch.randn(2, 1, 28, 28), torch.ones(2), model.embed(torch.ones(2, 5))).any()
+        assert not model(randn(2, 1, 28, 28).float(), torch.ones(2), model.embed(torch.ones(2, 5))).any()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dscm.data.scaling import to_signed
-from dscm.evaluation.probe import encode_all, probe_code
+from dscm.training.probe import encode_all, probe_code
 from tests.support.networks import F64, GRAPH, PARENTS, make
 
 
@@ -38,7 +38,7 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch: pytest.MonkeyPatch)
     model = make(3).float()
     images = torch.randint(0, 256, (5, *model.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     pa = model.scaling({name: value[:1].expand(5) for name, value in PARENTS.items()})
-    monkeypatch.setattr("dscm.evaluation.probe.CHUNK", 2)
+    monkeypatch.setattr("dscm.training.probe.CHUNK", 2)
     code, kl = encode_all(model, images, pa.float())
     torch.testing.assert_close(code, model.encode(to_signed(images), pa.float()))
     torch.testing.assert_close(kl, model.kl(to_signed(images), pa.float()))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dscm import assets, checkpoint
-from tests.support.scripts import FAST, MACHINE, TrainingRun, call_script, refuse
+from tests.support.scripts import FAST, MACHINE, TrainingRun, call_script, refuse, succeed
 
 Call = Callable[..., subprocess.CompletedProcess]
 BASELINES = ("vae", "hvae", "vci", "diffscm")
@@ -22,7 +22,7 @@ def trained(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPath
     runs = {}
     for name in BASELINES:
         graph = "morphomnist-digit" if name == "diffscm" else "morphomnist"
-        settings = ("--data", graph, "--mechanism", name, "--steps", 4, "--sample-every", 4)
+        settings = ("--data", graph, "--mechanism", name, "--patch", 4, "--steps", 4, "--sample-every", 4)
         settings += ("--likelihood", "gaussian") if name == "hvae" else ()
         runs[name] = train(tmp_path_factory.mktemp(name), *settings)
     return runs
@@ -39,29 +39,26 @@ def test_train_reports_the_terms(trained: dict[str, TrainingRun]) -> None:
 def test_counterfactual(trained: dict[str, TrainingRun], digits: Path, tmp_path: Path, name: str) -> None:
     how = FAST if name == "diffscm" else (*MACHINE, "--sample-code")
     asked = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--save-noise", tmp_path / "noise.zip")
-    done = call_script("counterfactual.py", digits, *asked, "--out", tmp_path / "out", *how)
-    assert done.returncode == 0, done.stderr
+    succeed(call_script("counterfactual.py", digits, *asked, "--out", tmp_path / "out", *how))
     again = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--load-noise", tmp_path / "noise.zip")
-    done = call_script("counterfactual.py", digits, *again, "--out", tmp_path / "again", *how)
-    assert done.returncode == 0, done.stderr
+    succeed(call_script("counterfactual.py", digits, *again, "--out", tmp_path / "again", *how))
     for path in (tmp_path / "out").glob("*.png"):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
     with open(tmp_path / "out" / "counterfactuals.csv", newline="") as file:
         assert {row["counterfactual_digit"] for row in csv.DictReader(file)} == {"3"}
 
 
-def test_evaluate_side_by_side(trained: dict[str, TrainingRun], tmp_path: Path, data_arguments: tuple) -> None:
+def test_evaluate_side_by_side(
+    trained: dict[str, TrainingRun], spatial_run: TrainingRun, tmp_path: Path, data_arguments: tuple
+) -> None:
     """Autoencoders have one row each, exact in composition unless their pixel noise is dropped."""
     paths = [trained[name].checkpoint for name in ("vae", "hvae", "vci")]
-    fixed = ("--n", 6, "--steps", 2, "--out", tmp_path / "out", *data_arguments, *MACHINE)
-    done = call_script("evaluate.py", "--checkpoint", *paths, assets.find("spatial"), "--guidance", 1, *fixed)
-    assert done.returncode == 0, done.stderr
-    done = call_script("evaluate.py", "--checkpoint", *paths[:2], "--no-pixel-noise", "--figures", *fixed)
-    assert done.returncode == 0, done.stderr
-    done = call_script("evaluate.py", "--checkpoint", paths[1], "--no-pixel-noise", "--mix", 0.5, *fixed)
-    assert done.returncode == 0, done.stderr
-    refused = call_script("evaluate.py", "--checkpoint", *paths, "--guidance", 2, *fixed)
-    assert refused.returncode == 2 and "--guidance: not known to hvae, vae, vci" in refused.stderr
+    fixed = ("--n", 4, "--steps", 2, "--out", tmp_path / "out", *data_arguments, *MACHINE)
+    succeed(call_script("evaluate.py", "--checkpoint", *paths, spatial_run.checkpoint, "--guidance", 1, *fixed))
+    succeed(call_script("evaluate.py", "--checkpoint", *paths[:2], "--no-pixel-noise", "--figures", *fixed))
+    done = succeed(call_script("evaluate.py", "--checkpoint", paths[1], "--no-pixel-noise", "--mix", 0.5, *fixed))
+    error = refuse("evaluate.py", "--checkpoint", *paths, "--guidance", 2, *fixed)
+    assert "--guidance: not known to hvae, vae, vci" in error
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())
     composition = {record["abduction"]: record["composition"]["l1"][0] for record in records}
     plain = ["vae", "hvae", "vci", "spatial"]
@@ -124,9 +121,11 @@ def test_training_refuses_options_of_another_mechanism(tmp_path: Path, data_argu
     assert "--beta 0.0: not known to spatial; an option of semantic, vae, hvae, vci" in error
 
 
-def test_train_fine_tunes_and_resumes(train: Callable[..., TrainingRun], tmp_path: Path, data_arguments: tuple) -> None:
+def test_train_fine_tunes_and_resumes(
+    trained: dict[str, TrainingRun], train: Callable[..., TrainingRun], tmp_path: Path, data_arguments: tuple
+) -> None:
     """What goes on in two parts is what goes on in one; the result is a plain checkpoint of a VAE."""
-    first = train(tmp_path / "vae", "--mechanism", "vae", "--steps", 2)
+    first = trained["vae"]
     fixed = ("--mechanism", "vae", "--fine-tune", first.checkpoint)
     whole = train(tmp_path / "whole", *fixed, "--steps", 4)
     train(tmp_path / "parts", *fixed, "--steps", 2)

@@ -18,7 +18,7 @@ from dscm.data.images import find_images, read_image
 from dscm.data.scaling import to_signed
 from dscm.diffusion.unet import UNet
 from dscm.evaluation.metrics import l1, observe
-from tests.support.scripts import FAST, MACHINE, call_script, copy_digits, run_script, succeed
+from tests.support.scripts import FAST, MACHINE, TrainingRun, call_script, copy_digits, run_script, succeed
 
 ATTRIBUTES = ["thickness", "intensity", "digit", "slant"]
 QUERIES = ["thickness=5", "digit=3", "digit=3,slant=0.2"]
@@ -153,9 +153,7 @@ def test_second_run_is_the_same_byte_for_byte(answers: Answers, tmp_path: Path) 
 
 
 def test_default_images_are_the_bundled_digits(tmp_path: Path) -> None:
-    succeed(
-        call_script("counterfactual.py", "--do", "thickness=5", "--out", tmp_path / "out", "--steps", 1, *MACHINE)
-    )
+    succeed(call_script("counterfactual.py", "--do", "thickness=5", "--out", tmp_path / "out", "--steps", 1, *MACHINE))
     names = {f"{path.stem}__thickness=5.png" for path in find_images(assets.DIGITS)}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"counterfactuals.csv", "grid.png"}
 
@@ -217,7 +215,9 @@ def test_names_never_collide(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*__*.png"))) == 6
 
 
-def test_compiled_laid_out_and_in_bfloat16(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_laid_out_and_in_bfloat16(
+    semantic_run: TrainingRun, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A network that is compiled, here without reordering, or laid out anew answers the same; bfloat16 nearly so."""
     compiled = []
 
@@ -226,16 +226,17 @@ def test_compiled_laid_out_and_in_bfloat16(answers: Answers, tmp_path: Path, mon
         nn.Module.compile(network, backend="eager", dynamic=dynamic)
 
     monkeypatch.setattr(UNet, "compile", trace)
-    for flag in (("--compile",), ("--channels-last",), ("--precision", "bfloat16")):
-        out = tmp_path / flag[0]
-        done = call_script("counterfactual.py", answers.images, "--do=digit=3", *flag, "--out", out, *FAST)
-        assert done.returncode == 0, done.stderr
-        assert [row["image"] for row in Answers(answers.images, out, done).rows] == [
-            row["image"] for row in answers.rows_of("digit=3")
-        ]
-        for row in answers.rows_of("digit=3"):
-            name = Path(row["image"]).with_suffix("").as_posix()
-            same = Answers(answers.images, out, done)
-            error = l1(picture(same, name, "digit=3"), picture(answers, name, "digit=3")).item()
+    asked = ("--checkpoint", semantic_run.checkpoint, "--do=digit=3", "--steps", 2, "--guidance", 1, *MACHINE)
+    runs = {}
+    for flag in ((), ("--compile",), ("--channels-last",), ("--precision", "bfloat16")):
+        out = tmp_path / "-".join(("out", *flag))
+        runs[flag] = Answers(
+            digits, out, succeed(call_script("counterfactual.py", digits, *asked, *flag, "--out", out))
+        )
+    plain, *others = runs
+    for flag in others:
+        assert [row["image"] for row in runs[flag].rows] == [row["image"] for row in runs[plain].rows]
+        for i in range(6):
+            error = l1(picture(runs[flag], str(i), "digit=3"), picture(runs[plain], str(i), "digit=3")).item()
             assert error < (1e-2 if "bfloat16" in flag else 1e-3)
     assert len(compiled) == 1

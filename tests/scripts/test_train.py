@@ -215,7 +215,6 @@ def test_refuses_an_absent_gpu(data_arguments: tuple, tmp_path: Path) -> None:
         (("--learning-rate", 0.1), "--learning-rate None, not 0.1"),
         (("--mechanism", "spatial"), "--mechanism semantic, not spatial"),
         (("--data", "colour-morphomnist"), "--data morphomnist, not colour-morphomnist"),
-        (("--part", "oracle"), "kind 'image'; 'oracle' is needed"),
     ],
 )
 def test_resume_refuses_other_settings(
@@ -226,6 +225,11 @@ def test_resume_refuses_other_settings(
     settings = ("--out", semantic_run.folder, "--batch", 8, *semantic_run.settings, *data_arguments, *MACHINE)
     assert flag in refuse("train.py", *settings, "--resume", *arguments)
     assert semantic_run.checkpoint.read_bytes() == before
+
+
+def test_resume_refuses_another_part(oracle_run: TrainingRun, data_arguments: tuple) -> None:
+    settings = ("--out", oracle_run.folder, "--batch", 8, *oracle_run.settings, *data_arguments, *MACHINE)
+    assert "kind 'oracle'; 'image' is needed" in refuse("train.py", *settings, "--resume", "--part", "image")
 
 
 def test_resume_refuses_exported_weights(semantic_run: TrainingRun, data_arguments: tuple, tmp_path: Path) -> None:

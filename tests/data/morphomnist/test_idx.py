@@ -17,7 +17,7 @@ BYTES = b"\0\0\x08\x03" + b"\0\0\0\2" + b"\0\0\0\3" + b"\0\0\0\5" + bytes(range(
 @pytest.mark.parametrize("name", ["a-idx3-ubyte", "a-idx3-ubyte.gz"])
 @pytest.mark.parametrize("shape", [(2, 3, 5), (30,), (0, 28, 28), (1, 1, 1, 30)])
 def test_round_trip(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
-    array = torch.randint(256, shape, dtype=torch.uint8)
+    array = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     write_idx(tmp_path / name, array)
     read = read_idx(tmp_path / name)
     assert read.dtype == torch.uint8 and read.shape == shape and torch.equal(read, array)
