@@ -29,7 +29,7 @@ from dscm.cli.arguments import Parser, add_machine, batch_size, exit_on_input_er
 from dscm.cli.models import add_model_arguments, load_model
 from dscm.cli.sampling import SAMPLING, add_sampling, configure
 from dscm.errors import InputError, option
-from dscm.folder.answer import Report, Task, answer_folder
+from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Reader
 from dscm.folder.samples import write_samples
@@ -82,10 +82,10 @@ def main(parser: Parser) -> int:
         raise InputError(f"no images of {model.graph.name} are bundled: name the folder of yours")
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
-    task = Task(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
-    report = answer_folder(model.scm, model.image, reader, task, machine)
+    job = Job(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
+    report = answer_folder(model.scm, model.checkpoint, reader, job, machine)
     leave(machine)
-    return show(report, task, model, reader.attributes is not None) if machine.first else 0
+    return show(report, job, model, reader.attributes is not None) if machine.first else 0
 
 
 def sample(args: argparse.Namespace, model: Model, machine: Machine) -> int:
@@ -103,7 +103,7 @@ def sample(args: argparse.Namespace, model: Model, machine: Machine) -> int:
     return 0
 
 
-def show(report: Report, task: Task, model: Model, from_table: bool) -> int:
+def show(report: Report, job: Job, model: Model, from_table: bool) -> int:
     """Print the report; returns the exit code: 1 if an image could not be read."""
     if report.unsolved:
         worst = f"{report.unsolved:.1e} (RMS, on [-1, 1])"
@@ -113,7 +113,7 @@ def show(report: Report, task: Task, model: Model, from_table: bool) -> int:
     sources += [f"predicted by the oracle: {predicted}"] * bool(predicted)
     print(f"factual attributes: {'from attributes.csv' if from_table else '; '.join(sources)}")
     read = report.images - len(report.unreadable)
-    print(f"{read} images, {len(task.queries)} queries → {task.out}/{f'{SHEET}, ' if read else ''}{TABLE}")
+    print(f"{read} images, {len(job.queries)} queries → {job.out}/{f'{SHEET}, ' if read else ''}{TABLE}")
     for path, reason in report.unreadable.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     return 1 if report.unreadable else 0

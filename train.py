@@ -39,7 +39,7 @@ def make_parser() -> Parser:
     place = output.add_mutually_exclusive_group(required=True)
     place.add_argument("--out", type=Path, metavar="DIR", help="the folder of this training")
     place.add_argument("--run", type=Path, metavar="DIR", help="the folder of a whole model: the part goes to "
-                       "DIR/PART, and DIR gets graph.json and a README.txt")  # fmt: skip
+                       "DIR/Part, and DIR gets graph.json and a README.txt")  # fmt: skip
     output.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
     output.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     output.add_argument("--check", action="store_true", help="read everything, say what is wrong, and train nothing")

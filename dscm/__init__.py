@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from dscm.errors import InputError
     from dscm.evaluation.runner import evaluate
     from dscm.files import __version__
-    from dscm.folder.result import Answer
+    from dscm.folder.answer import Answer
     from dscm.model import Model, load
     from dscm.training.run import train
 
 __all__ = ["Answer", "InputError", "Model", "__version__", "evaluate", "load", "train"]
 
 _HOMES = {
-    "Answer": "dscm.folder.result",
+    "Answer": "dscm.folder.answer",
     "InputError": "dscm.errors",
     "__version__": "dscm.files",
     "Model": "dscm.model",
@@ -34,3 +34,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -26,8 +26,8 @@ from dscm.files import __version__, atomic_path
 from dscm.oracle import Oracle
 
 FORMAT = 1  # of the file; raised when programs and files of different versions cannot read each other
-PART = Literal["image", "attributes", "oracle"]
-PARTS: tuple[PART, ...] = ("image", "attributes", "oracle")
+Part = Literal["image", "attributes", "oracle"]
+PARTS: tuple[Part, ...] = ("image", "attributes", "oracle")
 MECHANISMS: Mapping[str, type[ImageMechanism[Any]]] = {
     "diffusion": DiffusionMechanism,
     "vae": VAE,
@@ -50,6 +50,7 @@ class Restored(Generic[ModelT]):
         settings: of its training.
         step: number of training steps; None where the checkpoint does not say.
         seconds: duration of the training, likewise.
+        sha256: hash of the file.
     """
 
     model: ModelT
@@ -59,14 +60,10 @@ class Restored(Generic[ModelT]):
     settings: Mapping[str, Any]
     step: int | None
     seconds: float | None
-
-    @property
-    def sha256(self) -> str:
-        """Return the hash of the checkpoint file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+    sha256: str
 
 
-def build(part: PART, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
+def build(part: Part, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
     """Build an untrained part of a causal model.
 
     Args:
@@ -86,7 +83,7 @@ def build(part: PART, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
 
 def save(
     path: Path,
-    part: PART,
+    part: Part,
     model: nn.Module,
     graph: Graph,
     config: Mapping[str, Any],
@@ -118,7 +115,7 @@ def save(
         torch.save(content, temporary)
 
 
-def read(path: Path, part: PART) -> dict[str, Any]:
+def read(path: Path, part: Part) -> dict[str, Any]:
     """Read the content of a checkpoint.
 
     Args:
@@ -176,7 +173,7 @@ def restore_oracle(path: Path, device: torch.device) -> Restored[Oracle]:
     return _restore(path, "oracle", device)
 
 
-def export(source: Path, part: PART, target: Path) -> None:
+def export(source: Path, part: Part, target: Path) -> None:
     """Write the averaged weights of the checkpoint ``source`` alone, in half precision, to ``target``."""
     content = read(source, part)
     half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
@@ -185,7 +182,7 @@ def export(source: Path, part: PART, target: Path) -> None:
         torch.save({k: content[k] for k in entries if k in content} | {"model": half}, temporary)
 
 
-def _restore(path: Path, part: PART, device: torch.device) -> Restored[Any]:
+def _restore(path: Path, part: Part, device: torch.device) -> Restored[Any]:
     """Rebuild a part of a causal model, in float32 and evaluation mode."""
     content = read(path, part)
     try:
@@ -200,7 +197,8 @@ def _restore(path: Path, part: PART, device: torch.device) -> Restored[Any]:
         raise InputError(f"{path}: holds weights that are not finite")
     model = model.to(device).eval().requires_grad_(False)
     settings, step, seconds = content.get("settings", {}), content.get("step"), content.get("seconds")
-    return Restored(model, Path(path), graph, content["config"], settings, step, seconds)
+    sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return Restored(model, Path(path), graph, content["config"], settings, step, seconds, sha256)
 
 
 def _check_bytes(path: Path) -> None:

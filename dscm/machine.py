@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import distributed
 from dscm.errors import InputError, option
 
 AUTO: Literal["auto"] = "auto"
+PATIENCE = timedelta(hours=4)  # of processes that wait while the first one decodes a data set
 USUAL, LARGEST = 64, 4096  # images at a time; on a CPU more than 64 are no faster
 
 
@@ -48,7 +50,6 @@ def set_up(device: str | None = None, threads: int | None = None) -> Machine:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if threads:
         torch.set_num_threads(threads)
-    torch.backends.cudnn.allow_tf32 = False  # inversion and alignment add up small differences
     chosen = choose_device(device)
     if world > 1:
         if chosen.type == "cuda":
@@ -57,7 +58,7 @@ def set_up(device: str | None = None, threads: int | None = None) -> Machine:
                 raise InputError(f"{world} processes: more than the {torch.cuda.device_count()} GPUs here")
             chosen = torch.device("cuda", local)
             torch.cuda.set_device(chosen)
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
     return Machine(chosen, rank, world)
 
 
@@ -67,6 +68,7 @@ def choose_device(device: str | None) -> torch.device:
     Raises:
         InputError: it does not exist here.
     """
+    torch.backends.cudnn.allow_tf32 = False  # inversion and alignment add up small differences
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     present = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]

@@ -21,9 +21,9 @@ from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import Source, get_data_set
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.errors import InputError
+from dscm.errors import InputError, option
+from dscm.folder.answer import Answer, answer, read_intervention, write_query
 from dscm.folder.reader import TABLE
-from dscm.folder.result import Answer, answer, read_intervention, write_query
 from dscm.machine import USUAL, choose_device
 from dscm.oracle import Oracle, no_oracle, observe
 
@@ -31,9 +31,9 @@ from dscm.oracle import Oracle, no_oracle, observe
 def load(
     source: Path | str = "morphomnist",
     device: str | torch.device | None = "cpu",
-    oracle: Path | None = None,
-    attributes: Path | None = None,
-    run: Path | None = None,
+    oracle: Path | str | None = None,
+    attributes: Path | str | None = None,
+    run: Path | str | None = None,
     **settings: Any,
 ) -> "Model":
     """Load a causal model.
@@ -43,7 +43,7 @@ def load(
             model, such as ``morphomnist`` or ``morphomnist-spatial``.
         device: of the model; None is a GPU where there is one.
         oracle, attributes: checkpoints of the other parts; None takes the run's, or else the bundled ones.
-        run: the run folder whose other parts belong to a checkpoint.
+        run: the run folder whose other parts complete a checkpoint.
         settings: as `Model.using` takes them.
 
     Raises:
@@ -55,10 +55,10 @@ def load(
     tensor([True])
     """
     place = device if isinstance(device, torch.device) else choose_device(device)
-    path, run = _find_image(source, run)
+    path, home = _find_image(source, Path(run) if run else None)
     image = restore_image(path, place)
-    learned = runs.restore_learned(attributes, run, image.graph, place)
-    return Model(image, learned, runs.restore_judge(oracle, run, image.graph, place)).using(**settings)
+    learned = runs.find_learned(attributes, home, image.graph, place)
+    return Model(image, learned, runs.find_oracle(oracle, home, image.graph, place)).using(**settings)
 
 
 class Model:
@@ -68,10 +68,10 @@ class Model:
     class as its number, and ``image`` uint8 (B, C, H, W).
 
     Args:
-        image: the mechanism of the image.
-        attributes: the learned mechanisms of the attributes, where the graph has any.
-        oracle: predicts attributes that are neither observed nor measured.
-        mechanism: a view of the mechanism of ``image`` with other settings; None is the mechanism itself.
+        checkpoint: of the mechanism of the image.
+        attributes: the checkpoint of the learned mechanisms, where the graph has any.
+        oracle: the checkpoint of the predictor of attributes that are neither observed nor measured.
+        mechanism: a view of the mechanism of the image with other settings; None is the mechanism itself.
 
     Raises:
         InputError: a mechanism of an attribute is learned, and ``attributes`` is None.
@@ -79,40 +79,44 @@ class Model:
 
     def __init__(
         self,
-        image: Restored[ImageMechanism[Any]],
+        checkpoint: Restored[ImageMechanism[Any]],
         attributes: Restored[LearnedAttributes] | None = None,
         oracle: Restored[Oracle] | None = None,
         mechanism: ImageMechanism[Any] | None = None,
     ) -> None:
-        self.image, self.attributes, self.judge = image, attributes, oracle
-        self.mechanism = mechanism or image.model
+        self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint = checkpoint, attributes, oracle
+        self.mechanism = mechanism or checkpoint.model
         self.scm = self.graph.scm(self.mechanism, self.learned).to(self.device)
         self.data_set = get_data_set(self.graph, Source(framing=self.framing))
+
+    def __repr__(self) -> str:
+        """Name the mechanism, the graph and the settings."""
+        return f"<Model {self.mechanism.kind} of {self.graph.name}: {self.mechanism.sampling}>"
 
     @property
     def graph(self) -> Graph:
         """Return the causal graph."""
-        return self.image.graph
+        return self.checkpoint.graph
 
     @property
     def learned(self) -> LearnedAttributes | None:
         """Return the learned mechanisms of the attributes, where the graph has any."""
-        return self.attributes.model if self.attributes else None
+        return self.attributes_checkpoint.model if self.attributes_checkpoint else None
 
     @property
     def oracle(self) -> Oracle | None:
         """Return the predictor of attributes."""
-        return self.judge.model if self.judge else None
+        return self.oracle_checkpoint.model if self.oracle_checkpoint else None
 
     @property
     def framing(self) -> Framing:
         """Return how mammograms are brought to a square."""
-        return Framing.of(self.image.settings)
+        return Framing.of(self.checkpoint.settings)
 
     @property
     def device(self) -> torch.device:
         """Return where the model computes."""
-        return next(self.image.model.parameters()).device
+        return next(self.checkpoint.model.parameters()).device
 
     def to(self, device: str | torch.device) -> "Model":
         """Move the model to a device, and return it."""
@@ -133,10 +137,11 @@ class Model:
             InputError: there is no such setting, or a value is not allowed.
         """
         try:
-            return Model(self.image, self.attributes, self.judge, self.mechanism.using(**settings))
+            view = self.mechanism.using(**settings)
         except InputError as error:
             untrained = isinstance(self.mechanism, DiffusionMechanism) and not self.mechanism.null_trained
-            raise InputError(f"{self.image.path}: {error.args[0]}" if untrained else error.args[0]) from error
+            raise InputError(f"{self.checkpoint.path}: {error.args[0]}" if untrained else error.args[0]) from error
+        return Model(self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint, view)
 
     def require_oracle(self) -> Oracle | None:
         """Return the oracle; None where every attribute is measured.
@@ -198,7 +203,8 @@ class Model:
         Raises:
             InputError: a variable is unknown, or a value outside its domain.
         """
-        return self._show(self.scm.predict(noise, self._intervention(do), obs and self._signed(obs)))
+        signed = self._signed(obs) if obs else None
+        return self._show(self.scm.predict(noise, self._intervention(do, signed), signed))
 
     @torch.no_grad()
     def effect(
@@ -239,8 +245,8 @@ class Model:
 
         Args:
             images, attributes, value_range: as in `observe`.
-            do: values by name: numbers in raw units, labels of classes, or text as ``--do`` takes it, such as ``+1``,
-                ``*0.8`` or ``flip``.
+            do: values by name: numbers in raw units, labels of classes, or changes of the observed value as text:
+                ``+1``, ``*0.8`` or ``flip``.
             effect: ``total``, or along some paths only: ``direct`` or ``indirect``.
             seed: of noise that an observation leaves undetermined.
             batch: images at a time.
@@ -298,17 +304,21 @@ class Model:
 
 
 def _find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
-    """Return the checkpoint of an image's mechanism, and the run that it belongs to."""
-    path = Path(source)
+    """Return the checkpoint of an image's mechanism, and the run that completes it.
+
+    A name of a bundled model means that model, unless a run folder has the same name.
+    """
+    path, bundled = Path(source), assets.list_models()
+    image = path / "image" / runs.CHECKPOINT
+    if str(source) in bundled and not image.is_file():
+        return bundled[str(source)], run
     if path.is_dir():
-        image = runs.find_part(path, "image")
-        if image is None:
+        if run not in (None, path):
+            raise InputError(f"{option('run')} {run}: {source} is a run folder already")
+        if not image.is_file():
             raise InputError(f"{source}: no trained mechanism of the image is there; train it with part image")
         return image, path
-    if path.is_file():
-        home = path.parent.parent
-        return path, run or (home if (home / runs.GRAPH).is_file() else None)
-    bundled = assets.list_models()
-    if str(source) not in bundled:
+    if not path.is_file():
         raise InputError(f"{source}: no such checkpoint or run folder; bundled models: {', '.join(bundled)}")
-    return bundled[str(source)], run
+    home = path.parent.parent
+    return path, run or (home if (home / runs.GRAPH).is_file() else None)

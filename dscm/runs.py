@@ -11,7 +11,7 @@ import torch
 from dscm import assets
 from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
-from dscm.checkpoint import PART, Restored, restore_attributes, restore_oracle
+from dscm.checkpoint import Part, Restored, restore_attributes, restore_oracle
 from dscm.errors import InputError, option
 from dscm.files import atomic_path
 from dscm.oracle import Oracle
@@ -20,7 +20,7 @@ GRAPH, DATA, README, CHECKPOINT = "graph.json", "data.json", "README.txt", "chec
 PREFACE = "A causal model of images, made by dscm: each part in the folder of its name, the graph in graph.json."
 
 
-def find_part(run: Path, part: PART) -> Path | None:
+def find_part(run: Path, part: Part) -> Path | None:
     """Return the checkpoint of a part of a run; None where that part was not trained.
 
     Raises:
@@ -43,7 +43,7 @@ def find_companion(run: Path | None, part: Literal["attributes", "oracle"], grap
     return (find_part(run, part) if run else None) or assets.find(part, graph)
 
 
-def restore_learned(
+def find_learned(
     path: Path | str | None, run: Path | None, graph: Graph, device: torch.device
 ) -> Restored[LearnedAttributes] | None:
     """Restore the learned mechanisms of a graph's attributes; None where it has none, or none are to be found.
@@ -70,10 +70,10 @@ def restore_learned(
     return learned
 
 
-def restore_judge(
+def find_oracle(
     path: Path | str | None, run: Path | None, graph: Graph, device: torch.device
 ) -> Restored[Oracle] | None:
-    """Restore the oracle of a graph's attributes; None where none is to be found. Arguments as `restore_learned`.
+    """Restore the oracle of a graph's attributes; None where none is to be found. Arguments as `find_learned`.
 
     Raises:
         InputError: a checkpoint is damaged, or does not predict every attribute that is not measured.

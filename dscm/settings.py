@@ -6,6 +6,7 @@ lines and checkpoints all read the same fields.
 
 import dataclasses
 import math
+import numbers
 import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -137,7 +138,8 @@ def _suits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and len(value) == len(get_args(hint))
     if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool) and math.isfinite(value)
+        number = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, hint)
 
 

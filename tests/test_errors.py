@@ -1,15 +1,11 @@
-"""Wrong input is one line and exit code 2."""
+"""Wrong input is one line, in the words of whoever reads it."""
 
-import pytest
-
-from dscm.errors import InputError, exit_on_input_error
+from dscm.errors import InputError, option
 
 
-def test_input_error_is_one_line_and_code_two(capsys: pytest.CaptureFixture) -> None:
-    """On standard error; other errors pass."""
-    with pytest.raises(SystemExit) as stop, exit_on_input_error():
-        raise InputError("--steps 0: must be at least 1")
-    out, err = capsys.readouterr()
-    assert stop.value.code == 2 and out == "" and err == "error: --steps 0: must be at least 1\n"
-    with pytest.raises(ZeroDivisionError), exit_on_input_error():
-        raise ZeroDivisionError
+def test_a_message_names_settings_as_python_and_as_a_command_line_do() -> None:
+    error = InputError(f"{option('data_dir')} x: no such folder; give {option('cache_dir')} too")
+    assert str(error) == "data_dir x: no such folder; give cache_dir too"
+    typed = error.typed(lambda name: "--" + name.replace("_", "-"))
+    assert typed == "--data-dir x: no such folder; give --cache-dir too"
+    assert isinstance(error, ValueError)

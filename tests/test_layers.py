@@ -84,6 +84,10 @@ def test_attention_is_its_formula() -> None:
 
 def test_attention_does_not_know_positions() -> None:
     """Permuting the pixels permutes the result."""
-    attention, x, order = scatter(Attention(16)), randn(2, 16, 3, 4), torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    attention, x, order = (
+        scatter(Attention(16)),
+        randn(2, 16, 3, 4),
+        torch.randperm(12, generator=torch.Generator().manual_seed(0)),
+    )
     shuffled = attention(x.flatten(2)[..., order].reshape(x.shape))
     torch.testing.assert_close(shuffled.flatten(2), attention(x).flatten(2)[..., order], rtol=0, atol=1e-12)

@@ -1,72 +1,187 @@
-"""The notebook's API."""
+"""The notebook's API: loading, asking in one call or step by step, and errors in Python's words."""
 
 import doctest
 import re
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import dscm
+from dscm import assets
 from dscm import model as model_module
 from dscm.errors import InputError
-from tests.support.scripts import ROOT
+from dscm.model import Model
+from tests.support.networks import scatter
+from tests.support.scripts import ROOT, TrainingRun, copy_digits
+
+KNOWN = {"size": 0.5, "warmth": 0.25, "kind": "cross", "striped": 1}
 
 
-def test_a_notebook(shapes_run: Path, shapes_folder: Path) -> None:
-    """Paths, pictures and arrays are the same observation; composition returns the attributes, and do sets them."""
-    model = dscm.load(shapes_run)
-    model.mechanism.sampling = model.mechanism.sampling.__class__(guidance=1.0, steps=3)
-    path = shapes_folder / "images" / "00000.png"
-    with Image.open(path) as file:
-        picture = file.convert("RGB")
-    array = np.asarray(picture)
-    channels_first = torch.from_numpy(array.transpose(2, 0, 1).copy())
-    observations = model.observe([path, str(path), picture, array, channels_first, channels_first / 255])
-    assert observations["image"].shape == (6, 3, 32, 32) and observations["image"].dtype == torch.uint8
-    assert (observations["image"] == observations["image"][:1]).all()
-    known = {"size": [0.5], "warmth": [0.25], "kind": [2], "striped": [1]}
-    obs = model.observe([path], known)
+@pytest.fixture(scope="module")
+def model(shapes_run: Path) -> Model:
+    """A model of shapes, whose image follows its parents at random."""
+    model = dscm.load(shapes_run, guidance=1.0, steps=3)
+    scatter(model.mechanism, std=0.05).float()
+    return model
+
+
+@pytest.fixture(scope="module")
+def obs(model: Model, shapes_folder: Path) -> dict[str, Tensor]:
+    """Two shapes."""
+    return model.observe([shapes_folder / "images" / f"0000{i}.png" for i in range(2)])
+
+
+def test_composition_returns_the_attributes_and_an_intervention_sets_them(model: Model, shapes_folder: Path) -> None:
+    obs = model.observe(shapes_folder / "images" / "00000.png", KNOWN)
+    assert obs["image"].shape == (1, 3, 32, 32) and obs["image"].dtype == torch.uint8
     noise = model.abduct(obs)
     again = model.predict(noise)
-    for name, (value,) in known.items():
+    for name, value in (KNOWN | {"kind": 2}).items():
         assert again[name].item() == pytest.approx(value, abs=1e-5)
-    answer = model.predict(noise, {"size": 0.7})
-    assert answer["size"].item() == pytest.approx(0.7) and answer["image"].dtype == torch.uint8
+    answer = model.predict(noise, {"size": 0.7, "kind": "disk"})
+    assert answer["size"].item() == pytest.approx(0.7) and answer["kind"].item() == 0
+    assert answer["image"].dtype == torch.uint8 and not torch.equal(answer["image"], again["image"])
     direct = model.effect(obs, noise, {"size": 0.7}, "direct")
     assert direct["warmth"].item() == pytest.approx(0.25, abs=1e-5)
-    assert model.sample(3, seed=1)["image"].shape == (3, 3, 32, 32)
-    for ask in (model.predict, partial(model.effect, obs, kind="total")):
-        with pytest.raises(InputError, match="size must be 0.3 to 0.9"):
-            ask(noise=noise, do={"size": 2.0})
-    with pytest.raises(InputError, match="size must be 0.3 to 0.9"):
-        model.sample(1, do={"size": 2.0})
-    grey = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
-    colours = Image.merge("RGB", [grey, grey.rotate(90), grey.rotate(180)])
-    for picture in (colours.convert("P"), colours.convert("RGBA"), colours.convert("1"), grey):
-        expected = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
-        assert np.array_equal(model.observe([picture], known)["image"][0].numpy(), expected), picture.mode
+    assert model.sample(3, seed=1, do={"kind": "square"})["kind"].tolist() == [1, 1, 1]
+
+
+def test_one_call_is_its_steps(model: Model, shapes_folder: Path) -> None:
+    """With the folder's own table, in batches, under an intervention that depends on the observation."""
+    folder = shapes_folder / "images"
+    answer = model.counterfactual(folder, {"size": "*0.9", "striped": "flip"}, effect="direct", batch=40, steps=2)
+    paths = sorted(path for path in folder.iterdir() if path.suffix == ".png")
+    assert answer.names == [path.name for path in paths]
+    other = model.using(steps=2)
+    obs = other.observe(folder)
+    do = {"size": 0.9 * obs["size"], "striped": 1 - obs["striped"]}
+    expected = other.effect(obs, other.abduct(obs), do, "direct")
+    assert set(answer) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(answer[name].float(), value.float(), rtol=0, atol=1.0 if name == "image" else 1e-5)
+
+
+def test_guidance_by_do_is_the_same_from_the_model_and_the_causal_model(model: Model, obs: dict[str, Tensor]) -> None:
+    """It is an argument of the prediction, and nothing that a caller must remember."""
+    guided = model.using(guidance="do=6,others=1", guidance_interval=(0.0, 1000.0))
+    noise, do = guided.abduct(obs), {"size": 0.7}
+    image = guided.predict(noise, do)["image"]
+    assert torch.equal(model_module.to_levels(guided.scm.predict(noise, do)["image"]), image)
+    assert torch.equal(guided.effect(obs, noise, do, "total")["image"], image)
+    assert not torch.equal(model.predict(noise, do)["image"], image), "another view keeps its own settings"
+    assert torch.equal(guided.predict(noise)["image"], model.predict(noise)["image"]), "nothing is intervened on"
+
+
+def test_an_answer_is_saved_and_drawn(model: Model, obs: dict[str, Tensor], tmp_path: Path) -> None:
+    """As counterfactual.py writes it; a folder with content is refused."""
+    answer = model.counterfactual(list(obs["image"]), {"kind": "disk"}, attributes=KNOWN)
+    answer.save(tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"counterfactuals.csv", "grid.png", "00000__kind=disk.png", "00001__kind=disk.png"}
+    with Image.open(tmp_path / "out" / "00001__kind=disk.png") as file:
+        assert np.array_equal(np.asarray(file).transpose(2, 0, 1), answer["image"][1].numpy())
+    with pytest.raises(InputError, match="out .*: the folder is not empty; name another, or write into it with over"):
+        answer.save(tmp_path / "out")
+    answer.save(tmp_path / "out", overwrite=True)
+    sheet = answer.plot()
+    assert sheet.width > 2 * 56 and sheet.height > 4 * 56
+
+
+def test_what_is_loaded_is_the_same_from_everywhere(semantic_run: TrainingRun, tmp_path: Path) -> None:
+    """From a checkpoint or the folder of a run; a bundled model, spatial ones too, by its name."""
+    run = tmp_path / "run"
+    (run / "image").mkdir(parents=True)
+    (run / "image" / "checkpoint.pt").write_bytes(semantic_run.checkpoint.read_bytes())
+    weights = [dscm.load(source).mechanism.state_dict() for source in (semantic_run.checkpoint, run, str(run))]
+    for other in weights[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in weights[0].items())
+    kinds = {name: dscm.load(name).mechanism.kind for name in ("morphomnist", "morphomnist-spatial", "embed")}
+    assert kinds == {"morphomnist": "semantic", "morphomnist-spatial": "spatial", "embed": "spatial"}
+
+
+def test_a_model_moves(model: Model, obs: dict[str, Tensor]) -> None:
+    """To a device by name; there is only one everywhere."""
+    assert model.to("cpu") is model and model.device == torch.device("cpu")
+    with pytest.raises(InputError, match="device abacus: not available here"):
+        model.to("abacus")
+
+
+@pytest.mark.parametrize(
+    ("do", "message"),
+    [
+        ({"size": 2.0}, "size=2.0: must be 0.3 to 0.9"),
+        ({"size": float("nan")}, "size=nan: must be 0.3 to 0.9"),
+        ({"kind": "star"}, "kind=star: .*must be disk, square, cross"),
+        ({"width": 1}, r"unknown variable 'width'; known: size \(0.3 to 0.9\)"),
+        ({"size": [0.5, 0.5, 0.5]}, "size: 3 values for 2 images"),
+    ],
+)
+def test_wrong_interventions(model: Model, obs: dict[str, Tensor], do: dict[str, Any], message: str) -> None:
+    """In Python's words, whichever way one asks."""
+    noise = model.abduct(obs)
+    with pytest.raises(InputError, match=message):
+        model.effect(obs, noise, do, "total")
+    with pytest.raises(InputError, match=message):
+        model.counterfactual(list(obs["image"]), do, attributes=KNOWN)
+    if "3 values" not in message:
+        with pytest.raises(InputError, match=message):
+            model.predict(noise, do)
+        with pytest.raises(InputError, match=message):
+            model.sample(1, do=do)
+
+
+def test_wrong_settings_effects_and_observations(model: Model, obs: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="guidence: not a setting of semantic; known: steps, grid, "):
+        model.using(guidence=3)
+    with pytest.raises(InputError, match="steps 0: must be an integer, at least 1"):
+        model.counterfactual(list(obs["image"]), {"size": 0.5}, attributes=KNOWN, steps=0)
+    with pytest.raises(InputError, match="effect 'directt': must be one of total, direct, indirect"):
+        model.effect(obs, model.abduct(obs), {"size": 0.5}, "directt")
+    for image in (obs["image"] / 255, obs["image"][:, :1], obs["image"][..., :16]):
+        with pytest.raises(InputError, match=r"'image' must be uint8 of shape \(B, 3, 32, 32\)"):
+            model.abduct(obs | {"image": image})
     with pytest.raises(InputError, match="No such file"):
-        model.observe([shapes_folder / "absent.png"])
+        model.observe(tmp_path / "absent.png")
+    with pytest.raises(InputError, match="unknown variable 'length'"):
+        model.observe(list(obs["image"]), {"length": 1.0})
+
+
+def test_load_refuses(tmp_path: Path) -> None:
+    known = "bundled models: celebahq, .*morphomnist-spatial"
+    with pytest.raises(InputError, match=f"absent: no such checkpoint or run folder; {known}"):
+        dscm.load(tmp_path / "absent")
+    with pytest.raises(InputError, match="no trained mechanism of the image is there"):
+        dscm.load(tmp_path)
+    with pytest.raises(InputError, match="holds a model of kind 'oracle'; 'image' is needed here"):
+        dscm.load(assets.find("oracle"))
+    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
+        _ = dscm.lode
+
+
+def test_the_public_names_exist() -> None:
+    assert {name for name in dscm.__all__ if getattr(dscm, name) is not None} == set(dscm.__all__)
 
 
 def test_the_example_of_load() -> None:
     assert doctest.testmod(model_module).failed == 0
 
 
-def test_the_readme_s_notebook() -> None:
-    """The README's Python runs as written."""
+def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's Python runs as written, here on a few of the digits, and returns what it says."""
+    n = 8
+    monkeypatch.setattr(assets, "DIGITS", copy_digits(tmp_path / "digits", [f"{i:05}.png" for i in range(n)]))
     (code,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    exec(compile(code, "README.md", "exec"), {})
-
-
-def test_load_refuses(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such run folder"):
-        dscm.load(tmp_path / "absent")
-    with pytest.raises(InputError, match="has no trained mechanism of the image"):
-        dscm.load(tmp_path)
-    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
-        _ = dscm.lode
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["answer"]["image"].shape == (n, 1, 28, 28) and names["answer"]["image"].dtype == torch.uint8
+    assert (names["answer"]["thickness"] == 5).all()
+    assert (names["answer"]["intensity"] > 250).all()
+    torch.testing.assert_close(names["direct"]["intensity"], names["obs"]["intensity"])
+    assert names["samples"]["digit"].tolist() == [3, 3, 3, 3]
+    assert len(list((tmp_path / "out").glob("*__thickness=5.0.png"))) == n

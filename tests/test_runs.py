@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import dscm
 from dscm import runs
+from dscm.causal.graph_file import get_graph, read_graph
 from dscm.errors import InputError
 
 
@@ -18,9 +18,9 @@ def test_a_damaged_note_of_where_the_data_lie(shapes_run: Path, shapes_folder: P
 
 def test_one_run_has_one_graph(shapes_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="graph.json: is another graph than morphomnist"):
-        runs.write_graph(shapes_run, dscm.graphs.get_graph("morphomnist"))
-    runs.write_graph(tmp_path / "new", dscm.graphs.get_graph("morphomnist"))
-    again = dscm.graphs.read_graph(tmp_path / "new" / "graph.json")
+        runs.write_graph(shapes_run, get_graph("morphomnist"))
+    runs.write_graph(tmp_path / "new", get_graph("morphomnist"))
+    again = read_graph(tmp_path / "new" / "graph.json")
     assert again.key == "morphomnist", "a copy of a built-in graph is that graph"
 
 

@@ -19,10 +19,10 @@ FOLDER = Path(__file__).parent
 DIGITS = FOLDER / "digits"
 SAMPLES = {"morphomnist": DIGITS, "celebahq": FOLDER / "faces", "embed": FOLDER / "mammograms"}
 ImagePart = Literal["semantic", "spatial"]
-Part = Literal["semantic", "spatial", "attributes", "oracle"]
+AssetName = Literal["semantic", "spatial", "attributes", "oracle"]
 
 
-def find(part: Part, graph: Graph = GRAPHS["morphomnist"]) -> Path | None:
+def find(part: AssetName, graph: Graph = GRAPHS["morphomnist"]) -> Path | None:
     """Return the bundled checkpoint of a part of a model; None if there is none.
 
     Args:

@@ -139,8 +139,9 @@ class Autoencoder(ImageMechanism[NoiseT]):
         self.embed = mlp(self.scaling.dim, embedding, embedding)
 
     def choose(self, mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the mean of q(z | x, pa) or, with ``sample_code``, a sample."""
-        return sample_gaussian(mean, log_std, generator) if self.sampling.sample_code else mean
+        """Return the mean of q(z | x, pa) or, with ``sample_code`` and a generator, a sample."""
+        sampled = self.sampling.sample_code and generator is not None
+        return sample_gaussian(mean, log_std, generator) if sampled else mean
 
     @property
     def pixel_noise(self) -> bool:

@@ -99,12 +99,12 @@ class DiffSCM(ImageMechanism[Tensor]):
     def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
         """Infer u, (B, C, H, W), of images in [-1, 1], independent of the parents."""
         grid = self.sampling.timesteps(self.schedule)
-        return invert(self.eps, value, self.schedule, grid, self.sampling.walk)
+        return invert(self.eps, value, self.schedule, grid, self.sampling.ode_solver)
 
     def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
         """Generate images (B, C, H, W), approximately in [-1, 1], from u and the class, (B,)."""
         eps_fn = self._guided(parents[self.parent.name].long(), self.sampling.classifier_scale)
-        return sample(eps_fn, noise, self.schedule, self.sampling.timesteps(self.schedule), self.sampling.walk)
+        return sample(eps_fn, noise, self.schedule, self.sampling.timesteps(self.schedule), self.sampling.ode_solver)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw u from N(0, I)."""

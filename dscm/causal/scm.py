@@ -117,8 +117,8 @@ class SCM(nn.Module):
         """
         if effect not in get_args(Effect):
             raise InputError(f"effect '{effect}': must be one of {', '.join(get_args(Effect))}")
-        upstream = self.check_upstream(do, target)
-        if effect == "total":
+        upstream = self.check_upstream(do, target) if do else set()
+        if effect == "total" or not do:
             return do
         mediators = (self.descendants(do) & upstream) - do.keys()
         if effect == "direct":

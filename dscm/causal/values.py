@@ -39,6 +39,8 @@ def _read_value(variable: Variable, value: object) -> float:
     """Read one number or label."""
     if isinstance(value, str) and value in variable.labels:
         return variable.labels.index(value)
+    if isinstance(value, str) and value[:1] in ("+", "*", "@"):
+        raise InputError(f"{variable.name}={value}: a change needs an observation")
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

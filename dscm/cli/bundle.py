@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dscm import checkpoint
-from dscm.assets import FOLDER, Part
+from dscm.assets import FOLDER, AssetName
 from dscm.data.phantoms.layouts import read_recipe
 from dscm.errors import InputError, option
 from dscm.files import __version__, atomic_path
 
-PARTS: Mapping[Part, checkpoint.PART] = {
+PARTS: Mapping[AssetName, checkpoint.Part] = {
     "semantic": "image",
     "spatial": "image",
     "attributes": "attributes",
@@ -37,7 +37,7 @@ def main() -> None:
         parser.exit(2, f"error: {error.typed(lambda name: '--' + name.replace('_', '-'))}\n")
 
 
-def bundle(path: Path, name: Part, data: str) -> str:
+def bundle(path: Path, name: AssetName, data: str) -> str:
     """Write the weights of a checkpoint and a JSON file of their origin into the package.
 
     Args:

@@ -40,7 +40,7 @@ def load_model(args: argparse.Namespace, device: torch.device) -> Model:
         InputError: there is no such model, or its parts do not belong together.
     """
     source = args.checkpoint or _source(args)
-    return _checked(args, load(source, device, args.oracle, args.attributes, run=args.run))
+    return _checked(args, load(source, device, args.oracle, args.attributes, args.run))
 
 
 def load_models(args: argparse.Namespace, device: torch.device) -> list[Model]:
@@ -54,7 +54,7 @@ def load_models(args: argparse.Namespace, device: torch.device) -> list[Model]:
         name = args.data or "morphomnist"
         graph = get_graph(name)
         sources = [path for part in ("semantic", "spatial") if (path := assets.find(part, graph))] or [name]
-    return [_checked(args, load(source, device, args.oracle, args.attributes, run=args.run)) for source in sources]
+    return [_checked(args, load(source, device, args.oracle, args.attributes, args.run)) for source in sources]
 
 
 def _source(args: argparse.Namespace) -> Path | str:

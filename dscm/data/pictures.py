@@ -44,7 +44,7 @@ def read_pictures(
     Args:
         pictures: a folder, a file, a Pillow image, an array or tensor, or a list of these other than folders. Arrays
             are (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels, or a batch of these along the first dimension;
-            a batch of grey images without a channel is (N, H, W), N other than 1 and 3. uint8 is 0 to 255, uint16 is 0
+            a batch of grey images without a channel is (N, H, W), N other than 3. uint8 is 0 to 255, uint16 is 0
             to 65,535, other integers must lie within 0 to 255, booleans are black and white, and floating point
             numbers must lie within ``value_range``.
         data_set: whose images they are like.
@@ -61,7 +61,7 @@ def read_pictures(
     elif isinstance(pictures, str | Path):
         named = [(Path(pictures).name, pictures)]
     else:
-        listed = [pictures] if isinstance(pictures, Image.Image) else _unstack(pictures)
+        listed = [pictures] if isinstance(pictures, Image.Image) else _unstack(pictures, shape[0])
         named = [(_name(picture, i), picture) for i, picture in enumerate(listed)]
     if not named:
         raise InputError("images: there are none")
@@ -69,10 +69,13 @@ def read_pictures(
     return Pictures(_distinguish([name for name, _ in named]), torch.stack(levels), folder)
 
 
-def _unstack(pictures: np.ndarray | Tensor | Sequence[Picture]) -> Sequence[Picture]:
+def _unstack(pictures: np.ndarray | Tensor | Sequence[Picture], channels: int) -> Sequence[Picture]:
     """Split an array into its images; a sequence is one already."""
     if not isinstance(pictures, np.ndarray | Tensor):
         return pictures
+    if channels == 1 and pictures.ndim == 3 and pictures.shape[0] == 3 and pictures.shape[-1] not in (1, 3):
+        forms = "three grey images are (3, 1, H, W), one in colour is (1, 3, H, W) or (H, W, 3)"
+        raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
     single = pictures.ndim == 2 or (pictures.ndim == 3 and {pictures.shape[0], pictures.shape[-1]} & {1, 3})
     return [pictures] if single else [*pictures]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dscm.diffusion.process import EpsFn
 from dscm.errors import InputError, option
 
-EpsFn = Callable[[Tensor, Tensor], Tensor]
 ConditionalEps = Callable[[Tensor], EpsFn]  # binds conditions c (B, D), so that they are embedded once
 Groups = Sequence[tuple[Tensor, float]]  # entries of c, bool (D,) or (B, D), and their ω; groups are disjoint
 DO, OTHERS = "do", "others"

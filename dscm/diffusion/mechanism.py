@@ -15,7 +15,7 @@ from dscm.diffusion.alignment import align, at_timestep, residuals
 from dscm.diffusion.encoder import PRIORS, Encoder
 from dscm.diffusion.guidance import DO, OTHERS, Groups, Weights, guided, shifted
 from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
-from dscm.diffusion.sampling import Sampling, usual_interval
+from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import inversion_path, last, sample
 from dscm.diffusion.unet import UNet
 from dscm.errors import InputError, option
@@ -74,7 +74,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         unet: Mapping[str, Any] = {},
         encoder: Mapping[str, Any] = {},
     ) -> None:
-        super().__init__(parents, image_channels, size, Sampling(guidance_interval=usual_interval(size)))
+        super().__init__(parents, image_channels, size, Sampling(guidance_interval=default_interval(size)))
         if prediction not in ("eps", "v"):
             raise ValueError(f"prediction '{prediction}': must be eps or v")
         self.code_dim, self.prediction = code_dim, prediction
@@ -144,7 +144,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         condition = torch.cat([z, pa], dim=1)
         field = self._guided(condition, self.null) if sampling.abduction == "guided" else self.eps(condition)
         moved: list[Tensor] = []
-        states = inversion_path(field, value, self.schedule, grid, sampling.walk, moved.append)
+        states = inversion_path(field, value, self.schedule, grid, sampling.ode_solver, moved.append)
         if sampling.abduction in ("semantic", "guided") or sampling.weights.trivial:
             noise = ImageNoise(last(states), z)
         else:
@@ -175,7 +175,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         eps_fn = self._guided(condition, null, intervened)
         if noise.residuals.numel():
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
-        return sample(eps_fn, noise.u, self.schedule, grid, sampling.walk)
+        return sample(eps_fn, noise.u, self.schedule, grid, sampling.ode_solver)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:
         """Draw u and z from N(0, I)."""

@@ -44,7 +44,7 @@ class Trajectory:
     def __post_init__(self) -> None:
         """Check each setting, and the settings against each other."""
         check(self)
-        if not self.sigma_min and (self.grid == "log-sigma" or self.walk.evaluations):
+        if not self.sigma_min and (self.grid == "log-sigma" or self.ode_solver.evaluations):
             raise InputError(
                 f"{option('sigma_min')} 0: needs explicit steps ({option('fixed_point')} 0) on a uniform or edm grid"
             )
@@ -53,14 +53,14 @@ class Trajectory:
                              "smaller values vanish in float32")  # fmt: skip
 
     @property
-    def usual_solver(self) -> Literal["ddim", "2m", "trapezoid"]:
+    def default_solver(self) -> Literal["ddim", "2m", "trapezoid"]:
         """Return the solver that is used unless one is named."""
         return "trapezoid"
 
     @property
-    def walk(self) -> Solver:
+    def ode_solver(self) -> Solver:
         """Return the solver with its number of fixed-point iterations."""
-        kind = self.solver or self.usual_solver
+        kind = self.solver or self.default_solver
         evaluations = EVALUATIONS[kind] if self.fixed_point is None else self.fixed_point
         try:
             return Solver(kind, evaluations)
@@ -78,7 +78,7 @@ class Sampling(Trajectory):
 
     Guidance applies to the prediction; the inversion is unguided, unless abduction is ``guided``. On digits late steps,
     at small σ, amplify errors of the network: there guidance overshoots thickness and intensity. On larger images early
-    steps change what no query intervened on. ``guidance_interval`` therefore depends on the size, see `usual_interval`.
+    steps change what no query intervened on. ``guidance_interval`` therefore depends on the size: `default_interval`.
 
     Raises:
         InputError: a value is not allowed, or settings exclude each other.
@@ -109,8 +109,8 @@ class Sampling(Trajectory):
         if low > high:
             raise InputError(f"{option('guidance_interval')} {low:g} {high:g}: the first must not be above the second")
         exclusive = f"{option('abduction')} {self.abduction}"
-        if self.abduction in PER_STEP and self.walk.kind != "ddim":
-            raise InputError(f"{exclusive} {option('solver')} {self.walk.kind}: follows the steps of ddim alone")
+        if self.abduction in PER_STEP and self.ode_solver.kind != "ddim":
+            raise InputError(f"{exclusive} {option('solver')} {self.ode_solver.kind}: follows the steps of ddim alone")
         if self.abduction == "dynamic" and self.weights.groups:
             raise InputError(f"{exclusive}: aligns one token to one weight, {option('guidance')} must be one number")
         if self.abduction in ("guided", "residual") and DO in dict(self.weights.groups):
@@ -118,7 +118,7 @@ class Sampling(Trajectory):
                              "intervention; name the parents")  # fmt: skip
 
     @property
-    def usual_solver(self) -> Literal["ddim", "2m", "trapezoid"]:
+    def default_solver(self) -> Literal["ddim", "2m", "trapezoid"]:
         """Return the solver that suits the abduction."""
         return "ddim" if self.abduction in PER_STEP else "trapezoid"
 
@@ -138,6 +138,6 @@ class Sampling(Trajectory):
         return self.abduction != "semantic"
 
 
-def usual_interval(size: int) -> tuple[float, float]:
+def default_interval(size: int) -> tuple[float, float]:
     """Return the default guidance interval of images of ``size`` × ``size`` pixels."""
     return (1.0, 1000.0) if size <= SMALL else (0.2, 3.0)

@@ -10,7 +10,7 @@ from dscm import settings
 from dscm.checkpoint import Restored
 from dscm.diffusion.guidance import Weights
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.diffusion.sampling import PER_STEP, Sampling, Trajectory, usual_interval
+from dscm.diffusion.sampling import PER_STEP, Sampling, Trajectory, default_interval
 from dscm.errors import InputError, option
 from dscm.evaluation.configuration import Configuration
 from dscm.model import Model
@@ -110,12 +110,12 @@ def vary(models: Sequence[Model], evaluation: EvaluationSettings, changes: Mappi
 
 def plan_rows(models: Sequence[Model]) -> list[Plan]:
     """List the rows of models that have their settings; those that measure the same are one row."""
-    paths = list(dict.fromkeys(model.image.path for model in models))
+    paths = list(dict.fromkeys(model.checkpoint.path for model in models))
     labels = dict(zip(paths, _tell_apart(paths)))
     rows: dict[Configuration, Plan] = {}
     for model in models:
         configuration = describe(model)
-        rows[configuration] = Plan(model, configuration, configuration.file_name(labels[model.image.path]))
+        rows[configuration] = Plan(model, configuration, configuration.file_name(labels[model.checkpoint.path]))
     return list(rows.values())
 
 
@@ -130,7 +130,7 @@ def check_alike(models: Sequence[Model]) -> None:
         raise InputError(f"made for different data ({'; '.join(sorted(images))}); evaluate them apart")
     if any(model.graph.key != models[0].graph.key for model in models):
         raise InputError(f"made for different graphs named {images.pop()}; evaluate them apart")
-    for part in ("judge", "attributes"):
+    for part in ("oracle_checkpoint", "attributes_checkpoint"):
         if len({other and other.sha256 for other in (getattr(model, part) for model in models)}) > 1:
             noun = option("oracle" if part == "judge" else "attributes")
             raise InputError(f"{noun}: the models have different ones; evaluate them apart")
@@ -167,14 +167,14 @@ def share_sampling(models: Sequence[Model], evaluation: EvaluationSettings, chan
             value = getattr(sampling, name)
             if shared.setdefault(name, value) != value:
                 raise InputError(f"{option(name)}: {shared[name]} and {value}: choose one for all models")
-    usual = {"guidance_interval": usual_interval(models[0].mechanism.shape[-1]), "solver": evaluation.solver}
+    usual = {"guidance_interval": default_interval(models[0].mechanism.shape[-1]), "solver": evaluation.solver}
     chosen = {name: value for name, value in changes.items() if name in SHARED and value is not None}
     return Sampling(guidance=1.0, **(usual | chosen | shared))
 
 
 def describe(model: Model) -> Configuration:
     """Describe a model with its settings."""
-    image, mechanism = model.image, model.mechanism
+    image, mechanism = model.checkpoint, model.mechanism
     sampling, training = mechanism.sampling, image.settings
     diffusion = isinstance(mechanism, DiffusionMechanism)
     aligned = diffusion and sampling.abduction == "dynamic"

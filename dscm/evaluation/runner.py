@@ -194,11 +194,11 @@ class Evaluation:
             seed=settings.seed,
             cycles=settings.cycles,
             sampler=settings.sampler,
-            solver=sampling.walk.kind,
-            fixed_point=sampling.walk.evaluations,
+            solver=sampling.ode_solver.kind,
+            fixed_point=sampling.ode_solver.evaluations,
             data_sha256=content.hexdigest(),
-            oracle_sha256=model.judge.sha256 if model.judge else None,
-            attributes_sha256=model.attributes.sha256 if model.attributes else None,
+            oracle_sha256=model.oracle_checkpoint.sha256 if model.oracle_checkpoint else None,
+            attributes_sha256=model.attributes_checkpoint.sha256 if model.attributes_checkpoint else None,
         )
 
     def _choose_batch(self, task: Task) -> int:
@@ -223,7 +223,7 @@ def check_oracle(model: Model, data: Mapping[str, Tensor], least: float) -> None
         measure = main_score(variable)
         score = scores[f"test {measure} {variable.name}"]
         if least and score < least:
-            path = model.judge.path if model.judge else ""
+            path = model.oracle_checkpoint.path if model.oracle_checkpoint else ""
             raise InputError(
                 f"{option('oracle')} {path}: its {measure} of {variable.name} on these {len(data['image'])} images is "
                 f"{score:.3f}; {option('oracle_accuracy')} asks for {least:g}"

@@ -1,175 +1,182 @@
-"""Answer queries about a folder of images: abduct each batch once, then predict under every query."""
+"""The answer to one query from Python: the counterfactual values, which plot and save themselves."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from dscm.causal.image_mechanism import ImageMechanism
-from dscm.causal.mechanisms import Noise
+from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM, Effect
-from dscm.checkpoint import Restored
-from dscm.diffusion.sampling import Sampling
-from dscm.errors import InputError, option
-from dscm.folder.queries import Query, parse_query
-from dscm.folder.reader import Batch, Reader
-from dscm.folder.saved_noise import SavedNoise, describe, write_noise
-from dscm.folder.writer import Writer
-from dscm.machine import AUTO, Machine, choose_batch, first_process_first, gather, seed_batch
+from dscm.causal.values import Values, read_values
+from dscm.data.scaling import to_levels
+from dscm.data.sets import get_data_set
+from dscm.folder.queries import parse_query
+from dscm.folder.reader import Batch
+from dscm.folder.writer import Writer, label
+from dscm.machine import seed_batch
+from dscm.oracle import Oracle
+from dscm.plots.sheets import Row, effect_map, make_sheet
 from dscm.runs import check_output
 
+SHOWN = 12  # images of a plot
+TITLE = "Effect: red is brighter than the composition, blue darker."
 
-@dataclass(frozen=True)
-class Task:
-    """Queries about a folder of images, and the files that answer them.
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Answer(Mapping[str, Tensor]):
+    """What images would have been under an intervention.
+
+    As a mapping it holds the counterfactual value of every variable, (N,), in raw units, and ``image``, uint8
+    (N, C, H, W).
 
     Args:
-        queries: as `parse_query` reads them.
-        effects: the paths along which each query acts.
-        out: the folder to write.
-        overwrite: allow a folder that has content.
-        paste: also blend the changes into the images themselves.
-        save_noise: a file for the abducted noise.
-        load_noise: such a file of the same images, whose noise replaces abduction.
-        batch: number of images at a time, or ``auto``; a file of noise has its own.
+        graph: the causal graph.
+        oracle: predicts the attributes that are not measured.
+        names: of the images.
+        query: the intervention as text.
+        observed: the observation; attributes (N,), and the image in [-1, 1], (N, C, H, W).
+        composed: the images under the null intervention, in [-1, 1], (N, C, H, W).
+        predicted: every variable under the intervention, the image in [-1, 1].
+    """
+
+    graph: Graph
+    oracle: Oracle | None
+    names: list[str]
+    query: str
+    observed: Mapping[str, Tensor]
+    composed: Tensor
+    predicted: Mapping[str, Tensor]
+
+    @property
+    def obs(self) -> dict[str, Tensor]:
+        """Return the observation, the image as uint8."""
+        return {**self.observed, "image": to_levels(self.observed["image"])}
+
+    @property
+    def composition(self) -> Tensor:
+        """Return the images under the null intervention, uint8."""
+        return to_levels(self.composed)
+
+    def __repr__(self) -> str:
+        """Name the query and count the images."""
+        return f"<Answer do({self.query}) about {len(self.names)} images: {', '.join(self.predicted)}>"
+
+    def _repr_png_(self) -> bytes:
+        """Draw the answer in a notebook."""
+        file = io.BytesIO()
+        self.plot().save(file, "PNG")
+        return file.getvalue()
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a variable's counterfactual values."""
+        value = self.predicted[name]
+        return to_levels(value) if name == "image" else value
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the variables."""
+        return iter(self.predicted)
+
+    def __len__(self) -> int:
+        """Count the variables."""
+        return len(self.predicted)
+
+    def plot(self) -> Image.Image:
+        """Draw the first images: observed, composed, counterfactual, and what the intervention changed."""
+        some = slice(0, SHOWN)
+        answer, composed = self.predicted["image"][some], self.composed[some]
+        rows = [
+            Row("observation", to_levels(self.observed["image"][some])),
+            Row("composition", to_levels(composed)),
+            Row(label(self.query), to_levels(answer)),
+            Row("effect", effect_map(answer, composed), attached=True),
+        ]
+        return make_sheet(rows, TITLE)
+
+    def save(self, out: Path | str, overwrite: bool = False) -> None:
+        """Write the files that ``counterfactual.py`` writes: a PNG for each image, a table, and a contact sheet.
+
+        Args:
+            out: the folder.
+            overwrite: write into a folder that has content.
+
+        Raises:
+            InputError: the folder has content.
+        """
+        check_output(Path(out), overwrite)
+        paths = [Path(name) for name in self.names]
+        with Writer(Path(out), paths, get_data_set(self.graph), self.oracle, TITLE) as writer:
+            writer.add(0, Batch(paths, dict(self.observed)), self.composed, {self.query: self.predicted})
+
+
+def answer(
+    scm: SCM, obs: Mapping[str, Tensor], do: Mapping[str, Tensor], effect: Effect, batch: int, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Answer one query about many images, a batch at a time.
+
+    Args:
+        scm: the causal model.
+        obs: the observation, each (N, …), the image in [-1, 1].
+        do: the intervention, each () or (N,).
+        effect: the paths along which it acts.
+        batch: images at a time.
         seed: of noise that an observation leaves undetermined.
-    """
-
-    queries: Sequence[str]
-    effects: Sequence[Effect]
-    out: Path
-    overwrite: bool = False
-    paste: bool = False
-    save_noise: Path | None = None
-    load_noise: Path | None = None
-    batch: int | Literal["auto"] = 64
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Report:
-    """The outcome of a task.
-
-    Args:
-        images: number of images in the folder.
-        unreadable: those that could not be read, each with the reason, in order.
-        unsolved: the last change in the worst implicit step of any inversion, root mean square of a pixel on [-1, 1].
-    """
-
-    images: int
-    unreadable: Mapping[Path, str]
-    unsolved: float
-
-
-@torch.no_grad()
-def answer_folder(
-    scm: SCM, image: Restored[ImageMechanism[Any]], reader: Reader, task: Task, machine: Machine
-) -> Report:
-    """Answer queries about a folder of images; processes share the batches.
-
-    Args:
-        scm: the model.
-        image: the checkpoint of its mechanism of the image.
-        reader: of the images.
-        task: the queries and the files to write.
-        machine: this process.
 
     Returns:
-        The same report in every process.
+        The composition, (N, C, H, W), and every variable under the intervention.
+    """
+    compositions, answers = [], []
+    for start in range(0, len(obs["image"]), batch):
+        chosen = slice(start, start + batch)
+        part = {name: value[chosen] for name, value in obs.items()}
+        some = {name: value[chosen] if value.dim() else value for name, value in do.items()}
+        noise = scm.abduct(part, seed_batch(seed, start, part["image"].device))
+        compositions.append(scm.predict(noise)["image"])
+        answers.append(scm.predict(noise, scm.along(part, noise, some, effect, "image"), part))
+    return torch.cat(compositions), {name: torch.cat([values[name] for values in answers]) for name in answers[0]}
+
+
+def read_intervention(
+    graph: Graph, do: Mapping[str, Values], obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Read the values of an intervention.
+
+    Args:
+        graph: the causal graph.
+        do: values by name: numbers in raw units, labels of classes, or, with an observation, changes of it as text:
+            ``+1``, ``*0.8`` or ``flip``.
+        obs: the observation, attributes (N,).
+        names: of the images.
+
+    Returns:
+        Values by name, each () or (N,).
 
     Raises:
-        InputError: a query, a file of noise or an output is refused, before anything is written.
+        InputError: a variable is unknown, or a value outside its domain.
     """
-    queries = _parse_queries(scm, reader, task)
-    with first_process_first(machine):
-        if machine.first:
-            _check_outputs(task)
-    sampling = scm.mechanism("image").sampling
-    noise_key = describe(image.sha256, reader.names, sampling)
-    saved = SavedNoise(task.load_noise, noise_key) if task.load_noise else None
-    size = saved.batch if saved else _choose_size(scm, reader, task, machine)
-    if saved:
-        saved.check(batch.obs for _, batch in reader.batches(size))
-    title, originals = write_title(image.path, sampling), reader.folder if task.paste else None
-    unsolved = 0.0
-    with ExitStack() as files:
-        save = files.enter_context(write_noise(task.save_noise, noise_key, size)) if task.save_noise else None
-        writer = Writer(task.out, reader.paths, reader.data_set, reader.oracle, title, originals, machine)
-        files.enter_context(writer)
-        bar = tqdm(total=len(reader.paths), unit="image", desc="counterfactuals", disable=not machine.first)
-        files.enter_context(bar)
-        for count, (index, batch) in enumerate(reader.batches(size, machine.rank, machine.world)):
-            generator = seed_batch(task.seed, index * size, machine.device)
-            noise = saved.read(count, machine.device) if saved else scm.abduct(batch.obs, generator)
-            if save:
-                save(batch.obs, noise)
-            unsolved = max([unsolved, *getattr(noise["image"], "unsolved", torch.empty(0)).tolist()])
-            answers = predict_queries(scm, batch, noise, queries, task.effects)
-            writer.add(index, batch, scm.predict(noise)["image"], answers)
-            bar.update(min(machine.world * size, len(reader.paths) - bar.n))
-    return _gather_report(reader, unsolved, machine)
+    result: dict[str, Tensor] = {}
+    for name, value in do.items():
+        variable = graph.variable(name)
+        if isinstance(value, str) and value not in variable.labels and obs is not None:
+            images = [*names] or [""] * len(obs["image"])
+            result |= parse_query(f"{name}={value}", graph).resolve(obs, images)
+        else:
+            result[name] = read_values(variable, value, len(obs["image"]) if obs else None)
+    return result
 
 
-def predict_queries(
-    scm: SCM, batch: Batch, noise: Mapping[str, Noise], queries: Sequence[Query], effects: Sequence[Effect]
-) -> dict[str, dict[str, Tensor]]:
-    """Return every variable of a batch under each query, along each of the paths, by the name of the query."""
-    answers = {}
-    for query in queries:
-        target = query.resolve(batch.obs, batch.names)
-        for effect in effects:
-            do = scm.along(batch.obs, noise, target, effect, "image")
-            name = query.text if effect == "total" else f"{query.text}__{effect}"
-            answers[name] = scm.predict(noise, do, batch.obs)
-    return answers
+def write_query(do: Mapping[str, Values], effect: Effect) -> str:
+    """Write an intervention as text, for captions and names of files."""
+    words = [f"{name}={_write(value)}" for name, value in do.items()]
+    return ",".join(words) + ("" if effect == "total" else f"__{effect}")
 
 
-def write_title(checkpoint: Path, sampling: Any) -> str:
-    """Write the title of a contact sheet: the model, its guidance if it has any, and the colours."""
-    guidance = f", guidance {sampling.weights}" if isinstance(sampling, Sampling) else ""
-    colours = "Under each counterfactual what it changed in the composition: red is brighter, blue darker."
-    return f"{checkpoint.stem}{guidance}. {colours}"
-
-
-def _parse_queries(scm: SCM, reader: Reader, task: Task) -> list[Query]:
-    """Read the queries, and check as much of them as is possible before any image is read."""
-    queries = [parse_query(text, reader.data_set.graph, reader) for text in task.queries]
-    for query in queries:
-        scm.check_upstream(query.changes, "image")
-        if reader.attributes is not None:
-            query.resolve(reader.attributes, reader.names)
-    return queries
-
-
-def _check_outputs(task: Task) -> None:
-    """Refuse an output folder, or a file of noise, that exists already, unless it may be replaced."""
-    check_output(task.out, task.overwrite)
-    path = task.save_noise
-    if path and path.exists() and (path.is_dir() or not task.overwrite):
-        raise InputError(
-            f"{option('save_noise')} {path}: exists; name another file, or replace it with {option('overwrite')}"
-        )
-
-
-def _choose_size(scm: SCM, reader: Reader, task: Task, machine: Machine) -> int:
-    """Return the number of images in a batch; ``auto`` tries a counterfactual of copies of the first image."""
-    first = next((batch.obs for _, batch in reader.batches(1)), None) if task.batch == AUTO else None
-
-    def work(n: int) -> None:
-        obs = first or {}
-        scm.counterfactual({name: value.expand(n, *value.shape[1:]) for name, value in obs.items()}, {})
-
-    return choose_batch(task.batch, work if first else None, machine)
-
-
-def _gather_report(reader: Reader, unsolved: float, machine: Machine) -> Report:
-    """Merge the reports of all processes."""
-    shares = gather({machine.rank: (reader.unreadable, unsolved)}, machine)
-    reasons = {path: reason for unreadable, _ in shares for path, reason in unreadable.items()}
-    in_order = {path: reasons[path] for path in reader.paths if path in reasons}
-    return Report(len(reader.paths), in_order, max(share for _, share in shares))
+def _write(value: Values) -> str:
+    """Write the value of a variable: a number, a label, or ``each`` for one of every image."""
+    if isinstance(value, str):
+        return value
+    return f"{float(value):g}" if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]

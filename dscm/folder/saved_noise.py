@@ -49,7 +49,7 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
     if isinstance(sampling, CodeSampling):
         chosen = {"no_pixel_noise": not getattr(sampling, "pixel_noise", True), "sample_code": sampling.sample_code}
         return {name: True for name, value in chosen.items() if value}
-    solver = sampling.walk
+    solver = sampling.ode_solver
     content: dict[str, Any] = {
         "steps": sampling.steps,
         "grid": sampling.grid,

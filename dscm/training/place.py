@@ -9,7 +9,7 @@ from typing import Any
 from dscm import runs
 from dscm.causal.graph import Graph
 from dscm.causal.graph_file import get_graph, read_graph
-from dscm.checkpoint import PART
+from dscm.checkpoint import Part
 from dscm.data.cache import user_cache_dir
 from dscm.data.mammogram import Framing
 from dscm.data.sets import Source
@@ -45,7 +45,7 @@ class Place:
         """Return the folder of the whole model, where there is one."""
         return None if self.run is None else Path(self.run)
 
-    def folder(self, part: PART) -> Path:
+    def folder(self, part: Part) -> Path:
         """Return the folder of the training of a part."""
         return Path(self.run) / part if self.run is not None else Path(self.out or "")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dscm.causal.graph import Graph
-from dscm.checkpoint import PART
+from dscm.checkpoint import Part
 from dscm.training.schedule import Hyperparameters
 
-NAME = Literal["tiny", "paper"]
-MECHANISM = Literal["spatial", "semantic", "vae", "hvae", "vci", "diffscm"]
+PresetName = Literal["tiny", "paper"]
+MechanismName = Literal["spatial", "semantic", "vae", "hvae", "vci", "diffscm"]
 Config = Mapping[str, Any]
 
 
@@ -32,7 +32,7 @@ class Preset:
     training: Hyperparameters
 
 
-def get_preset(part: PART, graph: Graph, name: NAME = "tiny", mechanism: MECHANISM = "semantic") -> Preset:
+def get_preset(part: Part, graph: Graph, name: PresetName = "tiny", mechanism: MechanismName = "semantic") -> Preset:
     """Return the preset of a part of a causal model.
 
     Args:

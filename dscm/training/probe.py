@@ -19,7 +19,7 @@ CHUNK = 500  # images at a time
 
 
 @torch.no_grad()
-def judge(model: nn.Module, graph: Graph, data: Mapping[str, Tensor]) -> dict[str, float]:
+def score(model: nn.Module, graph: Graph, data: Mapping[str, Tensor]) -> dict[str, float]:
     """Score a trained part of a causal model on the test split.
 
     Args:

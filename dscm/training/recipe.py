@@ -9,11 +9,11 @@ import torch
 
 from dscm import settings
 from dscm.causal.graph import Graph
-from dscm.checkpoint import PART
+from dscm.checkpoint import Part
 from dscm.errors import InputError, option
 from dscm.machine import warn_of_emulation
 from dscm.settings import setting
-from dscm.training.presets import BASELINES, MECHANISM, NAME, Preset, get_preset
+from dscm.training.presets import BASELINES, MechanismName, Preset, PresetName, get_preset
 from dscm.training.schedule import Hyperparameters
 
 OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image alone
@@ -37,9 +37,9 @@ class Recipe:
         InputError: a value is not allowed, or a setting does not belong to what is trained.
     """
 
-    part: PART = setting("image", "Part of the causal model to train.")
-    mechanism: MECHANISM = setting("semantic", "Mechanism of the image.")
-    preset: NAME = setting("tiny", "Architecture and hyperparameters: tiny for a CPU, paper as published.")
+    part: Part = setting("image", "Part of the causal model to train.")
+    mechanism: MechanismName = setting("semantic", "Mechanism of the image.")
+    preset: PresetName = setting("tiny", "Architecture and hyperparameters: tiny for a CPU, paper as published.")
     size: int | None = setting(None, "Height and width of the images in pixels. Default: the graph's.", low=8)
     patch: int | None = setting(
         None,
@@ -96,7 +96,7 @@ class Recipe:
             if self.fine_tune and name in ARCHITECTURE:
                 raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
 
-    def choose_preset(self, graph: Graph, part: PART | None = None) -> Preset:
+    def choose_preset(self, graph: Graph, part: Part | None = None) -> Preset:
         """Return the preset of what is trained, or of another part of the same model, with the chosen patches."""
         part = part or self.part
         preset = get_preset(part, graph, self.preset, self.mechanism)

@@ -24,7 +24,7 @@ from dscm.machine import Machine, first_process_first, leave, set_up
 from dscm.plots.calibration import draw_calibration
 from dscm.training.cuda_graph import Terms
 from dscm.training.place import Place
-from dscm.training.probe import judge
+from dscm.training.probe import score
 from dscm.training.recipe import Recipe
 from dscm.training.trainer import Trainer
 from dscm.training.tuning import start_tuning
@@ -201,7 +201,7 @@ class Training:
             kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
             raise InputError(f"{error.args[0]}; {kept}") from error
         self.save(trainer)
-        report = judge(trainer.average, self.graph, held_out)
+        report = score(trainer.average, self.graph, held_out)
         self.save(trainer, report)
         if isinstance(trainer.average, LearnedAttributes):
             draw_calibration(self.folder / "calibration.png", trainer.average, held_out)

@@ -123,7 +123,9 @@ class Trainer:
         terms = (self.captured or self.backward)(self.draw(step), settings.beta_at(step))
         if not torch.isfinite(terms["loss"]):
             raise InputError(f"step {step}: the loss is {terms['loss'].item()}; lower {option('learning_rate')}")
-        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)  # of several processes, the same on all
+        if not torch.isfinite(norm):
+            raise InputError(f"step {step}: the gradient is not finite; lower {option('learning_rate')}")
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.ema.update(self.model, step)

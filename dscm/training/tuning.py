@@ -116,10 +116,10 @@ def start_tuning(
         raise InputError(f"{option('fine_tune')} {recipe.fine_tune}: holds {held}, not {wanted}")
     assert isinstance(tuned.model, Autoencoder)
     mechanism = tuned.model.requires_grad_(True)
-    judge = runs.restore_judge(recipe.oracle, run, graph, device)
+    judge = runs.find_oracle(recipe.oracle, run, graph, device)
     if judge is None:
         raise no_oracle(variable.name for variable in graph.predicted)
-    learned = runs.restore_learned(recipe.attributes, run, graph, device)
+    learned = runs.find_learned(recipe.attributes, run, graph, device)
     attributes = graph.scm(learned=learned.model if learned else None)
     objective = CounterfactualTuning(mechanism, judge.model, attributes).to(device)
     first = {name: value[:JUDGED].to(device) for name, value in data.items()}

@@ -14,7 +14,7 @@ def test_a_sampled_code_comes_from_the_generator(name: str) -> None:
     model, obs = make(name), observe()
     with torch.no_grad():
         mean = model.abduct(obs["image"], obs).latents
-        model.sample_code = True
+        model = model.using(sample_code=True)
         one, same, other = (model.abduct(obs["image"], obs, seeded(seed)) for seed in (1, 1, 2))
         again = model.predict(one, obs)
     assert torch.equal(one.latents, same.latents)
@@ -24,8 +24,7 @@ def test_a_sampled_code_comes_from_the_generator(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vae", "hvae"])
 def test_without_pixel_noise_composition_is_the_reconstruction(name: str) -> None:
-    model, obs = make(name), observe()
-    model.pixel_noise = False
+    model, obs = make(name).using(pixel_noise=False), observe()
     with torch.no_grad():
         noise = model.abduct(obs["image"], obs)
         again = model.predict(noise, obs)
@@ -49,7 +48,7 @@ def test_the_bound_is_that_of_the_distributions(name: str) -> None:
                 mean, log_std = rung.infer(h, feature, embedding)
                 pairs.append((mean, log_std, prior, prior_log_std))
                 noise = torch.randn(mean.shape, generator=generator)
-                h = rung.go_on(h, mean + log_std.exp() * noise, embedding)
+                h = rung.merge_latent(h, mean + log_std.exp() * noise, embedding)
     wanted = 0.0
     for mean, log_std, prior, prior_log_std in pairs:
         q, p = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean, log_std), (prior, prior_log_std)))

@@ -119,22 +119,22 @@ def test_good_interventions_pass(do: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     "do, message",
     [
-        ({"thickness": 12}, "--do thickness=12: thickness must be 0.5 to 10 px"),
-        ({"thickness": math.nan}, "--do thickness=nan: thickness must be 0.5 to 10 px"),
-        ({"digit": 3, "intensity": -1}, "--do intensity=-1: intensity must be 0 to 255 grey levels"),
-        ({"slant": 1.3}, "--do slant=1.3: slant must be -1.2 to 1.2 rad"),
-        ({"digit": 3.5}, "--do digit=3.5: digit must be a whole number, 0 to 9"),
-        ({"digit": 10}, "--do digit=10: digit must be a whole number, 0 to 9"),
-        ({"digit": math.nan}, "--do digit=nan: digit must be a whole number, 0 to 9"),
-        ({"digit": math.inf}, "--do digit=inf: digit must be a whole number, 0 to 9"),
+        ({"thickness": 12}, "do thickness=12: thickness must be 0.5 to 10 px"),
+        ({"thickness": math.nan}, "do thickness=nan: thickness must be 0.5 to 10 px"),
+        ({"digit": 3, "intensity": -1}, "do intensity=-1: intensity must be 0 to 255 grey levels"),
+        ({"slant": 1.3}, "do slant=1.3: slant must be -1.2 to 1.2 rad"),
+        ({"digit": 3.5}, "do digit=3.5: digit must be a whole number, 0 to 9"),
+        ({"digit": 10}, "do digit=10: digit must be a whole number, 0 to 9"),
+        ({"digit": math.nan}, "do digit=nan: digit must be a whole number, 0 to 9"),
+        ({"digit": math.inf}, "do digit=inf: digit must be a whole number, 0 to 9"),
         (
             {"thicknes": 3},
-            "unknown variable 'thicknes' in --do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
+            "unknown variable 'thicknes' in do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
             "digit (0 to 9), slant (-1.2 to 1.2 rad)",
         ),
         (
             {"image": 0},
-            "unknown variable 'image' in --do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
+            "unknown variable 'image' in do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
             "digit (0 to 9), slant (-1.2 to 1.2 rad)",
         ),
     ],

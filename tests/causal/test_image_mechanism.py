@@ -5,9 +5,12 @@ import math
 
 import torch
 
-from tests.support.image_mechanisms import EXACT, FOLLOWING, MAKERS, SIZE, each, make, observe, seeded
+from tests.support.image_mechanisms import EXACT, MAKERS, SETTINGS, SIZE, each, make, observe, seeded
 
-OBJECTIVE = {"diffscm": {}, **dict.fromkeys(("spatial", "semantic", *FOLLOWING), {"p_null": 0.3, "beta": 1.0})}
+OBJECTIVE = {
+    "diffscm": {},
+    **dict.fromkeys(("spatial", "semantic", "dynamic", "residual"), {"p_null": 0.3, "beta": 1.0}),
+}
 
 
 @each
@@ -45,8 +48,7 @@ def test_saved_and_loaded_it_gives_the_same_bytes(name: str) -> None:
     file.seek(0)
     other = MAKERS[name]().double().eval()
     other.load_state_dict(torch.load(file, weights_only=True), strict=True)
-    if hasattr(model, "sampling"):
-        other.sampling = model.sampling
+    other = other.using(**SETTINGS.get(name, {}))
     with torch.no_grad():
         one, two = (
             m.predict(m.abduct(obs["image"], obs), obs | {"digit": obs["digit"].flip(0)}) for m in (model, other)

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
+from dscm.causal.mechanisms import (
+    CategoricalRoot,
+    GammaRoot,
+    Intervened,
+    LinearGaussian,
+    Mechanism,
+    Parents,
+    ScaledSigmoid,
+)
 from dscm.causal.scm import SCM, topological_order
 from dscm.errors import InputError
 
@@ -14,10 +22,10 @@ class Painter(Mechanism):
 
     event_dims = 3
 
-    def abduct(self, value: Tensor, parents: dict[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
         return value - parents["brightness"][:, None, None, None].to(value)
 
-    def predict(self, noise: Tensor, parents: dict[str, Tensor]) -> Tensor:
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
         return noise + parents["brightness"][:, None, None, None].to(noise)
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:

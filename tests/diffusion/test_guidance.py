@@ -152,18 +152,18 @@ def test_three_terms_in_one_pass() -> None:
     ],
 )
 def test_weights_are_read_and_written(text: str, weights: Weights) -> None:
-    assert Weights.parse(text) == weights and Weights.parse(str(weights)) == weights
+    assert Weights.read(text) == weights and Weights.read(str(weights)) == weights
 
 
 @pytest.mark.parametrize("text", ["", "x", "a=", "a=0", "a=-1", "others=nan", "inf", "a=1,a=2", "a=1=2", "0"])
 def test_weights_that_make_no_sense(text: str) -> None:
     with pytest.raises(ValueError):
-        Weights.parse(text)
+        Weights.read(text)
 
 
 def test_do_stands_for_what_is_intervened_on() -> None:
     """A variable with a weight of its own keeps it; without an intervention nothing is emphasised."""
-    weights = Weights.parse("do=3,slant=2")
+    weights = Weights.read("do=3,slant=2")
     assert weights.resolve(["digit", "slant"]) == Weights(1.0, (("digit", 3.0), ("slant", 2.0)))
-    assert Weights.parse("do=3").resolve([]).trivial and not Weights.parse("do=3").trivial
-    assert Weights.parse("do=3,others=2").largest == 3
+    assert Weights.read("do=3").resolve([]).trivial and not Weights.read("do=3").trivial
+    assert Weights.read("do=3,others=2").largest == 3

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.diffusion.mechanism import ImageNoise
-from dscm.diffusion.sampling import Sampling
-from dscm.diffusion.solvers import Solver
-from tests.support.networks import F64, GRAPH, PARENTS, X, make
+from dscm.errors import InputError
+from tests.support.networks import GRAPH, PARENTS, X, make
+
+EVERYWHERE = (0.0, 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -24,44 +24,38 @@ def test_composition_is_exact_only_when_inversion_is_solved(
     code_dim: int, prior: str, prediction: str, grid: str, fixed_point: int
 ) -> None:
     """With enough fixed-point iterations at ω = 1 nothing changes; with the paper's explicit step something does."""
-    model = make(code_dim, prior, prediction)
-    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, solver=Solver(evaluations=fixed_point))
-    torch.testing.assert_close(model.predict(model.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
-    model.sampling = Sampling(guidance=1.0, steps=8, grid=grid, solver=Solver(evaluations=0))
-    assert (model.predict(model.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
+    model = make(code_dim, prior, prediction).using(guidance=1.0, steps=8, grid=grid, solver="ddim")
+    solved, explicit = (model.using(fixed_point=evaluations) for evaluations in (fixed_point, 0))
+    torch.testing.assert_close(solved.predict(solved.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
+    assert (explicit.predict(explicit.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
 
 
 @torch.no_grad()
 def test_guided_abduction_composes_exactly_at_its_guidance() -> None:
     """It inverts the field that generates; the unguided inversion of the same image does not lead back."""
-    model = make()
-    everywhere = {"guidance": 1.5, "interval": (0.0, 1000.0), "steps": 8, "solver": Solver(evaluations=20)}
-    model.sampling = Sampling(**everywhere, abduction="guided")
+    unguided = make().using(guidance=1.5, guidance_interval=EVERYWHERE, steps=8, solver="ddim", fixed_point=20)
+    model = unguided.using(abduction="guided")
     torch.testing.assert_close(model.predict(model.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
-    model.sampling = Sampling(**everywhere)
-    assert (model.predict(model.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
+    assert (unguided.predict(unguided.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", ["ddim", "trapezoid"])
 def test_noise_says_how_well_the_inversion_was_solved(kind: str) -> None:
-    """By the worst step of each image: to the tolerance where there is one, less with more evaluations."""
-    model, unsolved = make(), []
-    for solver in (Solver(kind, 1), Solver(kind, 2), Solver(kind, 100, 1e-9)):
-        model.sampling = Sampling(guidance=1.0, steps=8, solver=solver)
-        unsolved.append(model.abduct(X, PARENTS).unsolved)
+    """By the worst step of each image: less with more evaluations, and nothing where no step is implicit."""
+    model = make().using(guidance=1.0, steps=8, solver=kind)
+    unsolved = [model.using(fixed_point=evaluations).abduct(X, PARENTS).unsolved for evaluations in (1, 2, 20)]
     assert all(part.shape == (6,) for part in unsolved)
     assert (unsolved[0] > unsolved[1]).all() and (unsolved[1] > unsolved[2]).all() and unsolved[2].max() <= 1e-9
-    model.sampling = Sampling(guidance=1.0, steps=8, solver=Solver(evaluations=0))
-    assert not model.abduct(X, PARENTS).unsolved.numel()
+    assert not model.using(solver="ddim", fixed_point=0).abduct(X, PARENTS).unsolved.numel()
 
 
 @torch.no_grad()
 def test_bfloat16_is_the_networks_alone() -> None:
     """States and sums stay float32, so that a round trip is as close as the network's three digits allow."""
-    model, x, parents = make().float(), X.float(), {name: value.float() for name, value in PARENTS.items()}
+    plain, x, parents = make().float(), X.float(), {name: value.float() for name, value in PARENTS.items()}
     images = []
     for precision in ("float32", "bfloat16"):
-        model.sampling = Sampling(1.0, steps=5, solver=Solver("trapezoid", 12), precision=precision)
+        model = plain.using(guidance=1.0, steps=5, solver="trapezoid", fixed_point=12, precision=precision)
         noise = model.abduct(x, parents)
         images.append(model.predict(noise, {name: value.flip(0) for name, value in parents.items()}))
         assert images[-1].dtype == noise.u.dtype == torch.float32
@@ -71,29 +65,36 @@ def test_bfloat16_is_the_networks_alone() -> None:
 
 
 def test_settings_of_sampling_are_obeyed() -> None:
-    """Guidance and clipping change the prediction alone; steps, grid and fixed point change the abducted u."""
-    model = make()
-    model.sampling = Sampling(steps=5)
+    """Guidance changes the prediction alone; steps, grid and solver change the abducted u."""
+    model = make().using(steps=5)
     noise = model.abduct(X, PARENTS)
     image = model.predict(noise, PARENTS)
-    for change in ({"guidance": 4.0}, {"clip": True}):  # some x̂_0 leaves [-1, 1]
-        model.sampling = Sampling(**{"steps": 5} | change)
-        assert torch.equal(model.abduct(X, PARENTS).u, noise.u)
-        assert not torch.allclose(model.predict(noise, PARENTS), image, rtol=0, atol=1e-6)
-    for change in ({"steps": 6}, {"grid": "uniform"}, {"solver": Solver(evaluations=1)}):
-        model.sampling = Sampling(**{"steps": 5} | change)
-        assert not torch.allclose(model.abduct(X, PARENTS).u, noise.u, rtol=0, atol=1e-6)
-        assert torch.equal(model.abduct(X, PARENTS).z, noise.z)
+    amplified = model.using(guidance=4.0)
+    assert torch.equal(amplified.abduct(X, PARENTS).u, noise.u)
+    assert not torch.allclose(amplified.predict(noise, PARENTS), image, rtol=0, atol=1e-6)
+    for change in ({"steps": 6}, {"grid": "uniform"}, {"solver": "ddim"}, {"fixed_point": 2}):
+        other = model.using(**change)
+        assert not torch.allclose(other.abduct(X, PARENTS).u, noise.u, rtol=0, atol=1e-6)
+        assert torch.equal(other.abduct(X, PARENTS).z, noise.z)
+
+
+def test_other_settings_are_another_view_of_the_same_weights() -> None:
+    """No setting of the mechanism itself changes; a setting that does not exist is named."""
+    model = make()
+    before, view = model.sampling, model.using(guidance=4.0, steps=3)
+    assert model.sampling is before and (view.sampling.steps, view.sampling.weights.others) == (3, 4.0)
+    assert view.null is model.null and view.unet is model.unet
+    with pytest.raises(InputError, match="guidence: not a setting of semantic; known: steps, grid"):
+        model.using(guidence=3)
 
 
 @torch.no_grad()
 def test_guidance_is_confined_to_its_interval() -> None:
     """Below every level of the grid it does nothing; over all of them it is guidance everywhere."""
-    model = make()
+    model = make().using(steps=5)
 
     def answer(guidance: float, *interval: float) -> Tensor:
-        model.sampling = Sampling(guidance, interval, 5)
-        return model.predict(noise, PARENTS)
+        return model.using(guidance=guidance, guidance_interval=interval).predict(noise, PARENTS)
 
     noise = model.abduct(X, PARENTS)
     plain = answer(1.0, 0.0, 1000.0)
@@ -103,23 +104,10 @@ def test_guidance_is_confined_to_its_interval() -> None:
     assert change[0] != change[1] != change[2] and min(change) > 1e-6
 
 
-def test_clipping_keeps_predictions_in_range() -> None:
-    """With `clip` an image lies in [-1, 1]."""
-    model = make(std=0.2)
-    noise = ImageNoise(
-        3 * torch.randn(6, 1, 8, 8, dtype=F64, generator=torch.Generator().manual_seed(0)), X.new_ones(6, 4)
-    )
-    model.sampling = Sampling(steps=5)
-    assert model.predict(noise, PARENTS).abs().max() > 1.5
-    model.sampling = Sampling(steps=5, clip=True)
-    assert model.predict(noise, PARENTS).abs().max() < 1.5
-
-
 @pytest.mark.parametrize("code_dim", [0, 4])
 def test_noise_has_its_shapes_and_depends_on_its_seed(code_dim: int) -> None:
     """The noise u is shaped as images, z as the code (none of a spatial mechanism); both are standard normal."""
-    model = make(code_dim)
-    model.sampling = Sampling(steps=2)
+    model = make(code_dim).using(steps=2)
     noise = model.abduct(X, PARENTS)
     assert noise.u.shape == X.shape and noise.z.shape == (6, code_dim)
     drawn, again, other = (model.sample_noise(500, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
@@ -132,8 +120,7 @@ def test_noise_has_its_shapes_and_depends_on_its_seed(code_dim: int) -> None:
 @torch.no_grad()
 def test_it_serves_as_the_image_of_a_graph() -> None:
     """Under `Graph.scm`, the factual digit changes nothing, another one every image, and do(image) sets them all."""
-    model = make()
-    model.sampling = Sampling(guidance=1.0, steps=8, solver=Solver(evaluations=20))
+    model = make().using(guidance=1.0, steps=8, solver="ddim", fixed_point=20)
     scm, obs = GRAPH.scm(model), PARENTS | {"image": X}
     same = scm.counterfactual(obs, {"digit": obs["digit"]})
     torch.testing.assert_close(same["image"], X, rtol=0, atol=1e-6)  # attributes are float32
@@ -146,9 +133,7 @@ def test_it_serves_as_the_image_of_a_graph() -> None:
 @pytest.mark.parametrize(("weight", "abduction"), [(1.0, "semantic"), (1.5, "guided")])
 def test_a_spatial_mechanism_reverses_exactly(weight: float, abduction: str) -> None:
     """Noise and images correspond one to one given any parents: x → do → x* → do(back) is x, again and again."""
-    model = make(0)
-    solver = Solver("trapezoid", 20)
-    model.sampling = Sampling(weight, (0.0, 1000.0), 5, solver=solver, abduction=abduction)
+    model = make(0).using(guidance=weight, guidance_interval=EVERYWHERE, steps=5, fixed_point=20, abduction=abduction)
     parents = {name: value[:3] for name, value in PARENTS.items()}
     other, x = {name: value[3:] for name, value in PARENTS.items()}, X[:3]
     for _ in range(2):
@@ -161,8 +146,7 @@ def test_a_spatial_mechanism_reverses_exactly(weight: float, abduction: str) -> 
 @torch.no_grad()
 def test_what_was_drawn_is_abducted_again() -> None:
     """An image made from drawn noise gives that noise back."""
-    model = make(0)
-    model.sampling = Sampling(1.0, steps=8, solver=Solver("trapezoid", 20))
+    model = make(0).using(guidance=1.0, steps=8, fixed_point=20)
     noise = model.sample_noise(6, torch.Generator().manual_seed(0))
     noise = noise._replace(u=noise.u.double(), z=noise.z.double())
     found = model.abduct(model.predict(noise, PARENTS), PARENTS)

@@ -1,35 +1,65 @@
-"""Settings of sampling that do not go together are refused."""
+"""Settings of sampling: defaults that depend on each other, and refusals of what does not go together."""
+
+from typing import Any
 
 import pytest
 
 from dscm.diffusion.guidance import Weights
-from dscm.diffusion.sampling import Sampling
+from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import Solver
+from dscm.errors import InputError
 
 
 @pytest.mark.parametrize(
-    "change", [{"grid": "log-sigma", "solver": Solver("ddim", 0)}, {"grid": "uniform", "solver": Solver("ddim", 1)}]
+    ("settings", "solver"),
+    [
+        ({}, Solver("trapezoid", 1)),
+        ({"abduction": "guided"}, Solver("trapezoid", 1)),
+        ({"abduction": "dynamic"}, Solver("ddim", 2)),
+        ({"abduction": "residual", "fixed_point": 0}, Solver("ddim", 0)),
+        ({"solver": "2m"}, Solver("2m", 0)),
+        ({"solver": "trapezoid", "fixed_point": 3}, Solver("trapezoid", 3)),
+    ],
 )
-def test_the_clean_image_is_only_for_explicit_steps(change: dict) -> None:
-    """σ_min = 0 is no level of the log σ grid, and no implicit step leads away from it."""
-    with pytest.raises(ValueError, match="σ_min = 0 needs explicit steps"):
-        Sampling(sigma_min=0.0, **change)
-    with pytest.raises(ValueError, match="at least 0.001"):
-        Sampling(sigma_min=1e-6)
-    Sampling(sigma_min=0.0, grid="uniform", solver=Solver("ddim", 0))
+def test_the_solver_suits_the_abduction_unless_it_is_named(settings: dict[str, Any], solver: Solver) -> None:
+    assert Sampling(**settings).ode_solver == solver
 
 
-@pytest.mark.parametrize("abduction", ["guided", "residual"])
-def test_what_is_not_yet_known_is_not_amplified(abduction: str) -> None:
-    with pytest.raises(ValueError, match="comes before what is intervened on is known"):
-        Sampling(Weights.parse("do=3"), abduction=abduction)
+def test_guidance_is_a_number_or_a_weight_for_each_group() -> None:
+    assert Sampling(guidance=3).weights == Weights(3.0)
+    assert Sampling(guidance="thickness=3,others=2").weights == Weights(2.0, (("thickness", 3.0),))
 
 
-def test_dynamic_abduction_knows_one_weight() -> None:
-    with pytest.raises(ValueError, match="one weight for all parents"):
-        Sampling(Weights.parse("digit=3"), abduction="dynamic")
+def test_the_guidance_interval_depends_on_the_size() -> None:
+    assert default_interval(28) == (1.0, 1000.0) and default_interval(64) == (0.2, 3.0)
 
 
-def test_alignment_needs_the_steps_it_was_made_for() -> None:
-    with pytest.raises(ValueError, match="dynamic abduction follows the steps of ddim, not of trapezoid"):
-        Sampling(abduction="dynamic", solver=Solver("trapezoid", 1))
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sigma_min": 0, "fixed_point": 0, "solver": "ddim"}, "sigma_min 0: needs explicit steps"),
+        ({"sigma_min": 0, "grid": "uniform"}, "sigma_min 0: needs explicit steps"),
+        ({"sigma_min": 1e-6}, "sigma_min 1e-06: must be 0, or at least 0.001"),
+        ({"steps": 0}, "steps 0: must be an integer, at least 1"),
+        ({"steps": 2.5}, "steps 2.5: must be an integer, at least 1"),
+        ({"grid": "square"}, "grid square: must be one of log-sigma, edm, uniform"),
+        ({"solver": "2m", "fixed_point": 2}, "solver 2m fixed_point 2: 2m takes no fixed-point iterations"),
+        ({"guidance": 0}, "guidance 0: must be a number, more than 0"),
+        ({"guidance_interval": (5, 1)}, "guidance_interval 5 1: the first must not be above the second"),
+        ({"guidance": "do=3", "abduction": "guided"}, "cannot use `do` weights in guidance"),
+        ({"guidance": "do=3", "abduction": "residual"}, "cannot use `do` weights in guidance"),
+        ({"guidance": "digit=3", "abduction": "dynamic"}, "aligns one token to one weight"),
+        ({"abduction": "dynamic", "solver": "trapezoid"}, "solver trapezoid: follows the steps of ddim alone"),
+        ({"cta_lr": 0}, "cta_lr 0: must be a number, more than 0"),
+    ],
+)
+def test_refused(settings: dict[str, Any], message: str) -> None:
+    """In one line, in Python's words."""
+    with pytest.raises(InputError) as error:
+        Sampling(**settings)
+    assert str(error.value).find(message) >= 0, str(error.value)
+
+
+def test_the_published_settings_are_allowed() -> None:
+    published = {"guidance_interval": (0, 1000), "steps": 1000, "grid": "uniform", "sigma_min": 0}
+    assert Sampling(**published, solver="ddim", fixed_point=0).ode_solver == Solver("ddim", 0)

@@ -79,7 +79,7 @@ def test_acceleration_solves_where_iteration_turns_back_and_forth() -> None:
     """Of x' = step(x; ε(x')) with a stiff ε: plain iteration would move farther every time."""
     grid = make_grid(LINEAR, 2, sigma_min=1.0, sigma_max=8.0)
     moved = []
-    stiff = Solver("ddim", 12, 1e-12)
+    stiff = Solver("ddim", 12)
     path = list(inversion_path(lambda x, t: 0.9 * x, X, LINEAR, grid, stiff, lambda m: moved.append(m.max().item())))
     assert moved[-1] < 1e-9
     torch.testing.assert_close(sample(lambda x, t: 0.9 * x, path[-1], LINEAR, grid), X, rtol=0, atol=1e-9)
@@ -113,24 +113,12 @@ def test_an_implicit_step_begins_with_half_of_the_last_change() -> None:
 
 
 @pytest.mark.parametrize("kind", SOLVED)
-def test_tolerance_spares_evaluations_and_is_kept(kind: str) -> None:
-    """Fewer evaluations than allowed, and every step was solved to the tolerance."""
-    eps_fn, x = make_network()
-    counted, moved = Recorder(eps_fn), []
-    grid = make_grid(LINEAR, 10)
-    for _ in inversion_path(counted, x, LINEAR, grid, Solver(kind, 50, 1e-3), lambda m: moved.append(m)):
-        pass
-    assert len(moved) == 10 and torch.stack(moved).max() <= 1e-3
-    assert len(counted.timesteps) < 12 * 10
-
-
-@pytest.mark.parametrize("kind", SOLVED)
 def test_a_batch_is_its_images_one_at_a_time(kind: str) -> None:
-    """Each image stops on its own, whatever the others need."""
+    """Each image is solved on its own, whatever the others need."""
     network = small_unet()
     scale, x = torch.tensor([0.01, 0.3, 1.0])[:, None, None, None].double(), randn(3, 1, 8, 8)
     c = network.embed(randn(3, 3))
-    grid, solver = make_grid(LINEAR, 6), Solver(kind, 20, 1e-4)
+    grid, solver = make_grid(LINEAR, 6), Solver(kind, 6)
 
     def solve(part: slice) -> Tensor:
         return invert(lambda y, t: scale[part] * network(y, t, c[part]), x[part], LINEAR, grid, solver)
@@ -154,5 +142,5 @@ def test_one_evaluation_a_step(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "evaluations"), [("2m", 2), ("trapezoid", 0), ("euler", 1)])
 def test_solvers_that_do_not_exist(kind: str, evaluations: int) -> None:
-    with pytest.raises(ValueError, match="2m takes no evaluations|must be ddim, 2m or trapezoid"):
+    with pytest.raises(ValueError, match="2m takes no fixed-point iterations|must be ddim, 2m or trapezoid"):
         Solver(kind, evaluations)

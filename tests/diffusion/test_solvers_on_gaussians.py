@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dscm.diffusion.process import ancestral, make_grid
-from dscm.diffusion.solvers import Solver, clipped, invert, sample
+from dscm.diffusion.solvers import Solver, invert, sample
 from tests.support.gaussian import LINEAR, MEAN, STD, Recorder, gaussian_eps, gaussian_flow
 from tests.support.networks import randn
 
@@ -86,37 +86,15 @@ def test_implicit_round_trip_is_exact(kind: str) -> None:
     torch.testing.assert_close(sample(gaussian_eps, u, LINEAR, grid), x, rtol=0, atol=1e-10)
 
 
-def test_clip_keeps_the_clean_image_in_range() -> None:
-    """A wild x̂_0 is clamped, and the step goes on with the noise that belongs to the clamped one."""
-    x, grid, eps_fn = 3 * randn(4, 1, 4, 4), make_grid(LINEAR, 8, "edm", 0.0), Recorder(lambda x, t: -x)
-    assert sample(eps_fn, x, LINEAR, grid).abs().max() > 1
-    eps_fn.images.clear()
-    assert sample(clipped(eps_fn, LINEAR), x, LINEAR, grid).abs().max() <= 1 + 1e-12
-    a = LINEAR.alpha_bar(grid)
-    clean = (x + (1 - a[0]).sqrt() * x) / a[0].sqrt()
-    noise = (x - a[0].sqrt() * clean.clamp(-1, 1)) / (1 - a[0]).sqrt()
-    assert clean.abs().max() > 1
-    expected = a[1].sqrt() * clean.clamp(-1, 1) + (1 - a[1]).sqrt() * noise
-    torch.testing.assert_close(eps_fn.images[1], expected, rtol=0, atol=1e-10)
-
-
-def test_clip_leaves_images_within_range_alone() -> None:
-    """Where no x̂_0 leaves [-1, 1], clipping changes nothing."""
-    x, grid = randn(4, 1, 4, 4).clamp(-0.5, 0.5), make_grid(LINEAR, 8)
-    plain, clamped = (sample(f, x, LINEAR, grid) for f in (gaussian_eps, clipped(gaussian_eps, LINEAR)))
-    torch.testing.assert_close(clamped, plain, rtol=0, atol=1e-9)
-
-
 @pytest.mark.parametrize(
     "walk",
     [
         lambda x, grid: sample(gaussian_eps, x, LINEAR, grid),
-        lambda x, grid: sample(clipped(gaussian_eps, LINEAR), x, LINEAR, grid),
         lambda x, grid: invert(gaussian_eps, x, LINEAR, grid, Solver(evaluations=0)),
         lambda x, grid: invert(gaussian_eps, x, LINEAR, grid, Solver(evaluations=2)),
         lambda x, grid: ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(0)),
     ],
-    ids=["sample", "clip", "explicit", "implicit", "ancestral"],
+    ids=["sample", "explicit", "implicit", "ancestral"],
 )
 def test_samplers_keep_their_inputs(walk: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Neither images nor grid nor schedule change, and the result has the images' shape."""
@@ -135,7 +113,6 @@ def test_samplers_keep_float32() -> None:
     generator = torch.Generator().manual_seed(0)
     results = [
         sample(eps_fn, x, LINEAR, grid),
-        sample(clipped(eps_fn, LINEAR), x, LINEAR, grid),
         invert(eps_fn, x, LINEAR, grid, Solver(evaluations=1)),
         ancestral(eps_fn, x, LINEAR, grid, generator),
     ]

@@ -2,20 +2,69 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from dscm.causal.graph_file import get_graph
+from dscm.causal.mechanisms import Intervened, Mechanism, Parents
+from dscm.data.scaling import l1
 from dscm.errors import InputError
-from dscm.evaluation.protocol import set_task
+from dscm.evaluation.protocol import Judge, evaluate_batch, set_task
+from dscm.oracle import Oracle
+
+GRAPH = get_graph("morphomnist-digit")
+
+
+class Clock:
+    """A clock that only work moves."""
+
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class SlowPainter(Mechanism[Tensor]):
+    """Add a grey level for each digit; abduction takes three seconds an image, and prediction two."""
+
+    event_dims = 3
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+        self.clock.seconds += 3 * len(value)
+        return value - parents["digit"][:, None, None, None] / 20
+
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        self.clock.seconds += 2 * len(noise)
+        return noise + parents["digit"][:, None, None, None] / 20
+
+
+@pytest.mark.parametrize("n", [1, 6])
+def test_seconds_are_those_of_one_abduction_and_one_prediction_of_an_image(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many images there are in a batch; the rest of the work does not count."""
+    clock = Clock()
+    for name in ("perf_counter", "monotonic", "time"):
+        monkeypatch.setattr(f"time.{name}", clock)
+    image = torch.randint(256, (n, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    task = set_task(GRAPH, {"image": image, "digit": torch.arange(n) % 10}, "marginal", 0)
+    oracle = Oracle(GRAPH.predicted, 1, channels=4, strokes=True).eval().requires_grad_(False)
+    values, images = evaluate_batch(GRAPH.scm(SlowPainter(clock)), Judge(GRAPH, oracle, {"l1": l1}), task, cycles=2)
+    assert values["seconds",].tolist() == pytest.approx(n * [5.0])
+    assert values["composition", "l1"].shape == (n, 2) and values["composition", "l1"].max() < 1e-6
+    assert torch.equal(images["observation"], image)
 
 
 def test_different_interventions_differ() -> None:
     """From the factual value, in every image; marginal ones are a permutation."""
-    graph = get_graph("morphomnist-digit")
     digit = torch.randint(10, (200,), generator=torch.Generator().manual_seed(0))
     image = torch.zeros(200, 1, 4, 4, dtype=torch.uint8)
     data = {"image": image, "digit": digit, "base": image}
-    assert (set_task(graph, data, "different", 0).interventions["digit"]["digit"] != digit).all()
-    marginal = set_task(graph, data, "marginal", 0).interventions["digit"]["digit"]
+    assert (set_task(GRAPH, data, "different", 0).interventions["digit"]["digit"] != digit).all()
+    marginal = set_task(GRAPH, data, "marginal", 0).interventions["digit"]["digit"]
     assert torch.equal(marginal.sort().values, digit.sort().values) and (marginal == digit).any()
     with pytest.raises(InputError, match="too few values of digit"):
-        set_task(graph, data | {"digit": torch.zeros_like(digit)}, "different", 0)
+        set_task(GRAPH, data | {"digit": torch.zeros_like(digit)}, "different", 0)

@@ -1,25 +1,92 @@
-"""Records of measurements, in an order of their own."""
+"""Records of measurements: their order, their names, and their form in metrics.json."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 
-from dscm.evaluation.records import arrange
+from dscm.diffusion.alignment import Alignment
+from dscm.diffusion.guidance import Weights
+from dscm.errors import InputError
+from dscm.evaluation.configuration import Conditions, Configuration
+from dscm.evaluation.records import Record, arrange
+
+CONDITIONS = Conditions(
+    guidance_interval=(1.0, 1000.0),
+    steps=20,
+    grid="edm",
+    sigma_min=0.01,
+    precision="bfloat16",
+    n=8,
+    seed=0,
+    cycles=1,
+    sampler="marginal",
+    solver="ddim",
+    fixed_point=2,
+    data_sha256="d",
+    oracle_sha256="o",
+    attributes_sha256=None,
+)
+PLAIN = Configuration("b", "semantic", guidance=Weights(1.5), beta=1.0, p_null=0.1)
+ALIGNED = replace(PLAIN, abduction="dynamic", alignment=Alignment(0.1))
+BASELINE = Configuration("a", "vae", variant="without pixel noise mix=1")
 
 
-def test_rows_are_shown_in_an_order_of_their_own() -> None:
-    """By checkpoint, ω, abduction and how tokens were tuned, whenever each was measured."""
-    plain = {"checkpoint_sha256": "b", "guidance": 1.5, "abduction": "semantic"}
-    plain |= dict.fromkeys(("weights", "cta_lr", "cta_steps", "cta_optimizer"))
-    aligned = plain | {"abduction": "dynamic", "cta_lr": 0.1, "cta_steps": 1, "cta_optimizer": "sgd"}
-    wanted = [
-        plain,
-        aligned | {"cta_lr": 0.01},
-        aligned,
-        aligned | {"cta_steps": 5},
-        aligned | {"cta_optimizer": "adam"},
-        plain | {"abduction": "residual"},
-        plain | {"guidance": 3.0},
-        plain | {"checkpoint_sha256": "a", "guidance": None, "abduction": "vae"},
+def record(configuration: Configuration) -> Record:
+    """Make a record with one metric."""
+    metrics = {"composition": {"l1": [0.1], "lpips": None}}
+    intervals = {"composition": {"l1": [[0.0, 1.0]], "lpips": None}}
+    return Record(configuration, CONDITIONS, "values/x.npz", 0.1, metrics, intervals)
+
+
+def test_rows_are_sorted() -> None:
+    """By checkpoint, ω, abduction and alignment, in whatever order they were measured."""
+    rows = [
+        PLAIN,
+        replace(ALIGNED, alignment=Alignment(0.01)),
+        ALIGNED,
+        replace(ALIGNED, alignment=Alignment(0.1, 5)),
+        replace(ALIGNED, alignment=Alignment(0.1, optimiser="adam")),
+        replace(PLAIN, abduction="residual"),
+        replace(PLAIN, guidance=Weights(3.0)),
+        BASELINE,
     ]
+    wanted = [record(row) for row in rows]
     for seed in range(3):  # the first of a checkpoint says where it stands
         mixed = [wanted[0], *(wanted[1 + i] for i in torch.randperm(7, generator=torch.Generator().manual_seed(seed)))]
         assert arrange(mixed) == wanted
+
+
+@pytest.mark.parametrize("row", [PLAIN, ALIGNED, replace(PLAIN, guidance=Weights.read("do=2,others=1")), BASELINE])
+def test_a_record_is_read_back_from_json(row: Configuration) -> None:
+    """Also what does not count in comparisons, such as β."""
+    written = record(row)
+    read = Record.from_json(written.to_json())
+    assert read == written and read.to_json() == written.to_json()
+
+
+def test_labels_tell_rows_apart() -> None:
+    """By p_∅ and β where they differ within a kind, then by the checkpoint."""
+    rows = [
+        PLAIN,
+        replace(ALIGNED, p_null=None),
+        replace(PLAIN, sha256="c1", beta=2.0, checkpoint=Path("runs/a/one.pt")),
+        replace(PLAIN, sha256="d1", beta=2.0, checkpoint=Path("runs/b/one.pt")),
+        BASELINE,
+    ]
+    assert [row.label(rows) for row in rows] == [
+        "semantic p∅=0.1 β=1 ω=1.5",
+        "semantic p∅=unknown dynamic η=0.1 ω=1.5",
+        "semantic p∅=0.1 β=2 (a/one c1) ω=1.5",
+        "semantic p∅=0.1 β=2 (b/one d1) ω=1.5",
+        "vae without pixel noise mix=1",
+    ]
+
+
+def test_other_conditions_are_named() -> None:
+    """The setting, what it was, and what it should be now."""
+    with pytest.raises(InputError, match="m.json: was measured with steps 10, not 20; name another out"):
+        CONDITIONS.check(replace(CONDITIONS, steps=10), Path("m.json"))
+    with pytest.raises(InputError, match="was measured on other test images"):
+        CONDITIONS.check(replace(CONDITIONS, data_sha256="e"), Path("m.json"))

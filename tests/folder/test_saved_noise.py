@@ -41,10 +41,10 @@ def test_loaded_noise_gives_the_same_pictures(
     ("arguments", "message"),
     [
         (("--checkpoint", assets.find("spatial")), "noise of another checkpoint"),
-        (("--steps", 4), "noise abducted with steps 3; asked for is 4"),
-        (("--guidance", 1.5), "noise abducted with guidance 3; asked for is 1.5"),
-        (("--abduction", "residual"), "noise abducted with abduction dynamic; asked for is residual"),
-        (("--cta-lr", 1), "noise abducted with alignment"),
+        (("--steps", 4), "noise abducted with steps 3, not 4"),
+        (("--guidance", 1.5), "noise abducted with guidance 3, not 1.5"),
+        (("--abduction", "residual"), "noise abducted with abduction dynamic, not residual"),
+        (("--set", "cta_lr=1"), "noise abducted with alignment"),
     ],
 )
 def test_noise_of_other_settings_is_refused(

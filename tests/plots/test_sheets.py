@@ -1,5 +1,6 @@
 """Contact sheets and effect maps, pixel by pixel."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ import torch
 from PIL import Image, ImageFont
 from torch import Tensor
 
-from dscm.evaluation.tables import describe_solver, name_row
+from dscm.diffusion.alignment import Alignment
+from dscm.diffusion.guidance import Weights
+from dscm.evaluation.configuration import Conditions, Configuration
+from dscm.evaluation.tables import describe_solver
 from dscm.plots.sheets import BLUE, FONT_SIZE, GAP, RED, SPELT, Row, draw_sheet, effect_map, to_picture
 
 TEXT = 12 + 2 * GAP  # height of the title's line
@@ -133,31 +137,14 @@ def test_sheet_is_the_same_every_time_and_replaces_the_old_one(tmp_path: Path) -
 
 def test_the_words_of_a_report_can_be_drawn() -> None:
     """Pillow's own font has a glyph for each letter, once those that it lacks are spelt out."""
-    record = {
-        "mechanism": "semantic",
-        "abduction": "dynamic",
-        "guidance": 1.5,
-        "weights": None,
-        "p_null": 0.1,
-        "beta": 1,
-    }
-    record |= {
-        "cta_lr": 0.03,
-        "cta_steps": 5,
-        "cta_optimizer": "adam",
-        "checkpoint": "a/b.pt",
-        "checkpoint_sha256": "c",
-    }
-    record |= {
-        "steps": 20,
-        "solver": "ddim",
-        "fixed_point": 2,
-        "grid": "edm",
-        "sigma_min": 0.01,
-        "precision": "bfloat16",
-    }
-    other = record | {"p_null": 0.2}, record | {"beta": 2, "checkpoint_sha256": "d"}
-    words = describe_solver(record) + "".join(name_row(one, [record, *other]) for one in (record, *other))
+    plain = Configuration("b", "semantic", guidance=Weights(1.5), p_null=0.1, beta=1)
+    rows = [
+        plain,
+        replace(plain, p_null=0.2, abduction="dynamic", alignment=Alignment(0.1, 5, "adam")),
+        replace(plain, sha256="d", beta=2, guidance=Weights.read("do=3,others=1")),
+    ]
+    low = Conditions((1.0, 1000.0), 20, "edm", 0.01, "bfloat16", 8, 0, 1, "marginal", "ddim", 2, "d", "o", None)
+    words = describe_solver(low) + "".join(row.label(rows) for row in rows)
     font = ImageFont.load_default(FONT_SIZE)
     missing = bytes(font.getmask("\u0378"))  # no letter at all
     assert {letter for letter in words.translate(SPELT) if bytes(font.getmask(letter)) == missing} == set()

@@ -11,8 +11,6 @@ from dscm.baselines.vci import VCI
 from dscm.causal.graph_file import get_graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.diffusion.sampling import Sampling
-from dscm.diffusion.solvers import Solver
 
 PARENTS = get_graph("morphomnist").attributes
 DIGIT = [variable for variable in PARENTS if variable.name == "digit"]
@@ -28,8 +26,13 @@ MAKERS = {
     "semantic": lambda: DiffusionMechanism(PARENTS, 1, SIZE, 4, encoder=SMALL, **UNET),
 }
 MAKERS |= dict.fromkeys(("dynamic", "residual"), MAKERS["semantic"])
-PLAIN = Sampling(guidance=1.0, steps=6, solver=Solver(evaluations=30))
-FOLLOWING = {name: Sampling(1.5, (0.0, 1000.0), 4, abduction=name) for name in ("dynamic", "residual")}
+EVERYWHERE = {"guidance": 1.5, "guidance_interval": (0.0, 1000.0), "steps": 4}
+SOLVED = {"steps": 6, "solver": "ddim", "fixed_point": 30}
+SETTINGS = {  # of sampling
+    "diffscm": SOLVED,
+    **dict.fromkeys(("spatial", "semantic"), {"guidance": 1.0, **SOLVED}),
+    **{name: {**EVERYWHERE, "abduction": name} for name in ("dynamic", "residual")},
+}
 
 
 # Of composition; the others make no promise.
@@ -49,9 +52,7 @@ def make(name: str) -> ImageMechanism:
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.005, generator=seeded(i))
     model.fit_scaling(observe(50))
-    if hasattr(model, "sampling"):
-        model.sampling = FOLLOWING.get(name, PLAIN)
-    return model
+    return model.using(**SETTINGS.get(name, {}))
 
 
 def observe(n: int = 3) -> dict[str, Tensor]:

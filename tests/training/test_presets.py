@@ -1,16 +1,13 @@
-"""Presets: sizes that compare like with like."""
+"""Presets: sizes that compare like with like, and one for every graph."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dscm.training.baseline_presets import get_baseline_preset
 
 from dscm import checkpoint
-from dscm.causal.graph_file import parse
-from dscm.training.presets import Preset, get_preset
-
-BASELINES = ("vae", "hvae", "vci", "diffscm")
+from dscm.causal.graph_file import GRAPHS, parse
+from dscm.training.presets import BASELINES, get_preset
 
 
 @pytest.mark.parametrize("size", [28, 64, 192])
@@ -20,11 +17,20 @@ def test_as_many_parameters_as_the_diffusion_model(size: int) -> None:
     image = {"type": "image", "size": size, "channels": 1, "parents": ["kind"]}
     graph = parse({"variables": {"kind": kind, "image": image}}, Path("graph.json"))
 
-    def count(preset: Preset, **more: Any) -> int:
-        model = checkpoint.build("image", graph.key, {**preset.model, "size": size, **more})
-        return sum(parameter.numel() for parameter in model.parameters())
+    def count(mechanism: Any) -> int:
+        config = {**get_preset("image", graph, "tiny", mechanism).model, "size": size}
+        return sum(parameter.numel() for parameter in checkpoint.build("image", graph, config).parameters())
 
-    diffusion = get_preset("image", "folder", "tiny", size)
-    wanted = count(diffusion, **diffusion.semantic)
-    found = {name: count(get_baseline_preset(name, "folder", "tiny", size)) / wanted for name in BASELINES}
-    assert all(0.8 < ratio < 1.2 for ratio in found.values()), found
+    ratios = {name: count(name) / count("semantic") for name in BASELINES}
+    assert all(0.8 < ratio < 1.2 for ratio in ratios.values()), ratios
+
+
+@pytest.mark.parametrize("name", ["tiny", "paper"])
+def test_images_of_diffusion_are_trained_as_published(name: Any) -> None:
+    """β weighs nats against errors that are summed over pixels; ``tiny`` warms up and cools, ``paper`` does neither."""
+    for graph in GRAPHS.values():
+        training = get_preset("image", graph, name, "semantic").training
+        assert training.summed and training.beta > 0
+        assert (training.warmup, training.cooling) == ((200, 1500) if name == "tiny" else (0, 0))
+        assert (training.beta_warmup, training.focus) == ((1000, 0.5) if name == "tiny" else (0, 0.0))
+        assert training.flip == (graph.data_set == "celebahq"), "nobody knows whether a mirror image is as good"

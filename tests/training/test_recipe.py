@@ -1,29 +1,48 @@
-"""What a command line changes in a preset."""
+"""The settings of a training: what a user chooses, and what presets make of it."""
 
-import argparse
+from typing import Any
 
 import pytest
 import torch
 
 from dscm.causal.graph_file import get_graph
 from dscm.errors import InputError
-from dscm.training.recipe import OWNERS, check_own_options, choose_bfloat16, choose_preset
+from dscm.training.recipe import Recipe
 
-NONE = {name: None for name in OWNERS if name not in ("patch", "fine_tune")}
+CPU = torch.device("cpu")
+DIGITS, FACES = get_graph("morphomnist"), get_graph("celebahq")
 
 
-def test_patches_are_as_asked() -> None:
-    """Of all networks, whether the preset names their patches or not; other parts, and models that exist, have none."""
-    for preset, mechanism in (("tiny", "semantic"), ("paper", "semantic"), ("tiny", "vci"), ("paper", "diffscm")):
-        args = argparse.Namespace(part="image", mechanism=mechanism, preset=preset, patch=4, size=None, fine_tune=None)
-        chosen = choose_preset(args, get_graph("celebahq"))
-        networks = [value for value in {**chosen.model, **chosen.semantic}.values() if isinstance(value, dict)]
-        assert networks and all(network["patch"] == 4 for network in networks), (preset, mechanism)
-        assert "channels" not in chosen.model or chosen.model["patch"] == 4
-    with pytest.raises(InputError, match="--patch 4: not known to --part oracle"):
-        check_own_options(argparse.Namespace(part="oracle", fine_tune=None, patch=4, **NONE))
-    with pytest.raises(InputError, match="--patch 4: is settled by the model of --fine-tune"):
-        check_own_options(argparse.Namespace(part="image", fine_tune="a.pt", patch=4, **NONE))
+@pytest.mark.parametrize(
+    ("preset", "mechanism"), [("tiny", "semantic"), ("paper", "semantic"), ("tiny", "vci"), ("paper", "diffscm")]
+)
+def test_patches_are_those_of_all_networks(preset: Any, mechanism: Any) -> None:
+    """Whether the preset names their patches or not."""
+    config = Recipe(mechanism=mechanism, preset=preset, patch=4).model_config(FACES)
+    networks = [value for value in config.values() if isinstance(value, dict)]
+    assert networks and all(network["patch"] == 4 for network in networks)
+    assert "channels" not in config or config["patch"] == 4
+
+
+def test_choices_come_before_presets() -> None:
+    """And p_∅ is 0.1 unless the user says otherwise."""
+    plain = Recipe().hyperparameters(DIGITS, CPU)
+    assert (plain.p_null, plain.beta, plain.batch, plain.learning_rate) == (0.1, 0.3, 96, 2e-3)
+    assert (plain.warmup, plain.cooling, plain.beta_warmup, plain.ema, plain.seed) == (200, 1500, 1000, 0.999, 0)
+    chosen = Recipe(p_null=0.25, null_apart=True, beta=0.0, batch=7, learning_rate=0.5, seed=3)
+    other = chosen.hyperparameters(DIGITS, CPU)
+    assert (other.p_null, other.apart, other.beta, other.batch, other.learning_rate) == (0.25, True, 0.0, 7, 0.5)
+    assert other.seed == 3 and (other.warmup, other.cooling, other.ema) == (200, 1500, 0.999)
+
+
+def test_tuning_begins_with_the_whole_of_beta() -> None:
+    tuning = Recipe(mechanism="vae", fine_tune="vae.pt").hyperparameters(DIGITS, CPU)
+    assert tuning.beta_at(1) == tuning.beta > 0 and not tuning.static
+
+
+def test_steps_end_a_training_unless_minutes_do() -> None:
+    ends = [Recipe(steps=steps, minutes=minutes).last_step(DIGITS) for steps, minutes in ((5, None), (None, 3.0))]
+    assert ends == [5, None] and Recipe().last_step(DIGITS) == 30_000
 
 
 @pytest.mark.parametrize(("capability", "warned"), [("AVX2", True), ("AVX512", False)])
@@ -32,10 +51,43 @@ def test_emulated_precision_is_warned_of(
 ) -> None:
     """A CPU without instructions for bfloat16 needs ten times as long; the first of several processes says so."""
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
-    for precision, part, expected in (("bfloat16", "image", True), (None, "image", False), (None, "attributes", False)):
-        args = argparse.Namespace(precision=precision, part=part)
-        assert choose_bfloat16(args, torch.device("cpu")) is expected
-        assert ("only emulates it" in capsys.readouterr().err) == (warned and expected)
+    for recipe, chosen in (
+        (Recipe(precision="bfloat16"), "bfloat16"),
+        (Recipe(), "float32"),
+        (Recipe(part="attributes", precision="bfloat16"), "float32"),
+    ):
+        assert recipe.hyperparameters(FACES, CPU).precision == chosen
+        assert ("only emulates it" in capsys.readouterr().err) == (warned and chosen == "bfloat16")
         monkeypatch.setenv("RANK", "1")
-        assert choose_bfloat16(args, torch.device("cpu")) is expected and not capsys.readouterr().err
+        recipe.hyperparameters(FACES, CPU)
+        assert not capsys.readouterr().err
         monkeypatch.delenv("RANK")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"part": "oracle", "patch": 4}, "patch 4: not known to part oracle; a setting of spatial, semantic, vae"),
+        ({"mechanism": "vae", "fine_tune": "a.pt", "patch": 4}, "patch 4: is settled by the model of fine_tune"),
+        ({"mechanism": "spatial", "likelihood": "gaussian"}, "likelihood gaussian: not known to spatial; a setting"),
+        ({"mechanism": "vae", "prior": "conditional"}, "prior conditional: not known to vae; a setting of semantic"),
+        ({"mechanism": "vae", "null_apart": True}, "null_apart: not known to vae; a setting of spatial, semantic"),
+        ({"mechanism": "vci", "p_null": 0.2}, "p_null 0.2: not known to vci; a setting of spatial, semantic"),
+        ({"mechanism": "spatial", "beta": 0.0}, "beta 0.0: not known to spatial; a setting of semantic, vae, hvae"),
+        ({"fine_tune": "a.pt"}, "fine_tune a.pt: not known to semantic; a setting of vae, hvae"),
+        ({"p_null": 1.0}, "p_null 1.0: must be a number, at least 0, at most 0.99"),
+        ({"steps": 0}, "steps 0: must be an integer, at least 1"),
+        ({"learning_rate": float("nan")}, "learning_rate nan: must be a number, more than 0"),
+        ({"preset": "huge"}, "preset huge: must be one of tiny, paper"),
+    ],
+)
+def test_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        Recipe(**settings)
+    assert message in str(error.value)
+
+
+def test_sizes_are_multiples_of_the_patches() -> None:
+    with pytest.raises(InputError, match="size 30: must be a multiple of 4, the side of the model's patches"):
+        Recipe(size=30).image_size(FACES)
+    assert Recipe(size=32).image_size(FACES) == 32 and Recipe().image_size(FACES) == 64

@@ -72,7 +72,7 @@ def test_a_mechanism_learns_to_obey() -> None:
     optimiser = torch.optim.Adam([p for p in tuning.parameters() if p.requires_grad], lr=1e-2)
     data = observe(16)
     image, losses = data.pop("image"), []
-    for _ in range(20):
+    for _ in range(26):
         terms = tuning(image, data, seeded(3), 1.0)
         losses.append(terms["counterfactual"].item())
         optimiser.zero_grad()

@@ -1,10 +1,11 @@
-"""The log of a training."""
+"""A training in a folder: its log."""
 
 import json
 from pathlib import Path
 
 import torch
-from dscm.training.log import Log
+
+from dscm.training.run import Log
 
 
 def test_log_of_a_term_without_images(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from dscm.folder.prefetch import ahead
+
+from dscm.folder.reader import ahead
 
 
 def test_the_next_item_is_made_while_one_is_in_use() -> None:

@@ -1,0 +1,95 @@
+"""Images as Python users have them: every form and every range, and none guessed in silence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dscm.causal.graph_file import get_graph
+from dscm.data.pictures import read_pictures
+from dscm.data.sets import Source, get_data_set
+from dscm.errors import InputError
+
+COLOUR = np.random.default_rng(0).integers(256, size=(6, 8, 8, 3), dtype=np.uint8)
+GREY = COLOUR[..., 0]
+DATA_SET = get_data_set(get_graph("celebahq"), Source())
+
+
+def read(pictures: Any, channels: int = 3, **options: Any) -> np.ndarray:
+    """Read images of 8×8 pixels, and return them as (N, 8, 8, channels)."""
+    return read_pictures(pictures, DATA_SET, (channels, 8, 8), **options).levels.permute(0, 2, 3, 1).numpy()
+
+
+FORMS = {
+    "uint8 HWC": lambda x: x,
+    "uint8 CHW": lambda x: np.moveaxis(x, -1, -3),
+    "tensor": lambda x: torch.from_numpy(x),
+    "tensor CHW": lambda x: torch.from_numpy(np.moveaxis(x, -1, -3).copy()),
+    "float32": lambda x: (x / 255).astype(np.float32),
+    "float64": lambda x: x / 255,
+    "float16": lambda x: (x / 255).astype(np.float16),
+    "bfloat16": lambda x: (torch.from_numpy(x) / 255).float(),
+    "int64": lambda x: x.astype(np.int64),
+    "int32 tensor": lambda x: torch.from_numpy(x).int(),
+    "uint16": lambda x: x.astype(np.uint16) * 257,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_arrays_of_every_dtype_are_the_same_images(form: Any) -> None:
+    """One at a time, in a batch, and in a list."""
+    assert np.array_equal(read(form(COLOUR)), COLOUR)
+    assert np.array_equal(read(form(COLOUR[0])), COLOUR[:1])
+    assert np.array_equal(read([form(x) for x in COLOUR]), COLOUR)
+
+
+def test_signed_floats_take_their_range() -> None:
+    assert np.array_equal(read(COLOUR / 127.5 - 1, value_range=(-1.0, 1.0)), COLOUR)
+    assert np.array_equal(read(COLOUR.astype(np.float32), value_range=(0.0, 255.0)), COLOUR)
+
+
+def test_grey_arrays_need_no_channel() -> None:
+    expected = GREY[..., None].repeat(3, axis=-1)
+    for pictures in (GREY, GREY[:, None], GREY[..., None], [*GREY], torch.from_numpy(GREY)):
+        assert np.array_equal(read(pictures), expected)
+    assert (
+        np.array_equal(read(GREY[0]), expected[:1]) and read(GREY > 100).tolist() == read((GREY > 100) * 255).tolist()
+    )
+
+
+def test_files_folders_and_pillow_images(tmp_path: Path) -> None:
+    """All are named: by their paths, by their files, or by their numbers."""
+    (tmp_path / "sub").mkdir()
+    paths = [tmp_path / "a.png", tmp_path / "sub" / "a.png"]
+    for path, pixels in zip(paths, COLOUR):
+        Image.fromarray(pixels).save(path)
+    images = [Image.open(path) for path in paths]
+    for pictures in (tmp_path, str(tmp_path), paths, [*map(str, paths)], images):
+        assert np.array_equal(read(pictures), COLOUR[:2])
+    for pictures in (paths[0], str(paths[0]), images[0]):
+        assert np.array_equal(read(pictures), COLOUR[:1])
+    names = [read_pictures(x, DATA_SET, (3, 8, 8)).names for x in (tmp_path, paths[1], paths, images)]
+    assert names == [["a.png", "sub/a.png"], ["a.png"], ["00000-a.png", "00001-a.png"], ["00000", "00001"]]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        (
+            COLOUR / 127.5 - 1,
+            "float64 values from -.*: must be 0 to 1; state their range with value_range",
+        ),
+        (COLOUR.astype(float), "image 00000: float64 values from .* to .*: must be 0 to 1; state their range"),
+        (np.full((8, 8), np.nan), "image 00000: float64 values from nan to nan: must be 0 to 1"),
+        ([GREY[0], np.full((8, 8), np.inf)], "image 00001: float64 values from inf to inf"),
+        (COLOUR.astype(int) - 300, "image 00000: int64 values from -.*: must be 0 to 255$"),
+        (np.zeros((2, 8, 8, 5), np.uint8), r"image 00000: shape \(8, 8, 5\): must be \(H, W\)"),
+        ([], "images: there are none"),
+    ],
+)
+def test_refused(pictures: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(pictures)

@@ -1,0 +1,41 @@
+"""The machine: batches that fit, devices by name, and one seed for each batch."""
+
+import pytest
+import torch
+
+from dscm.errors import InputError
+from dscm.machine import Machine, choose_batch, choose_device, fit_batch, seed_batch
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("fits", "chosen"), [(0, 1), (1, 1), (100, 64), (64, 64), (10**9, 4096)])
+def test_a_batch_doubles_until_memory_runs_out(fits: int, chosen: int) -> None:
+    tried = []
+
+    def work(n: int) -> None:
+        tried.append(n)
+        if n > fits:
+            raise torch.cuda.OutOfMemoryError
+
+    assert fit_batch(work) == chosen
+    assert tried == [2**k for k in range(1, len(tried) + 1)]
+
+
+def test_a_number_is_taken_and_a_cpu_has_its_own() -> None:
+    machine = Machine(CPU)
+    assert choose_batch(7, None, machine) == 7
+    assert choose_batch("auto", lambda n: None, machine) == choose_batch("auto", None, machine) == 64
+
+
+def test_devices_are_named() -> None:
+    assert choose_device("cpu") == CPU
+    for name in ("abacus", "meta"):
+        with pytest.raises(InputError, match=f"device {name}: not available here; available: cpu"):
+            choose_device(name)
+
+
+def test_a_batch_has_its_own_seed_whichever_process_draws_it() -> None:
+    draws = {torch.rand(1, generator=seed_batch(seed, start, CPU)).item() for seed in (0, 1) for start in (0, 4, 8)}
+    assert len(draws) == 6
+    assert torch.equal(torch.rand(3, generator=seed_batch(2, 4, CPU)), torch.rand(3, generator=seed_batch(2, 4, CPU)))
