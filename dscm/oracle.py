@@ -30,7 +30,7 @@ class Oracle(nn.Module):
             serves every graph of theirs.
 
     Raises:
-        ValueError: a variable is circular.
+        InputError: a variable is circular.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Oracle(nn.Module):
         super().__init__()
         other = [variable.name for variable in variables if variable.kind == "circular"]
         if other:
-            raise ValueError(f"{', '.join(other)}: an oracle predicts no circular variable")
+            raise InputError(f"{', '.join(other)}: an oracle predicts no circular variable")
         self.strokes, self.variables = strokes, tuple(variables)
         self.sizes = {v.name: max(v.classes, 1) for v in variables}  # one logit, or one standardised number
         self.scaling = ParentScaling([variable for variable in variables if variable.real])

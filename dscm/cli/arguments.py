@@ -125,9 +125,12 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{flag}: no longer exists; {f'type {GONE[flag]}' if GONE[flag] else 'leave it out'}")
             if flag.startswith("--") and name in known:
                 switch = get_type_hints(known[name])[name] is bool
-                value = "on" if switch else typed if equals else rest.pop(0) if rest else ""
-                print(f"hint: {flag} is now --set {name}={value}", file=sys.stderr)
-                result += ["--set", f"{name}={value}"]
+                values = ["on"] if switch else [typed] if equals else [rest.pop(0)] if rest else [""]
+                while settings.takes_several(known[name], name) and rest and not rest[0].startswith("--"):
+                    values.append(rest.pop(0))
+                pairs = [f"{name}={value}" for value in values]
+                print(f"hint: {flag} is now --set {' --set '.join(pairs)}", file=sys.stderr)
+                result += [word for pair in pairs for word in ("--set", pair)]
             else:
                 result.append(word)
         return result
@@ -228,6 +231,3 @@ def _explain(kind: type, name: str) -> str:
     allowed = settings.describe(kind, name)
     default = ("off", "on")[field.default] if isinstance(field.default, bool) else field.default
     return f"{field.metadata['help']} ({allowed}{'' if default in (None, ()) else f'; default {default}'})"
-
-
-__all__ = ["Parser", "add_data", "add_machine", "batch_size", "exit_on_input_error", "number", "start"]

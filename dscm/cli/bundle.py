@@ -18,9 +18,9 @@ PARTS: Mapping[AssetName, checkpoint.Part] = {
     "attributes": "attributes",
     "oracle": "oracle",
 }
-SWITCHES = ("null_apart", "keep_aspect", "clean_background")
-VALUES = ("patch", "p_null", "beta", "prior", "batch", "learning_rate", "precision", "size", "seed", "likelihood")
-DEFAULTS = {"p_null": 0.1, "seed": 0}  # left out of the command
+FLAGS = ("patch", "batch", "precision", "size", "seed")
+PAIRS = ("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart", "keep_aspect", "clean_background")
+DEFAULTS = {"p_null": 0.1, "seed": 0, "keep_aspect": False, "clean_background": False}  # left out of the command
 DIGITS = "MNIST's 60,000 training digits, redrawn by dscm.data.morphomnist"
 
 
@@ -89,9 +89,10 @@ def training_command(content: Mapping[str, Any]) -> str:
     flags = {"data": content["graph"], "part": settings["part"], "preset": settings["preset"], "steps": content["step"]}
     if settings["part"] == "image":
         flags["mechanism"] = settings["mechanism"]
-    flags |= {name: settings[name] for name in VALUES if settings.get(name) not in (None, DEFAULTS.get(name))}
-    words = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
-    words += [f"--{name.replace('_', '-')}" for name in SWITCHES if settings.get(name)]
+    chosen = {name: value for name, value in settings.items() if value not in (None, DEFAULTS.get(name))}
+    flags |= {name: chosen[name] for name in FLAGS if name in chosen}
+    words = [f"--{name} {value}" for name, value in flags.items()]
+    words += [f"--set {name}={'on' if chosen[name] is True else chosen[name]}" for name in PAIRS if name in chosen]
     return f"python train.py {' '.join(words)} --out RUN"
 
 

@@ -56,7 +56,8 @@ def evaluate(
     not measured again, so an interrupted evaluation continues, and another model or setting adds its rows.
 
     Args:
-        models: models of the same graph, or their sources, as `dscm.load` takes them.
+        models: models of the same graph, or their sources, as `dscm.load` takes them. Guidance and abduction are those
+            of ``choices``, whatever a model's settings are.
         out: the folder of metrics.json, metrics.md, differences.csv, soundness.png and values/.
         data_dir: the folder of the data set; None downloads MNIST.
         csv: the one or two CSV files of EMBED; by default those at the top of its folder.
@@ -127,7 +128,8 @@ class Evaluation:
         data = self._load()
         check_oracle(self.model, data, self.settings.oracle_accuracy)
         records = Records(out, self._describe(data), overwrite)
-        lpips, reason = load_lpips(self.machine.device)
+        with first_process_first(self.machine):  # it may download the weights
+            lpips, reason = load_lpips(self.machine.device)
         if lpips is None and self.machine.first:
             print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
         judge = Judge(self.model.graph, self.model.oracle, {"l1": l1} | ({"lpips": lpips} if lpips else {}))

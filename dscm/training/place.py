@@ -83,5 +83,7 @@ class Place:
     def call(self, choices: Mapping[str, Any]) -> str:
         """Write the call of `dscm.train` with these settings."""
         given = {name: value for name, value in (vars(self) | dict(choices)).items() if value not in (None, ())}
+        if isinstance(self.graph, Graph):
+            given["graph"] = self.graph.name
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
         return f"dscm.train({', '.join(f'{name}={value!r}' for name, value in plain.items())})"

@@ -90,7 +90,7 @@ def probe_code(code: Tensor, variables: Sequence[Variable], parents: Mapping[str
         target = parents[variable.name]
         classes = 2 if variable.kind == "binary" else variable.classes
         wide = F.one_hot(target, classes).double() if classes else target.double()[:, None]
-        weights = torch.linalg.lstsq(code[fit], wide[fit]).solution
+        weights = torch.linalg.lstsq(code[fit].cpu(), wide[fit].cpu()).solution.to(code)  # on a GPU it needs full rank
         prediction, truth = code[score] @ weights, wide[score]
         if classes:
             result[variable.name] = (prediction.argmax(dim=1) == target[score]).double().mean().item()

@@ -90,7 +90,8 @@ def train(
     """
     place = Place(data, graph, data_dir, csv, cache_dir, out, run)
     training = Training(settings.change(Recipe(), choices, "a training"), place, set_up(device), resume)
-    trained = training.fit(overwrite, place.call(choices))
+    with torch.random.fork_rng():  # a training seeds PyTorch's own generators
+        trained = training.fit(overwrite, place.call(choices))
     leave(training.machine)
     return trained
 

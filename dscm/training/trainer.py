@@ -167,9 +167,9 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.objective.load_state_dict(state["raw"])
         self.average.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["fused"] = self.device.type == "cuda"  # whatever device the state is of
+        fused = self.device.type == "cuda"  # whatever device the state is of
+        groups = [{**group, "fused": fused} for group in state["optimiser"]["param_groups"]]
+        self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
 
     def _first_clock(self) -> float:
         """Return the seconds of the first process, so that all stop after the same step."""
