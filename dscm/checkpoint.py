@@ -44,10 +44,10 @@ class Restored(Generic[ModelT]):
 
     Args:
         model: in float32 and evaluation mode, without gradients.
-        path: of the checkpoint.
+        path: the path of the checkpoint.
         graph: the causal graph that it was trained on.
         config: arguments of the model's constructor.
-        settings: of its training.
+        settings: the settings of its training.
         step: number of training steps; None where the checkpoint does not say.
         seconds: duration of the training, likewise.
         sha256: hash of the file.
@@ -95,10 +95,10 @@ def save(
     Args:
         path: the file.
         part: which part of a causal model.
-        model: whose state is stored, usually the average.
+        model: the model to store, usually the average.
         graph: the causal graph that it was trained on.
         config: arguments of the model's constructor; tensors, numbers, strings, lists, dicts.
-        settings: of the training.
+        settings: the settings of the training.
         rest: further plain entries, such as the state that resumes a training.
     """
     content = {
@@ -152,7 +152,7 @@ def restore_image(path: Path, device: torch.device) -> Restored[ImageMechanism[A
 
     Args:
         path: the file.
-        device: of the model.
+        device: the device of the model.
 
     Raises:
         InputError: as `read`, or the weights do not fit the model that the checkpoint describes.

@@ -1,4 +1,4 @@
-"""The one error that is meant for the user, who reads it in Python or on a command line."""
+"""The error for invalid input, worded for Python and for the command line alike."""
 
 import re
 from collections.abc import Callable

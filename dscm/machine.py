@@ -23,7 +23,7 @@ class Machine:
     """Where a process computes.
 
     Args:
-        device: of tensors and networks.
+        device: the device of tensors and networks.
         rank, world: this process and how many there are; rank 0 writes what is shared.
     """
 
@@ -42,7 +42,7 @@ def set_up(device: str | None = None, threads: int | None = None) -> Machine:
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``; None is a GPU where there is one.
-        threads: of the CPU; None is PyTorch's choice.
+        threads: the number of CPU threads; None is PyTorch's choice.
 
     Raises:
         InputError: the device does not exist here.
@@ -103,7 +103,7 @@ def wait(machine: Machine) -> None:
 
 
 def gather(items: dict[int, Any], machine: Machine) -> list[Any]:
-    """Collect what every rank made under its own keys, in the order of the keys, on all of them."""
+    """Merge the dictionaries of all ranks; return the values, in the order of the keys, on every rank."""
     parts: list[dict[int, Any]] = [items]
     if machine.world > 1:
         parts = [{}] * machine.world
@@ -122,7 +122,7 @@ def choose_batch(wanted: int | Literal["auto"], work: Callable[[int], object] | 
     """Return the number of images in a batch, the same in every process.
 
     Args:
-        wanted: that number, or ``auto``: on a GPU the largest that fits, on a CPU `USUAL`.
+        wanted: a number, or ``auto``: on a GPU the largest that fits, on a CPU `USUAL`.
         work: does for n images what takes the most memory; None where that cannot be tried.
         machine: where.
     """

@@ -41,7 +41,7 @@ def load(
     Args:
         source: a run folder of ``train.py --run``; a checkpoint of an image's mechanism; or the name of a bundled
             model, such as ``morphomnist`` or ``morphomnist-spatial``.
-        device: of the model; None is a GPU where there is one.
+        device: the device of the model; None is a GPU where there is one.
         oracle, attributes: checkpoints of the other parts; None takes the run's, or else the bundled ones.
         run: the run folder whose other parts complete a checkpoint.
         settings: as `Model.using` takes them.
@@ -68,7 +68,7 @@ class Model:
     class as its number, and ``image`` uint8 (B, C, H, W).
 
     Args:
-        checkpoint: of the mechanism of the image.
+        checkpoint: the checkpoint of the mechanism of the image.
         attributes: the checkpoint of the learned mechanisms, where the graph has any.
         oracle: the checkpoint of the predictor of attributes that are neither observed nor measured.
         mechanism: a view of the mechanism of the image with other settings; None is the mechanism itself.
@@ -130,8 +130,7 @@ class Model:
         """Return this model with other settings; the weights are shared.
 
         Args:
-            settings: of abduction and prediction, such as ``guidance``, ``abduction`` or ``steps``: the fields of
-                ``model.mechanism.sampling``.
+            settings: fields of ``model.mechanism.sampling``, such as ``guidance``, ``abduction`` or ``steps``.
 
         Raises:
             InputError: there is no such setting, or a value is not allowed.
@@ -165,7 +164,7 @@ class Model:
         Args:
             images: as `read_pictures` takes them.
             attributes: values by name, in raw units, or labels of classes; one for all images, or one for each.
-            value_range: of images of floating point numbers.
+            value_range: black and white in images of floating point numbers.
 
         Returns:
             An observation.
@@ -182,7 +181,7 @@ class Model:
 
         Args:
             obs: an observation, from `observe` or `sample`.
-            seed: of noise that an observation leaves undetermined.
+            seed: the seed of noise that an observation leaves undetermined.
         """
         return self.scm.abduct(self._signed(obs), torch.Generator(self.device).manual_seed(seed))
 
@@ -248,7 +247,7 @@ class Model:
             do: values by name: numbers in raw units, labels of classes, or changes of the observed value as text:
                 ``+1``, ``*0.8`` or ``flip``.
             effect: ``total``, or along some paths only: ``direct`` or ``indirect``.
-            seed: of noise that an observation leaves undetermined.
+            seed: the seed of noise that an observation leaves undetermined.
             batch: images at a time.
             settings: as in `using`.
 

@@ -52,7 +52,7 @@ def find_learned(
         path: the checkpoint; None takes the run's, or else the bundled one.
         run: the run folder; None where there is none.
         graph: the causal graph.
-        device: of the mechanisms.
+        device: the device of the mechanisms.
 
     Raises:
         InputError: a checkpoint is damaged, of another graph, or given for a graph without learned attributes.
@@ -131,8 +131,8 @@ def describe(run: Path, title: str, text: str) -> None:
 
     Args:
         run: the folder.
-        title: of the chapter, one line.
-        text: of the chapter.
+        title: the title of the chapter, one line.
+        text: the text of the chapter.
     """
     path = run / README
     old = path.read_text(encoding="utf-8") if path.exists() else PREFACE

@@ -28,7 +28,7 @@ def setting(
     Args:
         default: its value unless the user says otherwise; None where another setting decides.
         help: one sentence for the user.
-        low, high: the least and the greatest value allowed.
+        low, high: the smallest and the largest value allowed.
         above: a bound that is itself not allowed.
     """
     return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
@@ -74,7 +74,7 @@ def change(settings: Settings, changes: Mapping[str, Any], owner: str) -> Settin
     Args:
         settings: an instance of a class of settings.
         changes: values by field.
-        owner: whose settings they are, for the message.
+        owner: the owner of the settings, for the message.
 
     Raises:
         InputError: there is no such field, or a value is not allowed.

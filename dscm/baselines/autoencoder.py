@@ -22,7 +22,7 @@ class Pyramid(nn.Module):
     """Encode an image, given its parents, at ever coarser levels.
 
     Args:
-        image_channels: of the image.
+        image_channels: the channels of the image.
         embedding: size of the parents' embedding.
         channels: at the finest level.
         multipliers: channels of each level, relative to ``channels``; each level halves the resolution.
@@ -116,7 +116,7 @@ class Autoencoder(ImageMechanism[NoiseT]):
 
     Args:
         parents, image_channels, size: as in `ImageMechanism`.
-        likelihood: of a pixel: ``gaussian``, or ``discretised`` over its grey level.
+        likelihood: the likelihood of a pixel: ``gaussian``, or ``discretised`` over its grey level.
         embedding: size of the parents' embedding.
         sampling: the settings; those without ``pixel_noise`` never abduct u.
     """

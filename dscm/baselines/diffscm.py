@@ -118,7 +118,7 @@ class DiffSCM(ImageMechanism[Tensor]):
         Args:
             value: images in [-1, 1], (B, C, H, W).
             parents: the class, (B,).
-            generator: of timesteps and noise.
+            generator: source of timesteps and noise.
             focus: as in `sample_timesteps`.
 
         Returns:

@@ -21,7 +21,7 @@ class Rung(nn.Module):
 
     Args:
         above: channels of the level above.
-        channels: of this level.
+        channels: the channels of this level.
         latent: channels of its latent variable.
         embedding: size of the parents' embedding.
     """

@@ -31,7 +31,7 @@ class VAE(Autoencoder[PixelNoise]):
     Args:
         parents, image_channels, size, likelihood, embedding: as in `Autoencoder`.
         code_dim: size of z.
-        channels, multipliers, patch: of encoder and decoder, as in `Pyramid`.
+        channels, multipliers, patch: the sizes of encoder and decoder, as in `Pyramid`.
         sampling: the settings.
     """
 
@@ -87,7 +87,7 @@ class VAE(Autoencoder[PixelNoise]):
         Args:
             value: the images.
             parents: each (B,).
-            generator: of the codes.
+            generator: source of the codes.
             beta: weight of the KL term.
 
         Returns:

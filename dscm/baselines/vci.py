@@ -92,7 +92,7 @@ class VCI(VAE):
         Args:
             value: the images.
             parents: each (B,).
-            generator: of the codes, and of the permutation of the parents.
+            generator: source of the codes, and of the permutation of the parents.
             beta: β.
 
         Returns:

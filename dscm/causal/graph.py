@@ -16,13 +16,13 @@ class Graph:
     """A set of variables, one of which is the image.
 
     Args:
-        name: of the graph.
+        name: the name of the graph.
         variables: in the order of their declaration.
         image_channels: 1 for grey, 3 for colour.
         image_size: height and width in pixels.
-        evaluated: the interventions of an evaluation, by default on every parent of the image by itself; variables
-            named together are set together, if all are binary to one value.
-        measured: the attributes that morphometry measures on the image of a digit; an oracle predicts the others.
+        evaluated: the interventions of an evaluation; by default one on each parent of the image. Variables named
+            together are set together, binary ones to the same value.
+        measured: the attributes that can be computed from the image; an oracle predicts the others.
         data_set: which data set the images are of.
         spec: the content of the graph file.
         built_in: whether its name alone identifies it.

@@ -95,7 +95,7 @@ def parse(spec: Any, path: Path, text: str = "", built_in: bool = False) -> Grap
     Args:
         spec: the content.
         path: the file, for messages; its stem is the graph's name unless the content gives one.
-        text: of the file, for line numbers in messages.
+        text: the text of the file, for line numbers in messages.
         built_in: whether its name alone identifies it.
 
     Raises:

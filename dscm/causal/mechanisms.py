@@ -14,7 +14,7 @@ from torch import Tensor, nn
 NoiseT = TypeVar("NoiseT")
 Noise = Any  # of some mechanism: a Tensor, or a NamedTuple of them
 Parents = Mapping[str, Tensor]
-Intervened = Mapping[str, Tensor]  # variables that are set, each with the images in which that changes it, bool (B,)
+Intervened = Mapping[str, Tensor]  # variables that are set, each with where in the batch that changes it, bool (B,)
 
 
 class Mechanism(nn.Module, Generic[NoiseT]):
@@ -40,7 +40,7 @@ class Mechanism(nn.Module, Generic[NoiseT]):
         Args:
             value: shape (B, …).
             parents: each (B,).
-            generator: of the posterior's samples; None takes the median.
+            generator: source of the posterior's samples; None takes the median.
         """
         raise NotImplementedError
 
@@ -48,10 +48,10 @@ class Mechanism(nn.Module, Generic[NoiseT]):
         """Generate the value, shape (B, …).
 
         Args:
-            noise: of B values.
+            noise: the noise of B values.
             parents: each (B,).
-            intervened: the variables that an intervention sets, each with the images in which it changes them, bool
-                (B,) or (). Only guidance that emphasises the intervention depends on it.
+            intervened: the variables that an intervention sets, each with where in the batch it changes them, bool (B,)
+                or (). Only guidance that emphasises the intervention depends on it.
         """
         raise NotImplementedError
 
@@ -161,13 +161,13 @@ class SigmoidNoise(NamedTuple):
 class ScaledSigmoid(Mechanism[SigmoidNoise]):
     """Squash a weighted sum: ``value = low + (high − low)·σ(bias + Σ_k weights[k]·pa_k + scale·ε) + offset``.
 
-    A measured value may lie on or beyond an end of (low, high), as a saturated pixel does, where ε would not be finite.
+    A measured value may lie on or beyond an end of (low, high), as saturated ones do, where ε would not be finite.
     There ε is abducted from the value ``margin`` inside that end, and ``offset`` is the remainder; strictly inside, the
     offset is zero. Observations are never clipped: `predict` adds the offset back, so composition is exact for every
     value. Reversibility is exact where the offset is zero both ways.
 
     Args:
-        low, high, margin: in the unit of the value; the margin is half a grey level.
+        low, high, margin: in the unit of the value; the margin is half the step of its measurement.
         weights: by parent, in logits.
         bias, scale: in logits; scale is not zero.
     """

@@ -54,7 +54,7 @@ class SCM(nn.Module):
 
         Args:
             obs: the observation; it holds every variable, other entries are ignored.
-            generator: of noise that the observation leaves undetermined; None takes the posterior's median.
+            generator: source of noise that the observation leaves undetermined; None takes the posterior's median.
 
         Raises:
             InputError: a variable is missing.
@@ -76,8 +76,8 @@ class SCM(nn.Module):
         Args:
             noise: by variable, from `abduct`.
             do: the intervention.
-            obs: the observation, if guidance shall emphasise a variable only in the images in which ``do`` changes it;
-                None emphasises it in all of them.
+            obs: the observation. With it, guidance emphasises a variable only in those elements of the batch in which
+                ``do`` changes it; None emphasises it in all.
 
         Raises:
             InputError: ``do`` names an unknown variable or holds a value that its variable cannot take.
@@ -194,7 +194,7 @@ def _find_cycle(waiting: Sequence[str], parents: Mapping[str, Sequence[str]]) ->
 
 
 def _find_changes(do: Intervention, obs: Mapping[str, Tensor]) -> Intervened:
-    """Tell in which images an intervention changes each variable: in all, where nothing was observed."""
+    """Tell in which elements of the batch an intervention changes each variable: in all, without an observation."""
     return {
         name: torch.as_tensor(value).to(obs[name]) != obs[name] if name in obs else torch.tensor(True)
         for name, value in do.items()

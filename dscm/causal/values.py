@@ -1,4 +1,4 @@
-"""Values of attributes as users write them: numbers in raw units, labels of classes, one for all images or for each."""
+"""Values of attributes as users write them: numbers in raw units or labels of classes, one or a batch."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ def read_values(variable: Variable, values: Values, n: int | None = None) -> Ten
 
     Args:
         variable: the attribute.
-        values: one for all images, or one for each.
-        n: number of images; None takes any.
+        values: one for the whole batch, or one for each element.
+        n: size of the batch; None takes any.
 
     Returns:
         float32, or int64 for classes; () or (N,).
@@ -30,7 +30,7 @@ def read_values(variable: Variable, values: Values, n: int | None = None) -> Ten
     listed = [values] if single else list(values)  # type: ignore[arg-type]
     numbers = [_read_value(variable, value) for value in listed]
     if not single and n is not None and len(numbers) != n:
-        raise InputError(f"{variable.name}: {len(numbers)} values for {n} images")
+        raise InputError(f"{variable.name}: {len(numbers)} values for a batch of {n}")
     result = torch.tensor(numbers, dtype=torch.int64 if variable.discrete else torch.float32)
     return result[0] if single else result
 

@@ -18,12 +18,12 @@ class Variable:
     """One node of a graph.
 
     Args:
-        name: of the variable.
+        name: the name of the variable.
         kind: a continuous variable takes any value, a positive one those above 0, a bounded one those from ``low`` to
             ``high``; a circular one has period 1.
         parents: by name.
         low, high: the domain, in which interventions must lie; a class is an integer from 0 to ``high``.
-        unit: of the values.
+        unit: the unit of the values.
         mechanism: makes the mechanism; None for an image, and where it is fitted to data.
         labels: names of the classes.
     """

@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         """Add a flag for each of the fields ``names`` of a class of settings; unless typed, its value is None.
 
         Args:
-            group: of the help.
+            group: the group in the help.
             kind: the class.
             names: the fields.
         """

@@ -17,7 +17,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) 
     """Add ``--data``, ``--run``, ``--checkpoint``, ``--oracle`` and ``--attributes``.
 
     Args:
-        parser: of the script.
+        parser: the parser of the script.
         several: take a list of checkpoints.
     """
     group = parser.add_argument_group("model")

@@ -23,9 +23,9 @@ class Pictures:
     """Images at a model's size.
 
     Args:
-        names: of the images: their paths relative to the folder, file names, or numbers.
+        names: the names of the images: their paths relative to the folder, file names, or numbers.
         levels: uint8 (N, C, H, W).
-        folder: that they were read from, if they were.
+        folder: the folder that they were read from; None if they were not.
     """
 
     names: list[str]
@@ -47,9 +47,9 @@ def read_pictures(
             a batch of grey images without a channel is (N, H, W), N other than 3. uint8 is 0 to 255, uint16 is 0
             to 65,535, other integers must lie within 0 to 255, booleans are black and white, and floating point
             numbers must lie within ``value_range``.
-        data_set: whose images they are like.
+        data_set: the data set whose form they take.
         shape: what the model takes, (C, H, W).
-        value_range: of floating point numbers, black and white.
+        value_range: black and white of floating point numbers.
 
     Raises:
         InputError: an image cannot be read, or an array has another shape, or values outside its range.

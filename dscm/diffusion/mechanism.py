@@ -214,7 +214,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         Args:
             value: images in [-1, 1], shape (B, C, H, W).
             parents: each (B,).
-            generator: of timesteps, noise, codes and dropped conditions.
+            generator: source of timesteps, noise, codes and dropped conditions.
             p_null: p_∅ in [0, 1).
             beta: β.
             focus: share of log-normal noise levels, as in `sample_timesteps`; the paper's is 0.

@@ -133,7 +133,7 @@ def sample_timesteps(n: int, schedule: Schedule, generator: torch.Generator, foc
     Args:
         n: number of timesteps.
         schedule: the noise schedule.
-        generator: of the samples; its device is that of the result.
+        generator: source of the samples; its device is that of the result.
         focus: the log-normal share, in [0, 1].
 
     Returns:
@@ -184,7 +184,7 @@ def ancestral(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, genera
     Args:
         eps_fn, x, schedule: as in `solvers.sample`.
         grid: descending timesteps to 0, shape (K + 1,); DDPM's is uniform with K = T.
-        generator: of the added noise, on the device of ``x``.
+        generator: source of the added noise, on the device of ``x``.
 
     Returns:
         Images of the shape of ``x``.

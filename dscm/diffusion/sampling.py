@@ -94,7 +94,8 @@ class Sampling(Trajectory):
     )  # fmt: skip
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = setting(
         "semantic", "semantic: z and u, by unguided inversion (u alone, if the mechanism is spatial); guided: by "
-        "inversion of the guided field; dynamic: also one null token per step; residual: also what each step lacks."
+        "inversion of the guided field; dynamic: also one null token per step; residual: also the noise that each guided "
+        "step lacks."
     )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = setting("float32", "Of the network; steps and sums stay float32.")
     cta_lr: float = setting(0.03, "Step size η of the alignment of dynamic abduction.", above=0)

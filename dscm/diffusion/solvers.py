@@ -67,7 +67,7 @@ def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: S
         x: noise at the grid's first timestep, shape (B, C, H, W).
         schedule: the noise schedule.
         grid: descending timesteps, shape (K + 1,), from `make_grid`; the last may be 0 if no step is implicit.
-        solver: of the ODE.
+        solver: the solver of the ODE.
 
     Returns:
         Images of the shape of ``x``: x̄ at the grid's end.
@@ -110,7 +110,7 @@ def inversion_path(
     Args:
         eps_fn, schedule, grid: as in `sample`.
         x: images, shape (B, C, H, W), which are x̄ at the grid's end.
-        solver: of the ODE.
+        solver: the solver of the ODE.
         watch: receives how far the solution of each implicit step still moved, RMS of a pixel on [-1, 1], (B,).
 
     Returns:

@@ -22,17 +22,17 @@ class Configuration:
     """The settings of one row of the tables; rows are equal if they measure the same.
 
     Args:
-        sha256: of the checkpoint.
+        sha256: the hash of the checkpoint.
         mechanism: its kind.
         abduction: one of `ABDUCTIONS`; None is the plain one, as always without guidance.
-        variant: of a baseline, in words, the settings that differ from their defaults.
-        guidance: of a diffusion mechanism.
-        alignment: of dynamic abduction.
+        variant: the settings of a baseline that differ from their defaults, in words.
+        guidance: the guidance of a diffusion mechanism.
+        alignment: the alignment of dynamic abduction.
         checkpoint: its path.
         p_null, beta: p_∅ and β of its training.
         batch: images at a time.
         device: where it was measured.
-        training_steps, training_minutes: of its training.
+        training_steps, training_minutes: the steps and minutes of its training.
         parameters: their number.
     """
 

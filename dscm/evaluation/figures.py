@@ -49,7 +49,7 @@ def draw_trade_offs(folder: Path, records: Records, graph: Graph) -> None:
 
     Args:
         folder: where they are written; a picture is left out if no line would have two points.
-        records: of which those with guidance are drawn.
+        records: the records; those with guidance are drawn.
         graph: the causal graph.
     """
     guided = [record for record in records.records if record.configuration.guidance]

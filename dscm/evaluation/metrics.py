@@ -47,7 +47,7 @@ def compositions(
         obs: the observation, image in [-1, 1].
         first: the images after the first null intervention.
         cycles: the largest k.
-        generator: of noise that an observation leaves undetermined.
+        generator: source of noise that an observation leaves undetermined.
     """
     x = first
     yield x
@@ -72,7 +72,7 @@ def reversals(
         first: the first counterfactual.
         do: the intervention.
         cycles: the largest k.
-        generator: of noise that an observation leaves undetermined.
+        generator: source of noise that an observation leaves undetermined.
     """
     back = {name: obs[name] for name in do}
     changed = dict(first)

@@ -1,4 +1,4 @@
-"""The plan of an evaluation: its settings, and the rows that they ask of each model."""
+"""The plan of an evaluation: its settings, and the rows of its tables."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +79,7 @@ class Plan:
     Args:
         model: with the settings of the row.
         configuration: its description.
-        name: of the file of its numbers.
+        name: the name of the file with its numbers.
     """
 
     model: Model
@@ -98,7 +98,7 @@ def vary(models: Sequence[Model], evaluation: EvaluationSettings, changes: Mappi
     """Return every model with each of the settings to compare.
 
     Args:
-        models: of the same images.
+        models: models of the same images.
         evaluation: the settings of the evaluation.
         changes: settings of the mechanisms, for each mechanism that has them.
 

@@ -82,7 +82,7 @@ def set_task(
             for each image the value of a random other one whose value differs. Binary attributes are flipped, and
             those that are set together get the value of the first; other attributes that are set together come from
             the same image.
-        seed: of the draws.
+        seed: the seed of the draws.
         truth: draws true counterfactuals; None where they are unknown.
         learned: the learned mechanisms of the attributes, where the graph has any.
 
@@ -141,7 +141,7 @@ def evaluate_batch(
         judge: the instruments.
         task: the batch.
         cycles: rounds of composition and of reversal.
-        generator: of noise that an observation leaves undetermined.
+        generator: source of noise that an observation leaves undetermined.
 
     Returns:
         The metrics, among them ``("seconds",)``, of abduction and one prediction, and ``("unsolved",)``, of the

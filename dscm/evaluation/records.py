@@ -118,7 +118,7 @@ class Records:
 
         Args:
             configuration: the settings of the row.
-            name: of the file of the numbers.
+            name: the name of the file with the numbers.
             values: one number, or one a cycle, of every image.
             images: uint8 images to show, by label.
         """

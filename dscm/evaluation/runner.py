@@ -236,7 +236,7 @@ def write_reports(records: Records, graph: Graph, figures: bool) -> None:
     """Write the tables and the pictures of every record of a folder.
 
     Args:
-        records: of the folder.
+        records: the records of the folder.
         graph: the causal graph.
         figures: also draw the paper's panels and curves.
     """

@@ -56,7 +56,7 @@ def bootstrap_interval(metric: str, values: Tensor, other: Tensor | None = None,
         metric, values: as in `summarise`; values of shape (N,) or (N, M). Draws in which no image counts are left
             out of a ratio's interval.
         other: values on the same images, subtracted after `summarise`; None subtracts nothing.
-        seed: of the draws.
+        seed: the seed of the draws.
 
     Returns:
         Lower and upper end, float64, shape (2,) or (2, M).

@@ -37,7 +37,7 @@ class Answer(Mapping[str, Tensor]):
     Args:
         graph: the causal graph.
         oracle: predicts the attributes that are not measured.
-        names: of the images.
+        names: the names of the images.
         query: the intervention as text.
         observed: the observation; attributes (N,), and the image in [-1, 1], (N, C, H, W).
         composed: the images under the null intervention, in [-1, 1], (N, C, H, W).
@@ -124,7 +124,7 @@ def answer(
         do: the intervention, each () or (N,).
         effect: the paths along which it acts.
         batch: images at a time.
-        seed: of noise that an observation leaves undetermined.
+        seed: the seed of noise that an observation leaves undetermined.
 
     Returns:
         The composition, (N, C, H, W), and every variable under the intervention.
@@ -150,7 +150,7 @@ def read_intervention(
         do: values by name: numbers in raw units, labels of classes, or, with an observation, changes of it as text:
             ``+1``, ``*0.8`` or ``flip``.
         obs: the observation, attributes (N,).
-        names: of the images.
+        names: the names of the images.
 
     Returns:
         Values by name, each () or (N,).

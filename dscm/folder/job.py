@@ -37,7 +37,7 @@ class Job:
         save_noise: a file for the abducted noise.
         load_noise: such a file of the same images, whose noise replaces abduction.
         batch: number of images at a time, or ``auto``; a file of noise has its own.
-        seed: of noise that an observation leaves undetermined.
+        seed: the seed of noise that an observation leaves undetermined.
     """
 
     queries: Sequence[str]
@@ -73,7 +73,7 @@ def answer_folder(scm: SCM, image: Restored[ImageMechanism[Any]], reader: Reader
     Args:
         scm: the model.
         image: the checkpoint of its mechanism of the image.
-        reader: of the images.
+        reader: the reader of the images.
         job: the queries and the files to write.
         machine: this process.
 

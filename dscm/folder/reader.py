@@ -24,7 +24,7 @@ class Batch:
     """Some images.
 
     Args:
-        paths: of the images, relative to their folder, B.
+        paths: the B paths of the images, relative to their folder.
         obs: the observation: ``image`` in [-1, 1], (B, C, H, W), and each attribute, (B,).
     """
 
@@ -41,14 +41,14 @@ class Reader:
     """Read a folder of images and its ``attributes.csv``; without that file attributes are read off the images.
 
     Args:
-        folder: of PNG, JPEG or BMP images.
+        folder: a folder of PNG, JPEG or BMP images.
         data_set: converts an image to the form in which the model sees it.
-        shape: of the model's image, (C, H, W).
+        shape: the shape of the model's image, (C, H, W).
         oracle: predicts the attributes that are not measured; None where all are.
-        device: of the batches.
+        device: the device of the batches.
 
     Attributes:
-        paths: of the images, relative to the folder.
+        paths: the paths of the images, relative to the folder.
         names: the paths as text, with ``/`` between their parts.
         attributes: from ``attributes.csv``, each (N,); None without that file.
         unreadable: the images that could not be read, each with the reason.

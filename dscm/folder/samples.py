@@ -32,7 +32,7 @@ def write_samples(
         n: number of samples.
         do: values of the variables that are set in all of them.
         batch: number of images at a time.
-        generator: of the noise, on the model's device.
+        generator: source of the noise, on the model's device.
     """
     table: dict[str, list[str]] = {name: [] for name in ("image", *(variable.name for variable in graph.attributes))}
     shown: list[torch.Tensor] = []

@@ -38,10 +38,10 @@ class Writer:
 
     Args:
         out: the folder to write.
-        paths: of all images, relative, which name their pictures.
-        data_set: of the model.
+        paths: the relative paths of all images, which name their pictures.
+        data_set: the data set of the model.
         oracle: predicts the attributes that are not measured; None where all are.
-        title: of the contact sheet.
+        title: the title of the contact sheet.
         originals: the folder of the images, to blend the changes into them; None does not.
         machine: this process; None is the only one.
     """

@@ -20,7 +20,7 @@ def shares(mechanism: LearnedMechanism, value: Tensor, parents: Mapping[str, Ten
     """Compare observed frequencies with those that a mechanism predicts.
 
     Args:
-        mechanism: of the variable.
+        mechanism: the mechanism of the variable.
         value: held-out values, (N,).
         parents: each (N,).
 

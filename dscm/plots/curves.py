@@ -28,7 +28,7 @@ def draw_curves(
         path: the PNG file, written atomically.
         quantities: the titles of the panels.
         lines: the points of each line.
-        label: of the horizontal axis.
+        label: the label of the horizontal axis.
         log: whether that axis is logarithmic.
     """
     from matplotlib.figure import Figure

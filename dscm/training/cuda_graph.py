@@ -20,10 +20,10 @@ class CapturedStep:
     Inputs, gradients and results keep their memory from call to call.
 
     Args:
-        function: of the indices of a batch, (B,), and β; fills the gradients and returns scalars. Its shapes are fixed,
-            and it never waits for the device.
-        parameters: whose gradients it fills.
-        generator: of its random numbers, on the device; the capture draws from it.
+        function: takes the indices of a batch, (B,), and β, fills the gradients and returns scalars. Its shapes are
+            fixed, and it never waits for the device.
+        parameters: the parameters whose gradients it fills.
+        generator: source of its random numbers, on the device; the capture draws from it.
         index: the indices of any batch of the same size.
     """
 

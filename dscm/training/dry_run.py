@@ -25,7 +25,7 @@ def check(training: Training) -> Iterator[str]:
     """Read the data, draw the graph and time a few steps; train and save nothing.
 
     Args:
-        training: that is planned.
+        training: the planned training.
 
     Yields:
         What is there, and what is wrong, one line each.

@@ -38,8 +38,8 @@ def get_preset(part: Part, graph: Graph, name: PresetName = "tiny", mechanism: M
     Args:
         part: which.
         graph: the causal graph; of a user's own data set its image size decides.
-        name: of the preset.
-        mechanism: of the image.
+        name: the name of the preset.
+        mechanism: the mechanism of the image.
     """
     like = _find_like(graph)
     if part == "attributes":

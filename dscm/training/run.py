@@ -323,10 +323,10 @@ def draw_samples(
     """Draw an image for each of the first parents, always from the same noise, as a grid.
 
     Args:
-        mechanism: of the image.
+        mechanism: the mechanism of the image.
         parents: each (N,).
         path: the file.
-        device: of the mechanism.
+        device: the device of the mechanism.
     """
     if hasattr(mechanism.sampling, "steps"):
         mechanism = mechanism.using(steps=SAMPLE_STEPS)

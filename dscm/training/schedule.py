@@ -14,7 +14,7 @@ class Hyperparameters:
 
     Args:
         batch: number of images in a step, over all processes.
-        learning_rate: of Adam, reached after ``warmup`` steps.
+        learning_rate: the peak learning rate of Adam, reached after ``warmup`` steps.
         warmup: steps over which the learning rate rises from zero.
         cooling: steps after which it falls as 1/√step (Karras et al. 2024); 0 keeps it constant.
         ema: decay of the averaged weights.
@@ -28,7 +28,7 @@ class Hyperparameters:
             so that one bound on the gradient's norm suits every size.
         static: whether the objective has fixed shapes and never waits for the device, so that a CUDA graph can replay
             its steps.
-        precision: of the networks; weights and gradients stay float32.
+        precision: the precision of the networks; weights and gradients stay float32.
         seed: of the order of the images and of everything random in a step.
     """
 
@@ -70,7 +70,7 @@ def draw_batch(n: int, batch: int, step: int, seed: int) -> Tensor:
         n: number of images.
         batch: number of images in a step; at most n are drawn.
         step: counted from 1.
-        seed: of the permutations.
+        seed: the seed of the permutations.
 
     Returns:
         Indices, (min(batch, n),).

@@ -25,7 +25,7 @@ class EMA:
     ``θ̄ ← d·θ̄ + (1 − d)·θ`` with ``d = min(decay, (1 + step)/(10 + step))``, which forgets the start.
 
     Args:
-        model: whose parameters are averaged; ``average`` is a copy of it without gradients.
+        model: the model to average; ``average`` is a copy of it without gradients.
         decay: the greatest d, in [0, 1).
     """
 
@@ -59,7 +59,7 @@ class Trainer:
             ``beta``, ``focus`` and ``apart`` it has parameters for. Parameters without ``requires_grad`` stay.
         data: ``image`` uint8 (N, C, H, W), and attributes (N,).
         settings: the hyperparameters.
-        device: of the training; objective and data are moved there.
+        device: the device of the training; objective and data are moved there.
         model: what is averaged and whose gradients are clipped; None is the whole objective.
         rank, world: this process and how many there are; each computes its share of every batch.
     """

@@ -32,7 +32,7 @@ class CounterfactualTuning(nn.Module):
     −ELBO exceeds it. Gradients also flow through the abducted noise.
 
     Args:
-        mechanism: of the image, trained.
+        mechanism: the mechanism of the image, trained.
         oracle: predicts attributes from images; its weights are fixed.
         attributes: the causal model of the attributes alone; its weights are fixed.
         slack: by how much −ELBO may grow, as a fraction of it.
@@ -61,7 +61,7 @@ class CounterfactualTuning(nn.Module):
         Args:
             value: the images.
             parents: every attribute, each (B,).
-            generator: of the codes and the interventions.
+            generator: source of the codes and the interventions.
             beta: weight of the KL term.
 
         Returns:
@@ -98,7 +98,7 @@ def start_tuning(
         run: the run folder, whose parts come before the bundled ones.
         data: the training split, images uint8; its first images measure the mechanism.
         beta: weight of the KL term.
-        device: of the training.
+        device: the device of the training.
 
     Returns:
         The objective, and the arguments of the mechanism's constructor.
