@@ -16,7 +16,6 @@ result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the i
 and changed only where the query changes it. Under torchrun, processes share the images.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import get_args
@@ -25,7 +24,7 @@ import torch
 
 from dscm import assets
 from dscm.causal.scm import Effect
-from dscm.cli.arguments import Parser, add_machine, batch_size, exit_on_input_error, number, start
+from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, exit_on_input_error, number, start
 from dscm.cli.models import add_model_arguments, load_model
 from dscm.cli.sampling import SAMPLING, add_sampling, configure
 from dscm.errors import InputError, option
@@ -88,7 +87,7 @@ def main(parser: Parser) -> int:
     return show(report, job, model, reader.attributes is not None) if machine.first else 0
 
 
-def sample(args: argparse.Namespace, model: Model, machine: Machine) -> int:
+def sample(args: Arguments, model: Model, machine: Machine) -> int:
     """Draw images from the model; returns the exit code."""
     if args.images or len(args.do) > 1:
         raise InputError(f"{option('sample')}: takes no images, and at most one {option('do')}")

@@ -58,7 +58,8 @@ def load(
     path, home = _find_image(source, Path(run) if run else None)
     image = restore_image(path, place)
     learned = runs.find_learned(attributes, home, image.graph, place)
-    return Model(image, learned, runs.find_oracle(oracle, home, image.graph, place)).using(**settings)
+    model = Model(image, learned, runs.find_oracle(oracle, home, image.graph, place))
+    return model.using(**settings) if settings else model
 
 
 class Model:

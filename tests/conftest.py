@@ -68,27 +68,31 @@ def train(data_arguments: tuple[Any, ...]) -> Callable[..., TrainingRun]:
 @pytest.fixture(scope="session")
 def spatial_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A spatial mechanism; enough steps that a second such run can be killed halfway."""
-    return train(tmp_path_factory.mktemp("spatial"), "--mechanism", "spatial", *SMALL, "--steps", 32, "--save-every", 4)
+    return train(
+        tmp_path_factory.mktemp("spatial"), "--mechanism", "spatial", *SMALL, "--steps", 32, "--set", "save_every=4"
+    )
 
 
 @pytest.fixture(scope="session")
 def semantic_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A semantic mechanism."""
-    settings = ("--mechanism", "semantic", *SMALL, "--steps", 6, "--save-every", 3)
+    settings = ("--mechanism", "semantic", *SMALL, "--steps", 6, "--set", "save_every=3")
     return train(tmp_path_factory.mktemp("semantic"), *settings)
 
 
 @pytest.fixture(scope="session")
 def oracle_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """An oracle, stopped between two checkpoints."""
-    return train(tmp_path_factory.mktemp("oracle"), "--part", "oracle", "--steps", 6, "--save-every", 4)
+    return train(tmp_path_factory.mktemp("oracle"), "--part", "oracle", "--steps", 6, "--set", "save_every=4")
 
 
 @pytest.fixture(scope="session")
 def colour_run(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A semantic mechanism with the paper's prior, of another graph with colour images, and a grid of samples."""
-    settings = ("--data", "colour-morphomnist", "--mechanism", "semantic", *SMALL, "--prior", "standard")
-    return train(tmp_path_factory.mktemp("colour"), *settings, "--steps", 6, "--save-every", 3, "--sample-every", 6)
+    settings = ("--data", "colour-morphomnist", "--mechanism", "semantic", *SMALL, "--set", "prior=standard")
+    return train(
+        tmp_path_factory.mktemp("colour"), *settings, "--steps", 6, "--set", "save_every=3", "--set", "sample_every=6"
+    )
 
 
 @pytest.fixture(scope="session")

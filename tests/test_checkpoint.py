@@ -24,7 +24,7 @@ CONFIG = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model() -> nn.Module:
     """A random semantic mechanism."""
     model, generator = checkpoint.build("image", GRAPH, CONFIG), torch.Generator().manual_seed(0)
@@ -35,15 +35,20 @@ def model() -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-@pytest.fixture
-def path(model: nn.Module, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def content(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Its checkpoint, with the state of a run."""
-    rest = {
-        "step": 7,
-        "raw": {k: v.clone() for k, v in model.state_dict().items()},
-        "optimiser": {"exp_avg": torch.ones(5)},
-    }
-    checkpoint.save(tmp_path / "checkpoint.pt", "image", model, GRAPH, CONFIG, {"seed": 0}, **rest)
+    path, rest = tmp_path_factory.mktemp("content") / "checkpoint.pt", {}
+    rest["raw"] = {name: value.clone() for name, value in model.state_dict().items()}
+    rest["optimiser"] = {"exp_avg": torch.ones(5)}
+    checkpoint.save(path, "image", model, GRAPH, CONFIG, {"seed": 0}, step=7, **rest)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(content: bytes, tmp_path: Path) -> Path:
+    """A copy of the checkpoint."""
+    (tmp_path / "checkpoint.pt").write_bytes(content)
     return tmp_path / "checkpoint.pt"
 
 

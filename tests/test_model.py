@@ -16,6 +16,7 @@ from dscm import assets
 from dscm import model as model_module
 from dscm.errors import InputError
 from dscm.model import Model
+from tests.support import shapes
 from tests.support.networks import scatter
 from tests.support.scripts import ROOT, TrainingRun, copy_digits
 
@@ -51,10 +52,11 @@ def test_composition_returns_the_attributes_and_an_intervention_sets_them(model:
     assert model.sample(3, seed=1, do={"kind": "square"})["kind"].tolist() == [1, 1, 1]
 
 
-def test_one_call_is_its_steps(model: Model, shapes_folder: Path) -> None:
+def test_one_call_is_its_steps(model: Model, tmp_path: Path) -> None:
     """With the folder's own table, in batches, under an intervention that depends on the observation."""
-    folder = shapes_folder / "images"
-    answer = model.counterfactual(folder, {"size": "*0.9", "striped": "flip"}, effect="direct", batch=40, steps=2)
+    folder = tmp_path / "images"
+    shapes.write_set(folder, 6)
+    answer = model.counterfactual(folder, {"size": "*0.9", "striped": "flip"}, effect="direct", batch=4, steps=2)
     paths = sorted(path for path in folder.iterdir() if path.suffix == ".png")
     assert answer.names == [path.name for path in paths]
     other = model.using(steps=2)
@@ -118,7 +120,7 @@ def test_a_model_moves(model: Model, obs: dict[str, Tensor]) -> None:
         ({"size": float("nan")}, "size=nan: must be 0.3 to 0.9"),
         ({"kind": "star"}, "kind=star: .*must be disk, square, cross"),
         ({"width": 1}, r"unknown variable 'width'; known: size \(0.3 to 0.9\)"),
-        ({"size": [0.5, 0.5, 0.5]}, "size: 3 values for 2 images"),
+        ({"size": [0.5, 0.5, 0.5]}, "size: 3 values for a batch of 2"),
     ],
 )
 def test_wrong_interventions(model: Model, obs: dict[str, Tensor], do: dict[str, Any], message: str) -> None:
@@ -173,7 +175,7 @@ def test_the_example_of_load() -> None:
 
 def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's Python runs as written, here on a few of the digits, and returns what it says."""
-    n = 8
+    n = 4
     monkeypatch.setattr(assets, "DIGITS", copy_digits(tmp_path / "digits", [f"{i:05}.png" for i in range(n)]))
     (code,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(tmp_path)
@@ -184,4 +186,4 @@ def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (names["answer"]["intensity"] > 250).all()
     torch.testing.assert_close(names["direct"]["intensity"], names["obs"]["intensity"])
     assert names["samples"]["digit"].tolist() == [3, 3, 3, 3]
-    assert len(list((tmp_path / "out").glob("*__thickness=5.0.png"))) == n
+    assert len(list((tmp_path / "out").glob("*__thickness=5*.png"))) == n

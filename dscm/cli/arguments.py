@@ -19,6 +19,7 @@ from dscm.data.cache import user_cache_dir
 from dscm.errors import InputError
 from dscm.machine import AUTO, Machine, set_up
 
+Arguments = argparse.Namespace  # of a parsed command line
 GONE = {  # flags of earlier versions, and what to type now
     "--abduct-guidance": "--abduction guided",
     "--no-pixel-noise": "--set pixel_noise=off",
@@ -77,7 +78,7 @@ class Parser(argparse.ArgumentParser):
         typed = {action.dest for action in self._actions}
         return {name: kind for name, kind in fields.items() if name not in typed}
 
-    def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    def read(self, arguments: Sequence[str] | None = None) -> Arguments:
         """Parse the command line; ``args.settings`` holds the pairs of ``--set``, and flags that were typed."""
         known = self.settable()
         entries = [f"  {name:<18}{_explain(kind, name)}" for name, kind in known.items()]
@@ -185,7 +186,7 @@ def add_data(group: argparse._ArgumentGroup) -> None:
                        help="for generated and decoded images (default: %(default)s)")  # fmt: skip
 
 
-def start(args: argparse.Namespace) -> Machine:
+def start(args: Arguments) -> Machine:
     """Choose the device and join the other processes."""
     return set_up(args.device, args.threads)
 

@@ -169,6 +169,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             intervened: the variables that an intervention sets, each with the images in which it changes them, bool
                 (B,) or (); guidance weights for ``do`` apply there.
         """
+        self.check_guidance()
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null

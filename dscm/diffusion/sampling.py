@@ -44,7 +44,8 @@ class Trajectory:
     def __post_init__(self) -> None:
         """Check each setting, and the settings against each other."""
         check(self)
-        if not self.sigma_min and (self.grid == "log-sigma" or self.ode_solver.evaluations):
+        implicit = self.ode_solver.evaluations > 0
+        if not self.sigma_min and (self.grid == "log-sigma" or implicit):
             raise InputError(
                 f"{option('sigma_min')} 0: needs explicit steps ({option('fixed_point')} 0) on a uniform or edm grid"
             )
@@ -94,8 +95,8 @@ class Sampling(Trajectory):
     )  # fmt: skip
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = setting(
         "semantic", "semantic: z and u, by unguided inversion (u alone, if the mechanism is spatial); guided: by "
-        "inversion of the guided field; dynamic: also one null token per step; residual: also the noise that each guided "
-        "step lacks."
+        "inversion of the guided field; dynamic: also one null token per step; residual: also the noise that each "
+        "guided step lacks."
     )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = setting("float32", "Of the network; steps and sums stay float32.")
     cta_lr: float = setting(0.03, "Step size η of the alignment of dynamic abduction.", above=0)

@@ -14,7 +14,7 @@ def test_the_classifier_steers_towards_its_class() -> None:
     t, wanted = torch.full((4,), 300.0, dtype=torch.float64), torch.tensor([1, 2, 3, 4])
     x = obs["image"]
     with torch.no_grad():
-        free, steered = (model._steered(wanted, scale)(x, t) for scale in (0.0, 1.0))
+        free, steered = (model._guided(wanted, scale)(x, t) for scale in (0.0, 1.0))
         assert torch.allclose(free, model.eps(x, t))
         before, after = (
             model.classifier(y, t).log_softmax(1).gather(1, wanted[:, None]) for y in (x, x - 1e-3 * (steered - free))

@@ -1,6 +1,6 @@
 """Compare learned attribute mechanisms with Morpho-MNIST's known equations: densities, and counterfactual intensity.
 
-python tests/benchmark_learned.py
+python tests/benchmarks/learned.py
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dscm.causal.graph_file import get_graph, parse
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.scm import SCM
 from dscm.training.presets import get_preset
-from dscm.training.trainer import draw_batch, schedule_rate
+from dscm.training.trainer import Trainer
 
 
 def free_graph() -> Graph:
@@ -29,17 +29,14 @@ def free_graph() -> Graph:
 
 def fit(graph: Graph, data: dict[str, Tensor], steps: int) -> LearnedAttributes:
     """Fit the mechanisms with the settings of ``train.py --part attributes``."""
-    preset = get_preset("attributes", "morphomnist", "tiny", 28)
+    preset = get_preset("attributes", graph, "tiny")
     torch.manual_seed(0)
     model = LearnedAttributes(graph.attributes, **preset.model)
     model.fit_scaling(data)
-    optimiser = torch.optim.Adam(model.parameters(), preset.learning_rate)
-    for step in tqdm(range(1, steps + 1), desc="fitting"):
-        optimiser.param_groups[0]["lr"] = preset.learning_rate * schedule_rate(step, preset)
-        some = draw_batch(len(data["digit"]), preset.batch, step, 0)
-        optimiser.zero_grad()
-        model(torch.empty(0), {name: value[some] for name, value in data.items()})["loss"].backward()
-        optimiser.step()
+    pixels = torch.empty(len(data["digit"]), 0, dtype=torch.uint8)  # attributes are fitted without
+    trainer = Trainer(model, {**data, "image": pixels}, preset.training, torch.device("cpu"))
+    for _ in tqdm(trainer.run(steps), total=steps, desc="fitting"):
+        pass
     return model
 
 

@@ -1,6 +1,6 @@
 """Time the morphometry: images per second of measuring, and of drawing twice and measuring.
 
-    python tests/benchmark_morphometry.py --n 64 --data-dir ../shared/mnist
+    python tests/benchmarks/morphometry.py --n 64 --data-dir MNIST
 
 Where scikit-image can be imported, the same work is timed one image at a time, from the definitions of Castro et
 al. 2019: upscale four times, dilate or erode with a disk, downscale, twice over, then measure.

@@ -1,7 +1,8 @@
 """What the noise predictor alone costs: the share of the peak of matrix products it reaches, and the rest."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from timing import clock, show
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from dscm import checkpoint
 from dscm.causal.graph_file import get_graph
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.training.presets import get_preset
@@ -21,15 +23,20 @@ def compare_networks(device: torch.device) -> list[dict[str, Any]]:
     if device.type == "cuda":
         sizes += [("morphomnist", "paper", 28, 128), ("celebahq", "paper", 64, 128), ("embed", "paper", 192, 32)]
     for data_set, preset, size, batch in sizes:
-        graph, settings = get_graph(data_set), get_preset("image", data_set, preset, size)
-        parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
-        model = DiffusionMechanism(parents, graph.image_channels, **settings.model).to(device).eval()
+        graph = get_graph(data_set)
+        config = {**get_preset("image", graph, preset, "spatial").model, "size": size}
+        model = cast(DiffusionMechanism, checkpoint.build("image", graph, config)).to(device).eval()
         x = torch.randn(batch, *model.shape, device=device)
         t, c = torch.full((batch,), 500.0, device=device), torch.randn(batch, model.scaling.dim, device=device)
         for dtype in (torch.float32, torch.bfloat16):
-            about = {"network": f"{data_set} {preset}", "batch": batch, "precision": str(dtype).removeprefix("torch.")}
-            rows.append(about | measure_network(lambda: model.unet(x, t, model.unet.embed(c)), dtype, device))
+            row = {"network": f"{data_set} {preset}", "batch": batch, "precision": str(dtype).removeprefix("torch.")}
+            rows.append(row | measure_network(partial(run, model, x, t, c), dtype, device))
     return show("one pass of the noise predictor", rows)
+
+
+def run(model: DiffusionMechanism, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    """Pass images, (B, C, H, W), once through the noise predictor."""
+    return model.unet(x, t, model.unet.embed(c))
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """The published procedure: 1,000 explicit steps up, 1,000 guided ones down, and alignment one image at a time."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,10 +9,16 @@ from dscm.diffusion.alignment import Alignment
 from dscm.diffusion.guidance import guided
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.process import ddim_step
-from dscm.diffusion.sampling import Sampling
-from dscm.diffusion.solvers import Solver
 
-PUBLISHED = Sampling(1.5, (0.0, 1000.0), 1000, "uniform", 0.0, Solver(evaluations=0))
+PUBLISHED: dict[str, Any] = {
+    "guidance": 1.5,
+    "guidance_interval": (0.0, 1000.0),
+    "steps": 1000,
+    "grid": "uniform",
+    "sigma_min": 0.0,
+    "solver": "ddim",
+    "fixed_point": 0,
+}
 
 
 def align_naively(
@@ -24,7 +32,7 @@ def align_naively(
     """Tune the tokens of one image, with ε(c) evaluated anew for each gradient step.
 
     Args:
-        mechanism: whose noise predictor and null token.
+        mechanism: its noise predictor and null token are used.
         condition: c of the observation, (1, D).
         path: its states from noise to image, K + 1 of (1, C, H, W).
         grid: their timesteps.
@@ -38,13 +46,13 @@ def align_naively(
     for k in range(len(grid) - 1):
         t = grid[k].to(x).expand(1)
 
-        def move() -> Tensor:
+        def move(token: Tensor, x: Tensor = x, t: Tensor = t, k: int = k) -> Tensor:
             return ddim_step(x, guided(mechanism.eps, condition, token, weight)(x, t), a[k], a[k + 1])
 
         for _ in range(alignment.steps):
             token.requires_grad_()
-            (gradient,) = torch.autograd.grad((move() - path[k + 1]).square().sum(), token)
+            (gradient,) = torch.autograd.grad((move(token) - path[k + 1]).square().sum(), token)
             token = (token - alignment.rate * gradient).detach()
         with torch.no_grad():
-            x = move()
+            x = move(token)
     return (x - path[-1]).square().mean().item()

@@ -129,12 +129,12 @@ def test_good_interventions_pass(do: dict[str, float]) -> None:
         ({"digit": math.inf}, "do digit=inf: digit must be a whole number, 0 to 9"),
         (
             {"thicknes": 3},
-            "unknown variable 'thicknes' in do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
+            "unknown variable 'thicknes'; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
             "digit (0 to 9), slant (-1.2 to 1.2 rad)",
         ),
         (
             {"image": 0},
-            "unknown variable 'image' in do; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
+            "unknown variable 'image'; known: thickness (0.5 to 10 px), intensity (0 to 255 grey levels), "
             "digit (0 to 9), slant (-1.2 to 1.2 rad)",
         ),
     ],

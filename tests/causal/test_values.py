@@ -59,7 +59,7 @@ def test_hue_goes_around() -> None:
         ("kind", "square", "kind=square: must be disk, cross"),
         ("kind", 2, "kind=2: must be disk, cross"),
         ("kind", 0.5, "kind=0.5: must be disk, cross"),
-        ("age", [1, 2], "age: 2 values for 3 images"),
+        ("age", [1, 2], "age: 2 values for a batch of 3"),
     ],
 )
 def test_refused(name: str, values: Any, message: str) -> None:

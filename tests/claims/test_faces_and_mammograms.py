@@ -1,6 +1,5 @@
 """What the README says of the bundled models of faces and mammograms, on the bundled samples."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,18 +8,13 @@ from torch import Tensor
 
 import dscm
 from dscm import assets
-from dscm.data.images import read_attribute_table
-from dscm.diffusion.guidance import Weights
 from dscm.model import Model
 
 
 def load(name: str, guidance: str) -> tuple[Model, dict[str, Tensor]]:
     """Return a bundled model with this guidance, and its samples with their attributes."""
-    model, folder = dscm.load(name), assets.SAMPLES[name]
-    model.mechanism.sampling = replace(model.mechanism.sampling, guidance=Weights.parse(guidance))
-    paths = sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
-    names = [path.name for path in paths]
-    return model, model.observe(paths, read_attribute_table(folder / "attributes.csv", names, model.graph.attributes))
+    model = dscm.load(name, guidance=guidance)
+    return model, model.observe(assets.SAMPLES[name])
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """From nothing but a folder, a CSV and a graph file to counterfactuals near the true ones; `pytest --slow` runs it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,9 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(run: Path) -> Model:
     """The trained model."""
-    model = dscm.load(run)
-    model.mechanism.sampling = replace(model.mechanism.sampling, guidance=1.5, steps=25)
-    return model
+    return dscm.load(run, guidance=1.5, steps=25)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +51,7 @@ def test_counterfactuals_are_near_the_true_ones(model: Model, known: tuple, name
     """Attributes within 10% of their standard deviation, and images within 0.05, of what really follows."""
     obs, noise, nuisance = known
     value = obs[name].flip(0) if name != "striped" else 1 - obs[name]
-    answer = model.predict(model.abduct(obs), {name: value})
+    answer = model.predict(model.abduct(obs), {name: value}, obs)
     if name in ("size", "kind"):
         truth = shapes.follow({"size": obs["size"], "kind": obs["kind"]} | {name: value}, noise)
     else:

@@ -24,7 +24,7 @@ def test_composition_is_exact_only_when_inversion_is_solved(
     code_dim: int, prior: str, prediction: str, grid: str, fixed_point: int
 ) -> None:
     """With enough fixed-point iterations at ω = 1 nothing changes; with the paper's explicit step something does."""
-    model = make(code_dim, prior, prediction).using(guidance=1.0, steps=8, grid=grid, solver="ddim")
+    model = make(code_dim, prior, prediction).using(guidance=1.0, steps=6, grid=grid, solver="ddim")
     solved, explicit = (model.using(fixed_point=evaluations) for evaluations in (fixed_point, 0))
     torch.testing.assert_close(solved.predict(solved.abduct(X, PARENTS), PARENTS), X, rtol=0, atol=1e-9)
     assert (explicit.predict(explicit.abduct(X, PARENTS), PARENTS) - X).abs().max() > 1e-4

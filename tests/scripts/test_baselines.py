@@ -22,8 +22,8 @@ def trained(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPath
     runs = {}
     for name in BASELINES:
         graph = "morphomnist-digit" if name == "diffscm" else "morphomnist"
-        settings = ("--data", graph, "--mechanism", name, "--patch", 4, "--steps", 4, "--sample-every", 4)
-        settings += ("--likelihood", "gaussian") if name == "hvae" else ()
+        settings = ("--data", graph, "--mechanism", name, "--patch", 4, "--steps", 4, "--set", "sample_every=4")
+        settings += ("--set", "likelihood=gaussian") if name == "hvae" else ()
         runs[name] = train(tmp_path_factory.mktemp(name), *settings)
     return runs
 
@@ -37,7 +37,7 @@ def test_train_reports_the_terms(trained: dict[str, TrainingRun]) -> None:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_counterfactual(trained: dict[str, TrainingRun], digits: Path, tmp_path: Path, name: str) -> None:
-    how = FAST if name == "diffscm" else (*MACHINE, "--sample-code")
+    how = FAST if name == "diffscm" else (*MACHINE, "--set", "sample_code=on")
     asked = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--save-noise", tmp_path / "noise.zip")
     succeed(call_script("counterfactual.py", digits, *asked, "--out", tmp_path / "out", *how))
     again = ("--checkpoint", trained[name].checkpoint, "--do", "digit=3", "--load-noise", tmp_path / "noise.zip")
@@ -53,12 +53,14 @@ def test_evaluate_side_by_side(
 ) -> None:
     """Autoencoders have one row each, exact in composition unless their pixel noise is dropped."""
     paths = [trained[name].checkpoint for name in ("vae", "hvae", "vci")]
-    fixed = ("--n", 4, "--steps", 2, "--out", tmp_path / "out", *data_arguments, *MACHINE)
+    fixed = ("--n", 3, "--steps", 1, "--out", tmp_path / "out", *data_arguments, *MACHINE)
     succeed(call_script("evaluate.py", "--checkpoint", *paths, spatial_run.checkpoint, "--guidance", 1, *fixed))
-    succeed(call_script("evaluate.py", "--checkpoint", *paths[:2], "--no-pixel-noise", "--figures", *fixed))
-    done = succeed(call_script("evaluate.py", "--checkpoint", paths[1], "--no-pixel-noise", "--mix", 0.5, *fixed))
+    succeed(call_script("evaluate.py", "--checkpoint", *paths[:2], "--set", "pixel_noise=off", "--figures", *fixed))
+    done = succeed(
+        call_script("evaluate.py", "--checkpoint", paths[1], "--set", "pixel_noise=off", "--set", "mix=0.5", *fixed)
+    )
     error = refuse("evaluate.py", "--checkpoint", *paths, "--guidance", 2, *fixed)
-    assert "--guidance: not known to hvae, vae, vci" in error
+    assert "--guidance: not a setting of hvae, vae, vci; known: " in error
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())
     composition = {record["abduction"]: record["composition"]["l1"][0] for record in records}
     plain = ["vae", "hvae", "vci", "spatial"]
@@ -68,24 +70,45 @@ def test_evaluate_side_by_side(
     assert composition["vae without pixel noise"] > 0.01 and composition["hvae without pixel noise"] > 0.01
     assert composition["hvae without pixel noise mix=0.5"] == composition["hvae without pixel noise"]
     assert "| vae |" in done.stdout and "| hvae without pixel noise |" in done.stdout
-    parameters = sum(p.numel() for p in checkpoint.restore(paths[0], "image", torch.device("cpu"))[0].parameters())
+    parameters = sum(p.numel() for p in checkpoint.restore_image(paths[0], torch.device("cpu")).model.parameters())
     assert records[0]["parameters"] == parameters and 0 < records[0]["training_minutes"] < 5
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("vae", ("--guidance", 2), "--guidance: not known to vae; an option of semantic, spatial"),
-        ("hvae", ("--abduction", "dynamic"), "--abduction: not known to hvae; an option of semantic, spatial"),
-        ("vci", ("--steps", 5), "--steps: not known to vci; an option of semantic, spatial, diffscm"),
-        ("diffscm", ("--sample-code",), "--sample-code: not known to diffscm; an option of vae, hvae, vci"),
-        ("vci", ("--no-pixel-noise",), "--no-pixel-noise: not known to vci; an option of vae, hvae"),
-        ("diffscm", ("--no-pixel-noise",), "--no-pixel-noise: not known to diffscm"),
-        ("vae", ("--mix", 0.5), "--mix: not known to vae; an option of hvae"),
-        ("hvae", ("--classifier-scale", 3), "--classifier-scale: not known to hvae; an option of diffscm"),
+        ("vae", ("--guidance", 2), "--guidance: not a setting of vae; known: --set sample_code, --set pixel_noise"),
+        ("hvae", ("--abduction", "dynamic"), "--abduction: not a setting of hvae; known: --set sample_code"),
+        ("vci", ("--steps", 5), "--steps: not a setting of vci; known: --set sample_code"),
+        (
+            "diffscm",
+            (
+                "--set",
+                "sample_code=on",
+            ),
+            "--set sample_code: not a setting of diffscm; known: --steps",
+        ),
+        (
+            "vci",
+            (
+                "--set",
+                "pixel_noise=off",
+            ),
+            "--set pixel_noise: not a setting of vci",
+        ),
+        (
+            "diffscm",
+            (
+                "--set",
+                "pixel_noise=off",
+            ),
+            "--set pixel_noise: not a setting of diffscm",
+        ),
+        ("vae", ("--set", "mix=0.5"), "--set mix: not a setting of vae; known: "),
+        ("hvae", ("--set", "classifier_scale=3"), "--set classifier_scale: not a setting of hvae; known: "),
     ],
 )
-def test_options_of_another_mechanism(
+def test_settings_of_another_mechanism(
     trained: dict[str, TrainingRun], digits: Path, tmp_path: Path, name: str, arguments: tuple, message: str
 ) -> None:
     asked = (
@@ -107,18 +130,10 @@ def test_diffscm_needs_one_class(tmp_path: Path, data_arguments: tuple) -> None:
     assert "diffscm guides one class; the image's parents are thickness, intensity, digit, slant" in error
 
 
-def test_training_refuses_options_of_another_mechanism(tmp_path: Path, data_arguments: tuple) -> None:
-    fixed = ("--out", tmp_path / "run", *data_arguments, *MACHINE)
-    error = refuse("train.py", "--mechanism", "spatial", "--likelihood", "gaussian", *fixed)
-    assert "--likelihood gaussian: not known to spatial; an option of vae, hvae, vci" in error
-    error = refuse("train.py", "--mechanism", "vae", "--prior", "conditional", *fixed)
-    assert "--prior conditional: not known to vae; an option of semantic" in error
-    error = refuse("train.py", "--mechanism", "vae", "--null-apart", *fixed)
-    assert "--null-apart: not known to vae; an option of spatial, semantic" in error
-    error = refuse("train.py", "--mechanism", "vci", "--p-null", 0.2, *fixed)
-    assert "--p-null 0.2: not known to vci; an option of spatial, semantic" in error
-    error = refuse("train.py", "--mechanism", "spatial", "--beta", 0.0, *fixed)
-    assert "--beta 0.0: not known to spatial; an option of semantic, vae, hvae, vci" in error
+def test_training_refuses_settings_of_another_mechanism(tmp_path: Path, data_arguments: tuple) -> None:
+    arguments = ("--mechanism", "spatial", "--set", "likelihood=gaussian", "--out", tmp_path / "run")
+    error = refuse("train.py", *arguments, *data_arguments, *MACHINE)
+    assert "--set likelihood gaussian: not known to spatial; a setting of vae, hvae, vci" in error
 
 
 def test_train_fine_tunes_and_resumes(
@@ -130,7 +145,7 @@ def test_train_fine_tunes_and_resumes(
     whole = train(tmp_path / "whole", *fixed, "--steps", 4)
     train(tmp_path / "parts", *fixed, "--steps", 2)
     parts = train(tmp_path / "parts", *fixed, "--steps", 4, "--resume")
-    models = [checkpoint.restore(r.checkpoint, "image", torch.device("cpu"))[0] for r in (first, whole, parts)]
+    models = [checkpoint.restore_image(r.checkpoint, torch.device("cpu")).model for r in (first, whole, parts)]
     before, one, two = ([p.clone() for p in model.parameters()] for model in models)
     assert all(torch.equal(a, b) for a, b in zip(one, two))
     assert not all(torch.equal(a, b) for a, b in zip(before, one))
@@ -138,4 +153,4 @@ def test_train_fine_tunes_and_resumes(
                    *data_arguments, *MACHINE)  # fmt: skip
     assert "holds vae of morphomnist, 28 px, not hvae of morphomnist, 28 px" in error
     error = refuse("train.py", "--fine-tune", assets.find("semantic"), "--out", tmp_path / "x", *data_arguments)
-    assert "--fine-tune" in error and "not known to semantic; an option of vae, hvae" in error
+    assert "--fine-tune" in error and "not known to semantic; a setting of vae, hvae" in error

@@ -15,9 +15,9 @@ from torch import nn
 from dscm import assets, checkpoint
 from dscm.causal.graph_file import get_graph
 from dscm.data.images import find_images, read_image
-from dscm.data.scaling import to_signed
+from dscm.data.scaling import l1, to_signed
 from dscm.diffusion.unet import UNet
-from dscm.evaluation.metrics import l1, observe
+from dscm.oracle import observe
 from tests.support.scripts import FAST, MACHINE, TrainingRun, call_script, copy_digits, run_script, succeed
 
 ATTRIBUTES = ["thickness", "intensity", "digit", "slant"]
@@ -126,7 +126,7 @@ def test_joint_query_sets_both(answers: Answers) -> None:
 
 def test_table_describes_the_pictures(answers: Answers) -> None:
     """Measuring the written file gives the row's measured attributes, and comparing it the row's L1."""
-    oracle, _ = checkpoint.restore(assets.find("oracle"), "oracle", torch.device("cpu"))
+    oracle = checkpoint.restore_oracle(assets.find("oracle"), torch.device("cpu")).model
     for row in answers.rows[::4]:
         image = picture(answers, Path(row["image"]).stem, row["query"])
         measured = observe(image, get_graph("morphomnist"), oracle)
@@ -215,10 +215,10 @@ def test_names_never_collide(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*__*.png"))) == 6
 
 
-def test_compiled_laid_out_and_in_bfloat16(
+def test_compiled_and_in_bfloat16(
     semantic_run: TrainingRun, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network that is compiled, here without reordering, or laid out anew answers the same; bfloat16 nearly so."""
+    """A network that is compiled, here without reordering, answers the same; one in bfloat16 nearly so."""
     compiled = []
 
     def trace(network: UNet, dynamic: bool) -> None:
@@ -228,7 +228,7 @@ def test_compiled_laid_out_and_in_bfloat16(
     monkeypatch.setattr(UNet, "compile", trace)
     asked = ("--checkpoint", semantic_run.checkpoint, "--do=digit=3", "--steps", 2, "--guidance", 1, *MACHINE)
     runs = {}
-    for flag in ((), ("--compile",), ("--channels-last",), ("--precision", "bfloat16")):
+    for flag in ((), ("--set", "compile=on"), ("--precision", "bfloat16")):
         out = tmp_path / "-".join(("out", *flag))
         runs[flag] = Answers(
             digits, out, succeed(call_script("counterfactual.py", digits, *asked, *flag, "--out", out))

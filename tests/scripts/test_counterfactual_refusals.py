@@ -22,7 +22,7 @@ RunScript = Callable[..., subprocess.CompletedProcess]
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("width=5", "unknown variable 'width' in --do; known: thickness (0.5 to 10 px), intensity"),
+        ("width=5", "unknown variable 'width'; known: thickness (0.5 to 10 px), intensity"),
         ("image=1", "unknown variable 'image'"),
         ("thickness=11", "--do thickness=11: thickness must be 0.5 to 10 px"),
         ("thickness=nan", "thickness must be 0.5 to 10 px"),
@@ -53,15 +53,15 @@ def test_refused_queries(digits: Path, tmp_path: Path, query: str, message: str)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--steps", 0), "argument --steps: '0' must be an integer, at least 1"),
-        (("--guidance", 0), "argument --guidance: '0' must be a number, more than 0"),
-        (("--guidance", "inf"), "argument --guidance"),
+        (("--steps", 0), "--steps 0: must be an integer, at least 1"),
+        (("--guidance", 0), "--guidance 0: must be a number, more than 0"),
+        (("--guidance", "inf"), "--guidance inf: must be a number, more than 0"),
         (("--batch", 0), "argument --batch"),
-        (("--fixed-point", -1), "argument --fixed-point"),
-        (("--grid", "square"), "argument --grid"),
+        (("--set", "fixed_point=-1"), "--set fixed_point -1: must be an integer, at least 0"),
+        (("--set", "grid=square"), "--set grid square: must be one of log-sigma, edm, uniform"),
         (("--guidance-interval", 5, 1), "--guidance-interval 5 1: the first must not be above the second"),
-        (("--cta-lr", 0), "argument --cta-lr"),
-        (("--cta-steps", 0), "argument --cta-steps"),
+        (("--set", "cta_lr=0"), "--set cta_lr 0: must be a number, more than 0"),
+        (("--set", "cta_steps=0"), "--set cta_steps 0: must be an integer, at least 1"),
         (("--device", "abacus"), "--device abacus: not available here; available: cpu"),
         (("--device", "meta"), "--device meta: not available here; available: cpu"),
     ],

@@ -10,9 +10,8 @@ from PIL import Image
 from dscm import assets, checkpoint
 from dscm.causal.graph_file import get_graph
 from dscm.data.morphomnist import dataset as morphomnist
-from dscm.data.scaling import to_signed
+from dscm.data.scaling import l1, to_signed
 from dscm.diffusion.sampling import Sampling
-from dscm.evaluation import metrics
 from tests.support.evaluation import PARENTS, SETTINGS, numbers, read_records
 from tests.support.scripts import MACHINE, Done, TrainingRun, call_script, refuse, run_script, succeed
 
@@ -72,7 +71,7 @@ def test_record_holds_every_metric(evaluation: Path) -> None:
 def test_composition_is_that_of_the_model(evaluation: Path, spatial_run: TrainingRun, data_arguments: tuple) -> None:
     """The same figure follows from the package: the null intervention on the first test digits."""
     graph = get_graph("morphomnist")
-    mechanism, _ = checkpoint.restore(spatial_run.checkpoint, "image", torch.device("cpu"))
+    mechanism = checkpoint.restore_image(spatial_run.checkpoint, torch.device("cpu")).model
     mechanism.sampling = Sampling(guidance=3, steps=2)
     _, data_dir, _, cache_dir = data_arguments
     data = morphomnist.load(graph, data_dir, "t10k", cache_dir)
@@ -82,7 +81,7 @@ def test_composition_is_that_of_the_model(evaluation: Path, spatial_run: Trainin
     with torch.no_grad():
         once = scm.counterfactual(obs, {})["image"]
         twice = scm.counterfactual({**obs, "image": once}, {})["image"]
-    expected = [metrics.l1(image, obs["image"]).mean().item() for image in (once, twice)]
+    expected = [l1(image, obs["image"]).mean().item() for image in (once, twice)]
     assert read_records(evaluation)[1]["composition"]["l1"] == pytest.approx(expected, abs=1e-5)
 
 
@@ -163,14 +162,23 @@ def test_evaluates_colour(colour_run: TrainingRun, data_arguments: tuple, tmp_pa
     ("arguments", "message"),
     [
         (("--n", 25), "--n 25: the test split has 24 images"),
-        (("--n", 1), "argument --n: '1' must be an integer, at least 2"),
-        (("--cycles", 0), "argument --cycles"),
-        (("--guidance", "pose=3"), "--guidance pose: no parent of the image of morphomnist; known: thickness, "),
-        (("--guidance", "do=3", "--abduction", "dynamic"), "one weight for all parents"),
-        (("--solver", "2m", "--fixed-point", 2), "--solver 2m --fixed-point 2: 2m takes no evaluations"),
-        (("--sigma-min", 0), "--sigma-min 0: σ_min = 0 needs explicit steps on a uniform or edm grid"),
-        (("--solver", "trapezoid", "--abduction", "residual"), "residual abduction follows the steps of ddim"),
-        (("--guidance", 1, 0), "argument --guidance: '0' must be a number, more than 0"),
+        (("--n", 1), "--n 1: must be an integer, at least 2"),
+        (("--cycles", 0), "--cycles 0: must be an integer, at least 1"),
+        (("--guidance", "pose=3"), "--guidance pose: not a parent of the image; known: thickness, "),
+        (
+            ("--guidance", "do=3", "--abduction", "dynamic"),
+            "to one weight, --guidance must be one number",
+        ),
+        (
+            ("--solver", "2m", "--set", "fixed_point=2"),
+            "--solver 2m --set fixed_point 2: 2m takes no",
+        ),
+        (("--set", "sigma_min=0"), "--set sigma_min 0: needs explicit steps (--set fixed_point 0)"),
+        (
+            ("--solver", "trapezoid", "--abduction", "residual"),
+            "follows the steps of ddim alone",
+        ),
+        (("--guidance", 1, 0), "--guidance 0: must be a number, more than 0"),
         (("--data-dir", "/nowhere"), "/nowhere: no such folder"),
         (("--checkpoint", assets.find("oracle")), "holds a model of kind 'oracle'; 'image' is needed"),
         (("--oracle", "/nowhere.pt"), "/nowhere.pt: no such checkpoint"),

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evaluation import PARENTS, SETTINGS, numbers, read_records
+from dscm.evaluation import lpips
+from tests.support.evaluation import PARENTS, numbers, read_records
 from tests.support.scripts import MACHINE, TrainingRun, call_script, refuse, succeed
 
 
 @pytest.fixture(scope="module")
 def trade_off(semantic_run: TrainingRun, data_arguments: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Evaluate one mechanism with every abduction, and draw the figures."""
+    """Evaluate one mechanism with every abduction, then with another step size; and draw the figures."""
     out = tmp_path_factory.mktemp("trade-off")
-    settings = ("--n", 4, "--steps", 2, "--guidance", 1, 3, "--abduction", "semantic", "dynamic", "residual")
-    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--figures")
-    succeed(call_script("evaluate.py", *common, *settings, "--cta-lr", 0.01, 0.1))
+    settings = ("--n", 4, "--steps", 1, "--guidance", 1, 3, "--abduction", "semantic", "dynamic", "residual")
+    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE)
+    succeed(call_script("evaluate.py", *common, *settings, "--set", "cta_lr=0.1"))
+    succeed(call_script("evaluate.py", *common, *settings, "--set", "cta_lr=0.01", "--figures"))
     return out
 
 
@@ -65,7 +67,7 @@ def test_adds_rows_and_measures_none_twice(
     shutil.copytree(trade_off, out)
     before = read_records(out)
     (out / "metrics.json").write_text(json.dumps(before[:2]))
-    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 2)
+    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 1)
     common += ("--solver", "ddim")  # as where residual abduction was measured too
     succeed(call_script("evaluate.py", *common, "--guidance", 1, 3, "--abduction", "semantic", "residual"))
     after = read_records(out)
@@ -101,7 +103,7 @@ def test_refuses_to_go_on_from_something_else(
     shutil.copytree(trade_off, out)
     spoil(out)
     before = (out / "metrics.json").read_bytes()
-    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 2)
+    common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 1)
     common += ("--solver", "ddim")  # as where residual abduction was measured too
     assert message in refuse("evaluate.py", *common, "--guidance", 3, *arguments)
     assert (out / "metrics.json").read_bytes() == before
@@ -116,6 +118,7 @@ def test_without_alexnet_the_rest_is_computed(
     semantic_run: TrainingRun, data_arguments: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line says why LPIPS is null."""
+    monkeypatch.setattr("dscm.evaluation.runner.load_lpips", lpips.load_lpips)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: (_ for _ in ()).throw(OSError("no net")))
     monkeypatch.setattr(
@@ -133,11 +136,16 @@ def test_without_alexnet_the_rest_is_computed(
 
 
 def test_a_mechanism_without_null_token_is_not_guided(
-    train: Callable[..., TrainingRun], data_arguments: tuple, tmp_path: Path
+    train: Callable[..., TrainingRun], digits: Path, data_arguments: tuple, tmp_path: Path
 ) -> None:
-    run = train(tmp_path / "run", "--mechanism", "spatial", "--steps", 2, "--p-null", 0)
-    common = ("--checkpoint", run.checkpoint, "--out", tmp_path / "out", *SETTINGS, *data_arguments, *MACHINE)
+    """It is refused with guidance, and with abductions that need the token; at ω = 1 it works like any other."""
+    run = train(tmp_path / "run", "--mechanism", "spatial", "--patch", 4, "--steps", 2, "--set", "p_null=0")
+    brief = ("--n", 2, "--steps", 1, *data_arguments, *MACHINE)
+    common = ("--checkpoint", run.checkpoint, "--out", tmp_path / "out", *brief)
     assert "trained without a null token" in refuse("evaluate.py", *common)
-    assert "--abduction must be semantic" in refuse("evaluate.py", *common, "--abduction", "dynamic")
-    queries = ("--do", "digit=3", "--out", tmp_path / "out", *MACHINE)
-    assert "--guidance must be 1" in refuse("counterfactual.py", "--checkpoint", run.checkpoint, *queries)
+    error = refuse("evaluate.py", *common, "--guidance", 1, "--abduction", "dynamic")
+    assert "trained without a null token" in error and "--abduction must be semantic" in error
+    query = ("--checkpoint", run.checkpoint, "--do", "digit=3", "--steps", 1, *MACHINE)
+    assert "--guidance must be 1" in refuse("counterfactual.py", digits, *query, "--out", tmp_path / "answers")
+    succeed(call_script("counterfactual.py", digits, *query, "--guidance", 1, "--out", tmp_path / "answers"))
+    succeed(call_script("evaluate.py", *common, "--guidance", 1))

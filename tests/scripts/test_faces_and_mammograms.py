@@ -32,7 +32,7 @@ def test_train_and_evaluate(data: tuple[str, Path], tmp_path: Path) -> None:
     name, folder = data
     where = ("--data-dir", folder, "--cache-dir", tmp_path / "cache", *MACHINE)
     for part, steps in (("attributes", 5), ("oracle", 2), ("image", 2)):
-        brief = ("--steps", steps, "--batch", 4, "--sample-every", 2, "--out", tmp_path / part)
+        brief = ("--steps", steps, "--batch", 4, "--set", "sample_every=2", "--out", tmp_path / part)
         done = call_script("train.py", "--data", name, "--part", part, *brief, *where)
         assert done.returncode == 0, done.stderr
         if part == "attributes" and name == "embed":
@@ -41,7 +41,7 @@ def test_train_and_evaluate(data: tuple[str, Path], tmp_path: Path) -> None:
         if part == "oracle":
             assert f"test F1 {ASKED[name]}: " in done.stdout
     assert (tmp_path / "image" / "samples" / "000002.png").exists()
-    model, _ = checkpoint.restore(tmp_path / "image" / "checkpoint.pt", "image", torch.device("cpu"))
+    model = checkpoint.restore_image(tmp_path / "image" / "checkpoint.pt", torch.device("cpu")).model
     assert model.shape == (3 if name == "celebahq" else 1, SIZE[name], SIZE[name])
 
     options = ["--checkpoint", tmp_path / "image" / "checkpoint.pt", "--oracle", tmp_path / "oracle" / "checkpoint.pt"]
@@ -92,7 +92,7 @@ def test_evaluate_needs_the_learned_mechanisms(tmp_path: Path) -> None:
     assert "morphomnist-oracle.pt: predicts digit; " in error and "needs Smiling, Mouth_Slightly_Open" in error
     models = (*image, "--oracle", tmp_path / "oracle" / "checkpoint.pt")
     error = refuse("evaluate.py", *models, "--n", 2, "--steps", 2, "--out", tmp_path / "out", *where)
-    assert "the mechanism of Mouth_Slightly_Open is learned: give its checkpoint with --attributes" in error
+    assert "Mouth_Slightly_Open is learned; train it, and give its checkpoint with --attributes" in error
     wrong = ("--attributes", tmp_path / "oracle" / "checkpoint.pt")
     error = refuse("evaluate.py", *models, *wrong, "--n", 2, "--steps", 2, "--out", tmp_path / "out", *where)
     assert "holds a model of kind 'oracle'; 'attributes' is needed" in error

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from dscm import checkpoint
-from tests.support.evaluation import SETTINGS, read_records
+from tests.support.evaluation import read_records
 from tests.support.scripts import FAST, MACHINE, ROOT, Done, TrainingRun, call_script, copy_digits, run_script
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--")
-TRAIN = ("--mechanism", "spatial", "--patch", 4, "--batch", 8, "--steps", 4, "--save-every", 2)
+TRAIN = ("--mechanism", "spatial", "--patch", 4, "--batch", 8, "--steps", 4, "--set", "save_every=2")
+SETTINGS = ("--n", 5, "--steps", 1, "--guidance", 3, "--batch", 3)
 QUERY = ("--do", "thickness=5", "--batch", 2, *FAST)
 
 
@@ -30,7 +31,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def commands(images: Path, spatial_run: TrainingRun, data_arguments: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
     """What is run, by name; the refusal last, since it leaves the other process waiting."""
-    evaluation = ("--checkpoint", spatial_run.checkpoint, *SETTINGS, "--batch", 3, *data_arguments, *MACHINE)
+    evaluation = ("--checkpoint", spatial_run.checkpoint, *SETTINGS, *data_arguments, *MACHINE)
     return {
         "train": ("train.py", *TRAIN, *data_arguments, *MACHINE),
         "query": ("counterfactual.py", images, *QUERY),
@@ -88,7 +89,7 @@ def test_training_makes_one_model(shared: tuple[Path, dict[str, Done]]) -> None:
     assert sorted(path.name for path in (folder / "train").iterdir()) == ["checkpoint.pt", "log.jsonl"]
     content = torch.load(folder / "train" / "checkpoint.pt", weights_only=True)
     assert content["step"] == 4 and content["settings"]["world"] == 2
-    checkpoint.restore(folder / "train" / "checkpoint.pt", "image", torch.device("cpu"))  # no `module.` before names
+    checkpoint.restore_image(folder / "train" / "checkpoint.pt", torch.device("cpu"))  # no `module.` before names
 
 
 def test_queries_give_the_same_files(shared: tuple[Path, dict[str, Done]], alone: Callable[[str], Any]) -> None:

@@ -71,7 +71,8 @@ def test_checkpoint_rebuilds_the_model(
     assert content["format"] == checkpoint.FORMAT and content["program"].startswith("dscm ")
     assert (content["kind"], content["graph"], content["step"]) == (kind, graph, steps)
     assert content["settings"]["seed"] == 0 and content["settings"]["batch"] == 8
-    model, _ = checkpoint.restore(run.checkpoint, kind, CPU)
+    restore = {"image": checkpoint.restore_image, "oracle": checkpoint.restore_oracle}[kind]
+    model = restore(run.checkpoint, CPU).model
     assert_same(dict(model.state_dict()), dict(content["model"]))
     assert not model.training
     assert any(not torch.equal(content["raw"][key], value) for key, value in content["model"].items())
@@ -168,14 +169,25 @@ def test_killed_run_resumes_bit_for_bit(
 
 
 def test_diverging_run_keeps_its_last_good_checkpoint(data_arguments: tuple, tmp_path: Path) -> None:
-    settings = ("--mechanism", "spatial", "--batch", 8, "--steps", 6, "--save-every", 1, "--learning-rate", "1e30")
+    settings = (
+        "--mechanism",
+        "spatial",
+        "--batch",
+        8,
+        "--steps",
+        6,
+        "--set",
+        "save_every=1",
+        "--set",
+        "learning_rate=1e30",
+    )
     done = call_script("train.py", "--out", tmp_path, *settings, *data_arguments, *MACHINE)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert re.search(r"error: step 2: the loss is (inf|nan); .*--learning-rate", done.stderr)
-    model, content = checkpoint.restore(tmp_path / "checkpoint.pt", "image", CPU)
-    assert content["step"] == 1
-    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert re.search(r"error: step 2: the loss is (inf|nan); lower --set learning_rate;", done.stderr)
+    restored = checkpoint.restore_image(tmp_path / "checkpoint.pt", CPU)
+    assert restored.step == 1
+    assert all(parameter.isfinite().all() for parameter in restored.model.parameters())
     errors = [line for line in re.split(r"[\r\n]+", done.stderr) if "error: " in line]
     assert len(errors) == 1 and errors[0].startswith("error: "), "the error has a line of its own"
 
@@ -185,11 +197,11 @@ def test_diverging_run_keeps_its_last_good_checkpoint(data_arguments: tuple, tmp
     [
         (("--data", "mnist"), "'mnist'; known: celebahq, colour-morphomnist, embed, morphomnist"),
         (("--preset", "huge"), "'tiny', 'paper'"),
-        (("--steps", 0), "argument --steps: '0' must be an integer, at least 1"),
-        (("--minutes", 0), "argument --minutes: '0' must be a number, more than 0"),
-        (("--p-null", 1), "argument --p-null: '1' must be a number, at least 0, at most 0.99"),
-        (("--learning-rate", "nan"), "argument --learning-rate"),
-        (("--beta", -1), "argument --beta"),
+        (("--steps", 0), "--steps 0: must be an integer, at least 1"),
+        (("--minutes", 0), "--minutes 0: must be a number, more than 0"),
+        (("--set", "p_null=1"), "--set p_null 1: must be a number, at least 0, at most 0.99"),
+        (("--set", "learning_rate=nan"), "--set learning_rate nan: must be a number, more than 0"),
+        (("--set", "beta=-1"), "--set beta -1: must be a number, at least 0"),
         (("--device", "abacus"), "--device abacus: not available here; available: cpu"),
         (("--resume",), "no such checkpoint"),
     ],
@@ -210,9 +222,9 @@ def test_refuses_an_absent_gpu(data_arguments: tuple, tmp_path: Path) -> None:
     ("arguments", "flag"),
     [
         (("--seed", 1), "--seed 0, not 1"),
-        (("--p-null", 0.2), "--p-null 0.1, not 0.2"),
+        (("--set", "p_null=0.2"), "--set p_null 0.1, not 0.2"),
         (("--batch", 4), "--batch 8, not 4"),
-        (("--learning-rate", 0.1), "--learning-rate None, not 0.1"),
+        (("--set", "learning_rate=0.1"), "--set learning_rate None, not 0.1"),
         (("--mechanism", "spatial"), "--mechanism semantic, not spatial"),
         (("--data", "colour-morphomnist"), "--data morphomnist, not colour-morphomnist"),
     ],

@@ -27,7 +27,7 @@ MAKERS = {
 }
 MAKERS |= dict.fromkeys(("dynamic", "residual"), MAKERS["semantic"])
 EVERYWHERE = {"guidance": 1.5, "guidance_interval": (0.0, 1000.0), "steps": 4}
-SOLVED = {"steps": 6, "solver": "ddim", "fixed_point": 30}
+SOLVED = {"steps": 6, "solver": "ddim"}
 SETTINGS = {  # of sampling
     "diffscm": SOLVED,
     **dict.fromkeys(("spatial", "semantic"), {"guidance": 1.0, **SOLVED}),
