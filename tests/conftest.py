@@ -11,6 +11,7 @@ from dscm import assets
 from dscm.data.images import find_images, read_attributes, read_image
 from dscm.data.morphomnist.idx import write_idx
 from tests.support import shapes
+from tests.support.beside import Beside
 from tests.support.scripts import MACHINE, TrainingRun, call_script, copy_digits, succeed
 
 SMALL = ("--patch", 4)  # a mechanism that is several times as fast as the preset's
@@ -20,6 +21,11 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run what trains for many minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if Beside.helps(config):
+        config.pluginmanager.register(Beside("tests/scripts", config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

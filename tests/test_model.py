@@ -1,5 +1,6 @@
 """The notebook's API: loading, asking in one call or step by step, and errors in Python's words."""
 
+import ast
 import doctest
 import re
 from pathlib import Path
@@ -77,6 +78,11 @@ def test_guidance_by_do_is_the_same_from_the_model_and_the_causal_model(model: M
     assert torch.equal(guided.effect(obs, noise, do, "total")["image"], image)
     assert not torch.equal(model.predict(noise, do)["image"], image), "another view keeps its own settings"
     assert torch.equal(guided.predict(noise)["image"], model.predict(noise)["image"]), "nothing is intervened on"
+    half = {"size": torch.stack([obs["size"][0], torch.tensor(0.7)])}  # the first image keeps its value
+    kept, changed = guided.predict(noise, half, obs)["image"]
+    assert torch.equal(kept, model.predict(noise, half)["image"][0]), "no guidance where nothing changes"
+    assert torch.equal(changed, image[1])
+    assert not torch.equal(kept, guided.predict(noise, half)["image"][0]), "which only the observation can tell"
 
 
 def test_an_answer_is_saved_and_drawn(model: Model, obs: dict[str, Tensor], tmp_path: Path) -> None:
@@ -173,6 +179,17 @@ def test_the_example_of_load() -> None:
     assert doctest.testmod(model_module).failed == 0
 
 
+def run_cell(code: str, names: dict[str, Any]) -> list[Any]:
+    """Run code as a notebook does, and return the value of every line that is an expression."""
+    values = []
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Expr):
+            values.append(eval(compile(ast.Expression(node.value), "README.md", "eval"), names))
+        else:
+            exec(compile(ast.Module([node], []), "README.md", "exec"), names)
+    return values
+
+
 def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's Python runs as written, here on a few of the digits, and returns what it says."""
     n = 4
@@ -180,10 +197,17 @@ def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (code,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert names["answer"]["image"].shape == (n, 1, 28, 28) and names["answer"]["image"].dtype == torch.uint8
-    assert (names["answer"]["thickness"] == 5).all()
-    assert (names["answer"]["intensity"] > 250).all()
-    torch.testing.assert_close(names["direct"]["intensity"], names["obs"]["intensity"])
-    assert names["samples"]["digit"].tolist() == [3, 3, 3, 3]
-    assert len(list((tmp_path / "out").glob("*__thickness=5*.png"))) == n
+    (intensity, images), saved, sheet, three = run_cell(code, names)
+    answer, obs = names["answer"], names["obs"]
+    assert images.shape == (n, 1, 28, 28) and images.dtype == torch.uint8
+    thinner = answer.obs["thickness"] < 5
+    assert (answer["thickness"] == 5).all() and thinner.sum() == n - 1
+    assert torch.equal(intensity > answer.obs["intensity"], thinner), "thickness raises intensity"
+    assert saved is None and len(list((tmp_path / "out").glob("*__thickness=5*.png"))) == n
+    assert {"counterfactuals.csv", "grid.png"} < {path.name for path in (tmp_path / "out").iterdir()}
+    assert isinstance(sheet, Image.Image) and sheet.width > n * 56
+    assert three.shape == (1, 1, 28, 28) and three.dtype == torch.uint8 and not torch.equal(three, obs["image"])
+    assert names["model"].observe(list(three))["digit"].tolist() == [3], "the oracle sees a three"
+    torch.testing.assert_close(names["direct"]["intensity"], obs["intensity"])
+    assert names["direct"]["thickness"].tolist() == [5]
+    assert names["samples"]["digit"].tolist() == [3] * 4 and names["samples"]["image"].shape == (4, 1, 28, 28)

@@ -20,7 +20,7 @@ from dscm.diffusion.solvers import inversion_path, last, sample
 from dscm.diffusion.unet import UNet
 from dscm.errors import InputError, option
 
-UNTRAINED = f"trained without a null token ({option('p_null')} 0)"
+UNTRAINED = "trained without a null token (p_∅ = 0)"
 
 
 class ImageNoise(NamedTuple):

@@ -6,6 +6,7 @@ python tests/benchmarks/learned.py
 import argparse
 import math
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def fit(graph: Graph, data: dict[str, Tensor], steps: int) -> LearnedAttributes:
     trainer = Trainer(model, {**data, "image": pixels}, preset.training, torch.device("cpu"))
     for _ in tqdm(trainer.run(steps), total=steps, desc="fitting"):
         pass
-    return model
+    return cast(LearnedAttributes, trainer.average)
 
 
 def true_density(truth: SCM, data: dict[str, Tensor]) -> dict[str, Tensor]:

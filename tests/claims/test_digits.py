@@ -14,7 +14,7 @@ from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.evaluation.metrics import reversals
 from dscm.oracle import Oracle, observe
 
-N, CPU, GRAPH = 12, torch.device("cpu"), get_graph("morphomnist")
+N, CPU, GRAPH = 8, torch.device("cpu"), get_graph("morphomnist")
 EXPLICIT = {"grid": "uniform", "sigma_min": 0.0, "solver": "ddim", "fixed_point": 0}  # as published
 
 
@@ -38,7 +38,7 @@ def oracle() -> Oracle:
 @pytest.fixture(scope="module", params=["spatial", "semantic"])
 def scm(request: pytest.FixtureRequest) -> SCM:
     """A bundled model, at ω = 1.5 with 12 steps."""
-    return GRAPH.scm(restore(request.param).using(guidance=1.5, steps=12))
+    return GRAPH.scm(restore(request.param).using(guidance=1.5, steps=10))
 
 
 @torch.no_grad()
@@ -101,10 +101,10 @@ class Soundness:
 def measure_soundness(name: str, oracle: Oracle, obs: dict[str, Tensor]) -> Soundness:
     """Evaluate a bundled mechanism under do(digit), the digits of the others in turn, by the paper's procedure.
 
-    That is explicit inversion on a uniform grid, here of 10 steps, and guidance at every noise level.
+    That is explicit inversion on a uniform grid, here of 8 steps, and guidance at every noise level.
     """
     mechanism, result = (
-        restore(name).using(**EXPLICIT, guidance_interval=(0.0, 1000.0), steps=10),
+        restore(name).using(**EXPLICIT, guidance_interval=(0.0, 1000.0), steps=8),
         Soundness({}, {}, {}),
     )
     obs = {variable: value[:6] for variable, value in obs.items()}

@@ -11,7 +11,7 @@ from tests.support.gaussian import LINEAR, MEAN, STD, Recorder, gaussian_eps, ga
 from tests.support.networks import randn, scatter
 
 X = MEAN + STD * randn(8, 1, 2, 2)
-SOLVED = {"ddim": Solver("ddim", 20), "trapezoid": Solver("trapezoid", 15)}
+SOLVED = {"ddim": Solver("ddim", 50), "trapezoid": Solver("trapezoid", 30)}
 ORDERS = [("ddim", 2, 1), ("2m", 0, 2), ("trapezoid", 1, 2), ("trapezoid", 3, 2)]
 
 
@@ -25,7 +25,7 @@ def make_network() -> tuple[EpsFn, Tensor]:
     """A real UNet with random weights everywhere, as a noise function of images (B, 1, 8, 8)."""
     network = small_unet()
     c = network.embed(randn(3, 3, seed=5))
-    return lambda x, t: 0.2 * network(x, t, c[: len(x)]) + 0.5 * x, randn(3, 1, 8, 8)
+    return lambda x, t: 0.2 * network(x, t, c[: len(x)]) + 0.9 * x, randn(3, 1, 8, 8)
 
 
 @pytest.mark.parametrize(("kind", "evaluations", "order"), ORDERS)

@@ -139,7 +139,7 @@ def test_a_mechanism_without_null_token_is_not_guided(
     train: Callable[..., TrainingRun], digits: Path, data_arguments: tuple, tmp_path: Path
 ) -> None:
     """It is refused with guidance, and with abductions that need the token; at ω = 1 it works like any other."""
-    run = train(tmp_path / "run", "--mechanism", "spatial", "--patch", 4, "--steps", 2, "--set", "p_null=0")
+    run = train(tmp_path / "run", "--mechanism", "spatial", "--patch", 4, "--steps", 1, "--set", "p_null=0")
     brief = ("--n", 2, "--steps", 1, *data_arguments, *MACHINE)
     common = ("--checkpoint", run.checkpoint, "--out", tmp_path / "out", *brief)
     assert "trained without a null token" in refuse("evaluate.py", *common)

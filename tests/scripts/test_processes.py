@@ -1,9 +1,7 @@
 """The three scripts under torchrun: two processes share the work, one writes, and all is as if one had done it."""
 
 import json
-import socket
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +10,20 @@ import torch
 
 from dscm import checkpoint
 from tests.support.evaluation import read_records
-from tests.support.scripts import FAST, MACHINE, ROOT, Done, TrainingRun, call_script, copy_digits, run_script
-
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--")
-TRAIN = ("--mechanism", "spatial", "--patch", 4, "--batch", 8, "--steps", 4, "--set", "save_every=2")
-SETTINGS = ("--n", 5, "--steps", 1, "--guidance", 3, "--batch", 3)
-QUERY = ("--do", "thickness=5", "--batch", 2, *FAST)
+from tests.support.in_two import InTwo
+from tests.support.scripts import Done, call_script
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three digits, and a last file that is none: of batches of two, the second has but one image."""
-    folder = copy_digits(tmp_path_factory.mktemp("digits"), ["a.png", "b.png", "sub/c.png"], attributes=False)
-    (folder / "empty.png").touch()
-    return folder
+def commands(in_two: InTwo) -> dict[str, tuple[Any, ...]]:
+    """What is run, by name."""
+    return in_two.commands
 
 
 @pytest.fixture(scope="module")
-def commands(images: Path, spatial_run: TrainingRun, data_arguments: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
-    """What is run, by name; the refusal last, since it leaves the other process waiting."""
-    evaluation = ("--checkpoint", spatial_run.checkpoint, *SETTINGS, *data_arguments, *MACHINE)
-    return {
-        "train": ("train.py", *TRAIN, *data_arguments, *MACHINE),
-        "query": ("counterfactual.py", images, *QUERY),
-        "evaluate": ("evaluate.py", *evaluation),
-        "keep": ("counterfactual.py", images, *QUERY, "--save-noise", images.parent / "noise.zip"),
-    }
-
-
-def find_ports(n: int) -> list[int]:
-    """Find free ports."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-@pytest.fixture(scope="module")
-def shared(
-    commands: dict[str, tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Done]]:
-    """Run every command in two processes, and return the folder of their outputs and what the first process said."""
-    folder = tmp_path_factory.mktemp("shared")
-    ports = find_ports(len(commands))
-    lines = [[port, *map(str, (*commands[name], "--out", folder / name))] for port, name in zip(ports, commands)]
-    (folder / "commands.json").write_text(json.dumps(lines))
-    done = run_script(*TORCHRUN, ROOT / "tests" / "support" / "several.py", folder / "commands.json")
-    said = {}
-    for number, name in enumerate(commands):
-        path = folder / f"{number}-0.json"
-        assert path.exists(), done.stderr
-        report = json.loads(path.read_text())
-        said[name] = Done(name, report["code"], report["stdout"], report["stderr"])
-    return folder, said
+def shared(in_two: InTwo) -> tuple[Path, dict[str, Done]]:
+    """The folder of what two processes wrote, and what the first of them said."""
+    return in_two.finish()
 
 
 @pytest.fixture(scope="module")
