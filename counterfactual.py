@@ -31,8 +31,7 @@ from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Reader
-from dscm.folder.samples import write_samples
-from dscm.folder.writer import SHEET, TABLE
+from dscm.folder.writer import SHEET, TABLE, write_samples
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
 from dscm.runs import check_output

@@ -76,6 +76,9 @@ def _unstack(pictures: np.ndarray | Tensor | Sequence[Picture], channels: int) -
     if channels == 1 and pictures.ndim == 3 and pictures.shape[0] == 3 and pictures.shape[-1] not in (1, 3):
         forms = "three grey images are (3, 1, H, W), one in colour is (1, 3, H, W) or (H, W, 3)"
         raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
+    if pictures.ndim == 3 and pictures.shape[-1] in (2, 4):  # would else be H grey images, 2 or 4 pixels wide
+        forms = "with an alpha channel an image is not (H, W, C) here; drop the last channel: (H, W), (H, W, 1 or 3)"
+        raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
     single = pictures.ndim == 2 or (pictures.ndim == 3 and {pictures.shape[0], pictures.shape[-1]} & {1, 3})
     return [pictures] if single else [*pictures]
 

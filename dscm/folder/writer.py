@@ -1,4 +1,4 @@
-"""Write counterfactuals batch by batch: pictures, a table and a contact sheet."""
+"""Write counterfactuals and samples batch by batch: pictures, a table and a contact sheet."""
 
 import csv
 import heapq
@@ -12,19 +12,24 @@ from types import TracebackType
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from dscm.causal.graph import Graph
+from dscm.causal.scm import SCM
 from dscm.data.images import read_pixels
 from dscm.data.scaling import l1, to_levels, to_unit
 from dscm.data.sets import DataSet
+from dscm.data.table import write_csv
 from dscm.files import atomic_path
 from dscm.folder.paste import change_mask, paste
+from dscm.folder.reader import TABLE as ATTRIBUTES
 from dscm.folder.reader import Batch
 from dscm.machine import Machine, wait
 from dscm.oracle import Oracle, observe
 from dscm.plots.sheets import Row, draw_sheet, effect_map, to_picture
 
-SHOWN = 12  # images on the contact sheet
+SHOWN = 12  # images in a row of the contact sheet
+SAMPLES, SAMPLES_SHOWN = "images", 4 * SHOWN
 TABLE, SHEET, PASTED = "counterfactuals.csv", "grid.png", "pasted"
 STAGES = ("", "counterfactual_", "measured_")  # prefixes of an attribute's columns: before, after, on the picture
 Answers = Mapping[str, Mapping[str, Tensor]]  # by the name of a query, the counterfactual value of every variable
@@ -182,3 +187,39 @@ def label(query: str) -> str:
     """Write the name of a query, ``digit=3`` or ``digit=3__direct``, for the contact sheet."""
     text, _, effect = query.rpartition("__")
     return f"do({text}), {effect}" if effect in ("direct", "indirect") else f"do({query})"
+
+
+@torch.no_grad()
+def write_samples(
+    out: Path, scm: SCM, graph: Graph, n: int, do: Mapping[str, float], batch: int, generator: torch.Generator
+) -> None:
+    """Draw from the model; write ``images/``, a folder with ``attributes.csv``, and ``grid.png`` beside it.
+
+    Args:
+        out: the folder.
+        scm: the model.
+        graph: its causal graph.
+        n: number of samples.
+        do: values of the variables that are set in all of them.
+        batch: number of images at a time.
+        generator: source of the noise, on the model's device.
+    """
+    table: dict[str, list[str]] = {name: [] for name in ("image", *(variable.name for variable in graph.attributes))}
+    shown: list[torch.Tensor] = []
+    with tqdm(total=n, unit="image", desc="samples") as bar:
+        for start in range(0, n, batch):
+            values = scm.sample(min(batch, n - start), generator, do)
+            images = to_levels(values["image"]).cpu()
+            for i, image in enumerate(images, start):
+                with atomic_path(out / SAMPLES / f"{i:05}.png") as temporary:
+                    to_picture(image).save(temporary, format="PNG")
+                table["image"].append(f"{i:05}.png")
+            for variable in graph.attributes:
+                table[variable.name] += [variable.show(value) for value in values[variable.name].tolist()]
+            shown += list(images[: SAMPLES_SHOWN - len(shown)])
+            bar.update(len(images))
+    write_csv(out / SAMPLES / ATTRIBUTES, table)
+    rows = [Row("", torch.stack(shown[i : i + SHOWN])) for i in range(0, len(shown), SHOWN)]
+    values_set = ", ".join(f"{name}={value:g}" for name, value in do.items())
+    title = f"{graph.name}: {len(shown)} of {n} samples" + (f" under do({values_set})" if do else "")
+    draw_sheet(out / SHEET, rows, title)

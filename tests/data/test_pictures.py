@@ -87,6 +87,8 @@ def test_files_folders_and_pillow_images(tmp_path: Path) -> None:
         ([GREY[0], np.full((8, 8), np.inf)], "image 00001: float64 values from inf to inf"),
         (COLOUR.astype(int) - 300, "image 00000: int64 values from -.*: must be 0 to 255$"),
         (np.zeros((2, 8, 8, 5), np.uint8), r"image 00000: shape \(8, 8, 5\): must be \(H, W\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\): .* alpha channel .* drop the last"),
+        (np.zeros((8, 8, 2), np.uint8), r"shape \(8, 8, 2\): .* alpha channel .* drop the last"),
         ([], "images: there are none"),
     ],
 )
