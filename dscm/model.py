@@ -15,7 +15,7 @@ from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import Effect
 from dscm.causal.values import Values, read_values
 from dscm.checkpoint import Restored, restore_image
-from dscm.data.images import read_attribute_table
+from dscm.data.attributes import read_attribute_table
 from dscm.data.mammogram import Framing
 from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
 from dscm.data.scaling import to_levels, to_signed

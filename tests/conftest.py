@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dscm import assets
-from dscm.data.images import find_images, read_attributes, read_image
+from dscm.data.attributes import read_attributes
+from dscm.data.images import find_images, read_image
 from dscm.data.morphomnist.idx import write_idx
 from tests.support import shapes
 from tests.support.beside import Beside

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
+from dscm.data.attributes import read_attribute_table
 from dscm.data.cache import decode
-from dscm.data.images import find_images, read_attribute_table, read_image
+from dscm.data.images import find_images, read_image
 from dscm.data.table import read_csv
 from dscm.errors import InputError
 

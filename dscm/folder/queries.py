@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
-from dscm.data.images import SUFFIXES, read_attributes
+from dscm.data.attributes import read_attributes
+from dscm.data.images import SUFFIXES
 from dscm.data.table import without_fraction
 from dscm.errors import InputError, option
 

@@ -9,7 +9,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from dscm.data.images import UnreadableImage, find_images, read_attribute_table
+from dscm.data.attributes import read_attribute_table
+from dscm.data.images import UnreadableImage, find_images
 from dscm.data.scaling import to_signed
 from dscm.data.sets import DataSet
 from dscm.errors import InputError

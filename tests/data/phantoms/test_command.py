@@ -9,7 +9,7 @@ import torch
 
 from dscm.causal.graph_file import get_graph
 from dscm.cli import phantoms as command
-from dscm.data.images import read_attribute_table
+from dscm.data.attributes import read_attribute_table
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.phantoms.layouts import Recipe, new_folder, write_set
 
