@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dscm import assets, runs
+from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
@@ -110,6 +111,16 @@ class Model:
         return self.oracle_checkpoint.model if self.oracle_checkpoint else None
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of each checkpoint, by part."""
+        parts = {
+            "checkpoint": self.checkpoint,
+            "attributes": self.attributes_checkpoint,
+            "oracle": self.oracle_checkpoint,
+        }
+        return {name: part.sha256 for name, part in parts.items() if part}
+
+    @property
     def framing(self) -> Framing:
         """Return how mammograms are brought to a square."""
         return Framing.of(self.checkpoint.settings)
@@ -184,7 +195,8 @@ class Model:
             obs: an observation, from `observe` or `sample`.
             seed: the seed of noise that an observation leaves undetermined.
         """
-        return self.scm.abduct(self._signed(obs), torch.Generator(self.device).manual_seed(seed))
+        placed = self._signed(obs)
+        return self.scm.abduct(placed, make_streams(seed, range(len(placed["image"])), self.device))
 
     @torch.no_grad()
     def predict(
@@ -227,7 +239,7 @@ class Model:
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, do: Mapping[str, Values] = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do`` as in `predict`."""
-        return self._show(self.scm.sample(n, torch.Generator(self.device).manual_seed(seed), self._intervention(do)))
+        return self._show(self.scm.sample(n, make_streams(seed, range(n), self.device), self._intervention(do)))
 
     @torch.no_grad()
     def counterfactual(
@@ -259,7 +271,7 @@ class Model:
         pictures = self._read(images, value_range)
         obs = self._signed(self._observe(pictures, attributes))
         change = self._intervention(do, obs, pictures.names)
-        composition, values = answer(model.scm, obs, change, effect, batch, seed)
+        composition, values = answer(model.scm, obs, change, effect, pictures.names, batch, seed)
         query = write_query(do, effect)
         return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values)
 

@@ -17,10 +17,9 @@ and changed only where the query changes it. Under torchrun, processes share the
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
-
-import torch
 
 from dscm import assets
 from dscm.causal.scm import Effect
@@ -31,10 +30,10 @@ from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Reader
-from dscm.folder.writer import SHEET, TABLE, write_samples
+from dscm.folder.samples import Draw, write_samples
+from dscm.folder.writer import SHEET, TABLE
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
-from dscm.runs import check_output
 
 
 def make_parser() -> Parser:
@@ -81,7 +80,7 @@ def run(parser: Parser) -> int:
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
     job = Job(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
-    report = answer_folder(model.scm, model.checkpoint, reader, job, machine)
+    report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
     leave(machine)
     return show(report, job, model, reader.attributes is not None) if machine.first else 0
 
@@ -94,10 +93,11 @@ def sample(args: Arguments, model: Model, machine: Machine) -> int:
     if query and query.constants.keys() != query.changes.keys():
         words = "nothing is observed that a value could depend on"
         raise InputError(f"{option('do')} {args.do[0]}: with {option('sample')} {words}")
-    check_output(args.out, args.overwrite)
-    generator = torch.Generator(machine.device).manual_seed(args.seed)
-    batch = choose_batch(args.batch, None, machine)
-    write_samples(args.out, model.scm, model.graph, args.sample, query.constants if query else {}, batch, generator)
+    do, batch = query.constants if query else {}, choose_batch(args.batch, None, machine)
+    settings = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
+    settings |= {name: str(value) for name, value in asdict(model.mechanism.sampling).items()}
+    draw = Draw(args.sample, do, batch, args.seed)
+    write_samples(args.out, model.scm, model.graph, draw, settings, args.overwrite, machine.device)
     return 0
 
 
@@ -111,10 +111,15 @@ def show(report: Report, job: Job, model: Model, from_table: bool) -> int:
     sources += [f"predicted by the oracle: {predicted}"] * bool(predicted)
     print(f"factual attributes: {'from attributes.csv' if from_table else '; '.join(sources)}")
     read = report.images - len(report.unreadable)
-    print(f"{read} images, {len(job.queries)} queries → {job.out}/{f'{SHEET}, ' if read else ''}{TABLE}")
+    earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
+    sheet = f"{SHEET}, " if (job.out / SHEET).is_file() else ""
+    print(f"{read} images{earlier}, {len(job.queries)} queries → {job.out}/{sheet}{TABLE}")
     for path, reason in report.unreadable.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
-    return 1 if report.unreadable else 0
+    for name, reasons in report.refused.items():
+        for query, reason in reasons.items():
+            print(f"not answered: {name} under {query}: {reason}", file=sys.stderr)
+    return 1 if report.unreadable or report.refused else 0
 
 
 def main() -> None:
