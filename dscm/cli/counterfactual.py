@@ -23,9 +23,10 @@ from typing import get_args
 
 from dscm import assets
 from dscm.causal.scm import Effect
-from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, exit_on_input_error, number, start
+from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, start
 from dscm.cli.models import add_model_arguments, load_model
 from dscm.cli.sampling import SAMPLING, add_sampling, configure
+from dscm.cli.script import one_line_errors
 from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
@@ -125,5 +126,5 @@ def show(report: Report, job: Job, model: Model, from_table: bool) -> int:
 def main() -> None:
     """Run the script, on the command line that Python was started with."""
     parser = make_parser()
-    with exit_on_input_error(parser):
+    with one_line_errors(parser.show):
         sys.exit(run(parser))

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, exit_on_input_error, start
+from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, start
 from dscm.cli.models import add_model_arguments, load_models
 from dscm.cli.sampling import SAMPLING, configure
+from dscm.cli.script import one_line_errors
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
@@ -105,5 +106,5 @@ def compile_networks(models: Sequence[Model]) -> list[Model]:
 def main() -> None:
     """Run the script, on the command line that Python was started with."""
     parser = make_parser()
-    with exit_on_input_error(parser):
+    with one_line_errors(parser.show):
         run(parser)

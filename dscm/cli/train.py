@@ -10,12 +10,11 @@ The folder gets checkpoint.pt (the averaged weights, what rebuilds the model, an
 and samples/. With --resume a training that was stopped or killed continues from its last checkpoint.
 """
 
-import shlex
-import sys
 from pathlib import Path
 
 from dscm.causal.graph_file import GRAPHS
-from dscm.cli.arguments import Parser, add_data, add_machine, exit_on_input_error, start
+from dscm.cli.arguments import Parser, add_data, add_machine, start
+from dscm.cli.script import one_line_errors, typed_command
 from dscm.machine import leave
 from dscm.training.dry_run import check
 from dscm.training.place import Place
@@ -60,7 +59,7 @@ def run(parser: Parser) -> None:
         for line in check(training):
             print(line)
     else:
-        trained = training.fit(args.overwrite, shlex.join(["python", *sys.argv]))
+        trained = training.fit(args.overwrite, typed_command(), typed_command(add="--resume", drop="--overwrite"))
         if training.machine.first:
             print(trained.summary)
     leave(training.machine)
@@ -69,5 +68,5 @@ def run(parser: Parser) -> None:
 def main() -> None:
     """Run the script, on the command line that Python was started with."""
     parser = make_parser()
-    with exit_on_input_error(parser):
+    with one_line_errors(parser.show):
         run(parser)
