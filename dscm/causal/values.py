@@ -1,6 +1,6 @@
 """Values of attributes as users write them: numbers in raw units or labels of classes, one or a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,10 +43,43 @@ def _read_value(variable: Variable, value: object) -> float:
         raise InputError(f"{variable.name}={value}: a change needs an observation")
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
-    if variable.kind == "circular" and abs(number) < float("inf"):
-        return number
     if not variable.contains(number):
         raise InputError(f"{variable.name}={value}: must be {variable.allowed}")
     return number
+
+
+def find_outside(variables: Iterable[Variable], values: Mapping[str, Tensor], verb: str) -> dict[int, str]:
+    """Find the elements of a batch that have a value which is not finite or outside its domain.
+
+    Args:
+        variables: those to look at, among those that ``values`` holds.
+        values: by name, each (B,).
+        verb: how the values arose, as in ``measured as``.
+
+    Returns:
+        By the number of the element, the first reason, as in ``thickness measured as 15.7 px; allowed: 0.5 to 10 px``.
+    """
+    faults: dict[int, str] = {}
+    for variable in variables:
+        if variable.name in values:
+            column = values[variable.name]
+            for i in (~variable.inside(column)).nonzero().flatten().tolist():
+                number = f"{column[i].item():.4g} {variable.unit}".rstrip()
+                faults.setdefault(i, f"{variable.name} {verb} {number}; allowed: {variable.allowed}")
+    return faults
+
+
+def find_failures(variables: Iterable[Variable], values: Mapping[str, Tensor]) -> dict[int, str]:
+    """Find the elements of a batch whose answer is none: a value outside its domain, or an image that is not finite.
+
+    Args:
+        variables: the attributes.
+        values: every variable under an intervention, each (B, …), as `SCM.predict` returns them.
+
+    Returns:
+        As `find_outside`.
+    """
+    lost = (~values["image"].isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
+    return find_outside(variables, values, "would be") | dict.fromkeys(lost, "the image would not be finite")

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from dscm.causal.mechanisms import Mechanism
 from dscm.errors import InputError, option
 
 Kind = Literal["continuous", "positive", "bounded", "circular", "categorical", "binary", "image"]
+TURNS = 1000.0  # of a circular variable, beyond which float32 does not tell its angle
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Variable:
         if self.labels and self.labels != tuple(map(str, range(self.classes))):
             return ", ".join(self.labels)
         if self.high == math.inf:
-            return (f"more than {self.low:g}" if self._open else "any number") + f" {self.unit}".rstrip()
+            return (f"more than {self.low:g}" if self._open else "any finite number") + f" {self.unit}".rstrip()
         return f"{self.low:g} to {self.high:g} {self.unit}".rstrip()
 
     @property
@@ -80,11 +82,26 @@ class Variable:
         return f"a whole number, {self.domain}" if counted else self.domain
 
     def contains(self, value: float) -> bool:
-        """Tell whether a value is in the domain, and a class if it must be one, all in float32."""
-        low, high, value = torch.tensor([self.low, self.high, value], dtype=torch.float32).tolist()
-        if not low <= value <= high or (value == low and self._open):
-            return False
-        return not self.discrete or value == int(value)
+        """Tell whether a value is in the domain, as `inside` does."""
+        return bool(self.inside(torch.tensor(value, dtype=torch.float64)))
+
+    def inside(self, values: Tensor) -> Tensor:
+        """Tell of each value whether it is finite, in the domain, and a class if it must be one, all in float32.
+
+        Args:
+            values: any shape.
+
+        Returns:
+            bool, the same shape. A circular variable goes around, as far as float32 still tells its angle.
+        """
+        values = values.float()
+        if self.kind == "circular":
+            return values.abs() <= TURNS
+        low, high = torch.tensor([self.low, self.high], dtype=torch.float64).float().tolist()
+        found = values.isfinite() & (low <= values) & (values <= high)
+        if self._open:
+            found &= values > low
+        return found & (values == values.round()) if self.discrete else found
 
     def show(self, value: float) -> str:
         """Write a value for a table: a class by its label, a number in five digits."""

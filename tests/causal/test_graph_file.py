@@ -48,7 +48,7 @@ def test_everything_a_file_may_hold(tmp_path: Path) -> None:
     assert scanner.labels == ("A", "B", "C") and scanner.classes == 3 and scanner.domain == "A, B, C"
     assert [variable.name for variable in graph.learned] == ["age", "volume", "scanner", "marked"]
     assert score.mechanism().predict(torch.zeros(1), {"age": torch.ones(1)}).item() == 1.5
-    assert marked.domain == "0 or 1" and score.domain == "any number"
+    assert marked.domain == "0 or 1" and score.domain == "any finite number"
     again = get_graph(graph.key)
     assert again.key == graph.key and again.interventions == graph.interventions, "a checkpoint carries all of it"
 
