@@ -76,6 +76,11 @@ class Variable:
         return self.kind == "positive" and self.high == math.inf
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Return the lowest and the highest value of a real variable."""
+        return (torch.finfo(torch.float32).tiny if self._open else self.low), self.high
+
+    @property
     def allowed(self) -> str:
         """Write which values are allowed, as in ``a whole number, 0 to 9``."""
         counted = self.kind == "categorical" and self.labels == tuple(map(str, range(self.classes)))
@@ -83,7 +88,7 @@ class Variable:
 
     def contains(self, value: float) -> bool:
         """Tell whether a value is in the domain, as `inside` does."""
-        return bool(self.inside(torch.tensor(value, dtype=torch.float64)))
+        return bool(self.inside(torch.tensor(as_float32(value))))
 
     def inside(self, values: Tensor) -> Tensor:
         """Tell of each value whether it is finite, in the domain, and a class if it must be one, all in float32.
@@ -97,7 +102,7 @@ class Variable:
         values = values.float()
         if self.kind == "circular":
             return values.abs() <= TURNS
-        low, high = torch.tensor([self.low, self.high], dtype=torch.float64).float().tolist()
+        low, high = as_float32(self.low), as_float32(self.high)
         found = values.isfinite() & (low <= values) & (values <= high)
         if self._open:
             found &= values > low
@@ -115,3 +120,12 @@ class Variable:
         """
         if not self.contains(value):
             raise InputError(f"{option('do')} {self.name}={value:g}: {self.name} must be {self.allowed}")
+
+
+def as_float32(value: float) -> float:
+    """Round a number to float32, in which values are kept; one beyond its range becomes infinite."""
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        number = math.inf if value > 0 else -math.inf
+    return torch.tensor(number, dtype=torch.float64).float().item()
