@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 
 from dscm.errors import InputError, option
+from dscm.settings import check_integer
 
 AUTO: Literal["auto"] = "auto"
 PATIENCE = timedelta(hours=4)  # of processes that wait while the first one decodes a data set
@@ -144,6 +145,19 @@ def fit_batch(work: Callable[[int], object]) -> int:
             break
         n *= 2
     return n
+
+
+def make_generator(seed: int, device: torch.device) -> torch.Generator:
+    """Make a generator of random numbers.
+
+    Args:
+        seed: 0 to 2^62.
+        device: where it draws.
+
+    Raises:
+        InputError: the seed is no such integer.
+    """
+    return torch.Generator(device).manual_seed(check_integer("seed", seed, 0))
 
 
 def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:

@@ -15,6 +15,7 @@ from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import Values, read_values
 from dscm.data.scaling import to_levels
 from dscm.data.sets import get_data_set
+from dscm.errors import InputError, option
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Batch
 from dscm.folder.writer import Writer, label
@@ -158,6 +159,10 @@ def read_intervention(
     Raises:
         InputError: a variable is unknown, or a value outside its domain.
     """
+    if not isinstance(do, Mapping):
+        raise InputError(
+            f"{option('do')} {do}: must hold values by name, as in {{'{graph.attributes[0].name}': VALUE}}"
+        )
     result: dict[str, Tensor] = {}
     for name, value in do.items():
         variable = graph.variable(name)

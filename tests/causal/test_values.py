@@ -36,12 +36,17 @@ GRAPH = parse(
         ("age", np.float32(3.5), torch.tensor(3.5)),
         ("kind", "cross", torch.tensor(1)),
         ("kind", ["cross", "disk", 1], torch.tensor([1, 0, 1])),
+        ("stage", ["2", "3"], torch.tensor([1, 2])),
+        ("stage", torch.tensor([1, 2]), torch.tensor([1, 2])),
+        ("age", np.array([3, 4], np.uint16), torch.tensor([3.0, 4.0])),
+        ("age", torch.tensor([3.5], requires_grad=True), torch.tensor([3.5])),
     ],
 )
 def test_numbers_and_labels(name: str, values: Any, expected: torch.Tensor) -> None:
     """One for all images, or one for each; classes are whole numbers."""
     result = read_values(GRAPH.variable(name), values)
-    assert result.dtype == expected.dtype and torch.equal(result, expected)
+    assert result.dtype == expected.dtype and torch.equal(result, expected) and not result.requires_grad
+    assert not isinstance(values, torch.Tensor) or result.data_ptr() != values.data_ptr(), "a copy"
 
 
 def test_hue_goes_around() -> None:
@@ -56,7 +61,16 @@ def test_hue_goes_around() -> None:
     ("name", "values", "message"),
     [
         ("age", 101, "age=101: must be 0 to 100"),
-        ("age", [1, "old"], "age=old: must be 0 to 100"),
+        ("age", [1, "old"], r"age=old: must be 0 to 100 \(image 00001\)"),
+        ("age", torch.tensor([1, 2, torch.nan]), r"age=nan: must be 0 to 100 \(image 00002\)"),
+        ("age", np.array([1, 2, -3]), r"age=-3: must be 0 to 100 \(image 00002\)"),
+        ("age", torch.tensor(1j), "age=1j: must be 0 to 100"),
+        ("age", np.array([None, 1, 2]), r"age=None: must be 0 to 100 \(image 00000\)"),
+        ("age", torch.zeros(3, 1), r"age: values of shape \(3, 1\): must be one, or one for each image"),
+        ("age", {"age": 1}, "age={'age': 1}: must be 0 to 100"),
+        ("stage", 2, "stage=2: label '2' or class number 2"),
+        ("stage", [1.0, 2.0, 3.0], "stage=1.0: label '1' or class number 1"),
+        ("stage", torch.tensor([3, 0, 0]), r"stage=3: must be 1, 2, 3 \(image 00000\)"),
         ("age", None, "age=None: must be 0 to 100"),
         ("age", float("nan"), "age=nan: must be 0 to 100"),
         ("kind", "square", "kind=square: must be disk, cross"),
