@@ -14,7 +14,7 @@ from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import Effect
-from dscm.causal.values import Values, read_values
+from dscm.causal.values import Values, find_failures, read_observation, read_values, refuse
 from dscm.checkpoint import Restored, restore_image
 from dscm.data.attributes import read_attribute_table
 from dscm.data.mammogram import Framing
@@ -26,7 +26,8 @@ from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, write_query
 from dscm.folder.reader import TABLE
 from dscm.machine import USUAL, choose_device
-from dscm.oracle import Oracle, no_oracle, observe
+from dscm.oracle import Oracle, find_faults, no_oracle, observe
+from dscm.settings import check_integer
 
 
 def load(
@@ -239,7 +240,8 @@ class Model:
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, do: Mapping[str, Values] = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do`` as in `predict`."""
-        return self._show(self.scm.sample(n, make_streams(seed, range(n), self.device), self._intervention(do)))
+        streams = make_streams(seed, range(check_integer("n", n, 1)), self.device)
+        return self._show(self.scm.sample(n, streams, self._intervention(do)))
 
     @torch.no_grad()
     def counterfactual(
@@ -271,7 +273,9 @@ class Model:
         pictures = self._read(images, value_range)
         obs = self._signed(self._observe(pictures, attributes))
         change = self._intervention(do, obs, pictures.names)
-        composition, values = answer(model.scm, obs, change, effect, pictures.names, batch, seed)
+        size = check_integer("batch", batch, 1)
+        composition, values = answer(model.scm, obs, change, effect, pictures.names, size, seed)
+        refuse(find_failures(self.graph.attributes, values), pictures.names)
         query = write_query(do, effect)
         return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values)
 
@@ -289,20 +293,23 @@ class Model:
         levels = pictures.levels.to(self.device)
         missing = [variable.name for variable in self.graph.attributes if variable.name not in given]
         seen = observe(to_signed(levels), self.graph, self.oracle, missing) if missing else {}
-        return seen | {name: value.to(self.device) for name, value in given.items()} | {"image": levels}
+        obs = seen | {name: value.to(self.device) for name, value in given.items()}
+        refuse(find_faults(self.graph, obs | {"image": to_signed(levels)}, given), pictures.names)
+        return obs | {"image": levels}
 
     def _signed(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Bring an observation to the device, its image to [-1, 1].
 
         Raises:
-            InputError: the image has another shape or dtype than the model's observations.
+            InputError: the image has another shape or dtype than the model's observations, or as `read_observation`.
         """
-        placed = {name: value.to(self.device) for name, value in obs.items()}
-        image = placed.get("image")
-        if image is None or image.dtype != torch.uint8 or image.shape[1:] != self.mechanism.shape:
+        image = obs.get("image")
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape[1:] != self.mechanism.shape:
             shape = ", ".join(map(str, self.mechanism.shape))
             raise InputError(f"observation: 'image' must be uint8 of shape (B, {shape}), as observe returns it")
-        return {**placed, "image": to_signed(image)}
+        attributes = {name: value for name, value in obs.items() if name != "image"}
+        placed = {**read_observation(self.graph, attributes, len(image)), "image": to_signed(image)}
+        return {name: value.to(self.device) for name, value in placed.items()}
 
     def _intervention(
         self, do: Mapping[str, Values], obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
@@ -311,7 +318,12 @@ class Model:
         return {name: value.to(self.device) for name, value in read_intervention(self.graph, do, obs, names).items()}
 
     def _show(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Turn the image of an answer into grey levels."""
+        """Turn the image of an answer into grey levels.
+
+        Raises:
+            InputError: a value is outside its domain, or the image is not finite.
+        """
+        refuse(find_failures(self.graph.attributes, values))
         return values | {"image": to_levels(values["image"])}
 
 

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from dscm.causal.encoding import ParentScaling
 from dscm.causal.graph import Graph
+from dscm.causal.values import find_outside
 from dscm.causal.variables import Variable
 from dscm.data.morphomnist.dataset import measure_attributes
+from dscm.data.morphomnist.measure import find_strokeless
 from dscm.data.scaling import to_levels, to_signed
 from dscm.errors import InputError, option
 from dscm.layers import ResBlock, group_norm
@@ -136,6 +138,26 @@ def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[st
             raise no_oracle(predicted)
         result |= oracle.predict(to_signed(levels))
     return {variable.name: result[variable.name] for variable in wanted}
+
+
+def find_faults(graph: Graph, obs: Mapping[str, Tensor], given: Collection[str] = ()) -> dict[int, str]:
+    """Find the images of an observation that cannot be asked about.
+
+    Args:
+        graph: the causal graph.
+        obs: the observation: attributes (B,) in raw units, and the image in [-1, 1], (B, C, H, W).
+        given: the names of the attributes that were neither measured nor predicted.
+
+    Returns:
+        By the number of the image, the first reason: it is no picture of the kind that the model knows, or an attribute
+        is not finite or outside its domain, as in ``thickness measured as 15.7 px; allowed: 0.5 to 10 px``.
+    """
+    faults = find_strokeless(to_levels(obs["image"])) if graph.data_set == "morphomnist" else {}
+    for variable in graph.attributes:
+        found = "measured" if variable.name in graph.measured else "predicted"
+        verb = "given" if variable.name in given else found
+        faults = find_outside([variable], obs, f"{verb} as") | faults
+    return dict(sorted(faults.items()))
 
 
 def no_oracle(names: Iterable[str]) -> InputError:

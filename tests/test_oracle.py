@@ -2,8 +2,11 @@
 
 import torch
 
+from dscm.assets import DIGITS
 from dscm.causal.graph_file import get_graph
-from dscm.oracle import Oracle
+from dscm.data.images import read_image
+from dscm.data.scaling import to_signed
+from dscm.oracle import Oracle, find_faults, observe
 from tests.support.networks import F64, randn, scatter
 
 DIGIT = next(variable for variable in get_graph("morphomnist").attributes if variable.name == "digit")
@@ -34,3 +37,27 @@ def test_oracle_reports_cross_entropy_and_accuracy() -> None:
     assert terms["accuracy"].item() == 0.75
     log_probability = oracle.logits(x)["digit"].log_softmax(1)[torch.arange(4), digit]
     torch.testing.assert_close(terms["loss"], -log_probability.mean())
+
+
+def test_faults_of_an_observation_say_how_the_value_arose() -> None:
+    """A measured, a given and a predicted value, the first fault of an image alone, and nothing of a sound one."""
+    graph = get_graph("morphomnist")
+    x = to_signed(torch.stack([read_image(DIGITS / f"{i:05}.png", 28, 1) for i in range(5)]))
+    sound = observe(x, graph, None, graph.measured) | {"digit": torch.arange(5), "image": x}
+    assert find_faults(graph, sound) == {}
+    wrong = {name: value.clone() for name, value in sound.items()}
+    wrong["thickness"][0], wrong["slant"][0], wrong["slant"][2], wrong["digit"][4] = 15.71, 9, torch.nan, 10
+    assert find_faults(graph, wrong, given=["slant"]) == {
+        0: "thickness measured as 15.71 px; allowed: 0.5 to 10 px",
+        2: "slant given as nan rad; allowed: -1.2 to 1.2 rad",
+        4: "digit predicted as 10; allowed: a whole number, 0 to 9",
+    }
+
+
+def test_faults_name_the_picture_before_its_values() -> None:
+    """Dark strokes on white and blank pictures are told apart, whatever is measured on them."""
+    graph = get_graph("morphomnist")
+    digit = to_signed(read_image(DIGITS / "00000.png", 28, 1))
+    x = torch.stack([digit, -digit, torch.zeros_like(digit)])
+    faults = find_faults(graph, observe(x, graph, None, graph.measured) | {"image": x})
+    assert [*faults] == [1, 2] and faults[1].startswith("dark strokes") and faults[2].startswith("blank")

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dscm.settings import check_integer
+
 
 @dataclass(frozen=True)
 class Streams:
@@ -34,10 +36,14 @@ def make_streams(seed: int, names: Iterable[str | int], device: torch.device) ->
     """Make the generator of each named element, seeded by ``seed`` and its name.
 
     Args:
-        seed: the seed of all.
+        seed: the seed of all, 0 to 2^62.
         names: the names of the elements, such as the path of an image or its number in a data set.
         device: the device of the draws.
+
+    Raises:
+        InputError: the seed is no such integer.
     """
+    check_integer("seed", seed, 0)
     keys = [f"{seed} {name}".encode(errors="surrogateescape") for name in names]
     seeds = [int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1 for key in keys]
     return Streams(tuple(torch.Generator(device).manual_seed(number) for number in seeds))

@@ -17,6 +17,7 @@ NoiseT = TypeVar("NoiseT")
 Noise = Any  # of some mechanism: a Tensor, or a NamedTuple of them
 Parents = Mapping[str, Tensor]
 Intervened = Mapping[str, Tensor]  # variables that are set, each with where in the batch that changes it, bool (B,)
+WIDEST = 0.01  # of a range, the margin at either end
 
 
 class Mechanism(nn.Module, Generic[NoiseT]):
@@ -66,12 +67,12 @@ class Root(Mechanism[Tensor]):
     """Base of variables without parents: the noise is the value itself. Subclasses define the prior."""
 
     def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
-        """Return the value."""
-        return value
+        """Return a copy of the value, which does not change with it."""
+        return value.clone()
 
     def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
-        """Return the noise."""
-        return noise
+        """Return a copy of the noise."""
+        return noise.clone()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log density (or log probability) of values, shape (B,); minus infinity off the support."""
@@ -169,7 +170,8 @@ class ScaledSigmoid(Mechanism[SigmoidNoise]):
     value. Reversibility is exact where the offset is zero both ways.
 
     Args:
-        low, high, margin: in the unit of the value; the margin is half the step of its measurement.
+        low, high: in the unit of the value.
+        margin: half the step of the value's measurement; at most `WIDEST` of the range counts.
         weights: by parent, in logits.
         bias, scale: in logits; scale is not zero.
     """
@@ -178,7 +180,7 @@ class ScaledSigmoid(Mechanism[SigmoidNoise]):
         self, low: float, high: float, weights: Mapping[str, float], bias: float, scale: float, margin: float = 0.5
     ) -> None:
         super().__init__()
-        self.low, self.high, self.margin = low, high, margin
+        self.low, self.high, self.margin = low, high, min(margin, WIDEST * (high - low))
         self.weights, self.bias, self.scale = dict(weights), bias, scale
 
     def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> SigmoidNoise:

@@ -172,6 +172,10 @@ def read_intervention(
     Raises:
         InputError: a variable is unknown, or a value outside its domain.
     """
+    if not isinstance(do, Mapping):
+        raise InputError(
+            f"{option('do')} {do}: must hold values by name, as in {{'{graph.attributes[0].name}': VALUE}}"
+        )
     result: dict[str, Tensor] = {}
     for name, value in do.items():
         variable = graph.variable(name)
