@@ -17,11 +17,10 @@ and changed only where the query changes it. Under torchrun, processes share the
 """
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from dscm import assets
+from dscm import assets, settings
 from dscm.causal.scm import Effect
 from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, start
 from dscm.cli.models import add_model_arguments, load_model
@@ -95,10 +94,10 @@ def sample(args: Arguments, model: Model, machine: Machine) -> int:
         words = "nothing is observed that a value could depend on"
         raise InputError(f"{option('do')} {args.do[0]}: with {option('sample')} {words}")
     do, batch = query.constants if query else {}, choose_batch(args.batch, None, machine)
-    settings = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
-    settings |= {name: str(value) for name, value in asdict(model.mechanism.sampling).items()}
+    command = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
+    command |= settings.show(model.mechanism.sampling)
     draw = Draw(args.sample, do, batch, args.seed)
-    write_samples(args.out, model.scm, model.graph, draw, settings, args.overwrite, machine.device)
+    write_samples(args.out, model.scm, model.graph, draw, command, args.overwrite, machine.device)
     return 0
 
 

@@ -14,7 +14,7 @@ from dscm.data.images import UnreadableImage, find_images
 from dscm.data.scaling import to_signed
 from dscm.data.sets import DataSet
 from dscm.errors import InputError
-from dscm.oracle import Oracle, observe
+from dscm.oracle import Oracle, find_faults, observe
 
 TABLE = "attributes.csv"
 Item = TypeVar("Item")
@@ -52,7 +52,7 @@ class Reader:
         paths: the paths of the images, relative to the folder.
         names: the paths as text, with ``/`` between their parts.
         attributes: from ``attributes.csv``, each (N,); None without that file.
-        unreadable: the images that could not be read, each with the reason.
+        unreadable: the images that could not be read, or cannot be asked about, each with the reason.
 
     Raises:
         InputError: there is no such folder, it has no images, or ``attributes.csv`` is wrong.
@@ -78,7 +78,7 @@ class Reader:
     def batches(
         self, size: int, rank: int = 0, world: int = 1, done: Container[str] = ()
     ) -> Iterator[tuple[int, Batch]]:
-        """Yield the readable images of every ``size`` files, each batch with its number.
+        """Yield the images of every ``size`` files that can be asked about, each batch with its number.
 
         Files are read in the background while the previous batch is in use.
 
@@ -93,7 +93,13 @@ class Reader:
                 attributes = self._observe(x)
             else:
                 attributes = {name: value[kept].to(self.device) for name, value in self.attributes.items()}
-            yield index, Batch([self.paths[i] for i in kept], {**attributes, "image": x})
+            obs = {**attributes, "image": x}
+            faults = find_faults(self.data_set.graph, obs, self.attributes or ())
+            self.unreadable |= {self.paths[kept[j]]: reason for j, reason in faults.items()}
+            good = [j for j in range(len(kept)) if j not in faults]
+            if good:
+                some = {name: value[good] for name, value in obs.items()}
+                yield index, Batch([self.paths[kept[j]] for j in good], some)
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return the observed value of an attribute of one image.

@@ -66,15 +66,18 @@ def write_samples(
         return [name for name in items if (folder / name).is_file()]
 
     ledger = Ledger(out, f"{IMAGES}/{TABLE}", columns, command, dict.fromkeys(names, ""), select, overwrite)
-    for start in tqdm(range(0, draw.n, draw.batch), unit_scale=draw.batch, unit="image", desc="samples"):
-        some = names[start : start + draw.batch]
-        if not ledger.finished.keys() >= set(some):
-            values = scm.sample(len(some), make_streams(draw.seed, range(start, start + len(some)), device), draw.do)
-            for name, image in zip(some, to_levels(values["image"]).cpu()):
-                with atomic_path(folder / name) as temporary:
-                    to_picture(image).save(temporary, format="PNG")
-            shown = [[v.show(value) for value in values[v.name].tolist()] for v in graph.attributes]
-            ledger.add(dict.fromkeys(some, {}), [list(row) for row in zip(some, *shown)])
+    with ledger.going_on():
+        for start in tqdm(range(0, draw.n, draw.batch), unit_scale=draw.batch, unit="image", desc="samples"):
+            some = names[start : start + draw.batch]
+            if not ledger.finished.keys() >= set(some):
+                values = scm.sample(
+                    len(some), make_streams(draw.seed, range(start, start + len(some)), device), draw.do
+                )
+                for name, image in zip(some, to_levels(values["image"]).cpu()):
+                    with atomic_path(folder / name) as temporary:
+                        to_picture(image).save(temporary, format="PNG")
+                shown = [[v.show(value) for value in values[v.name].tolist()] for v in graph.attributes]
+                ledger.add(dict.fromkeys(some, {}), [list(row) for row in zip(some, *shown)])
     ledger.close()
     shape = cast(Any, scm.mechanism("image")).shape
     _draw(out, graph.name, shape, names, draw.do)
