@@ -139,7 +139,7 @@ def _parse_queries(scm: SCM, reader: Reader, job: Job) -> list[Query]:
     queries = [parse_query(text, reader.data_set.graph, reader) for text in job.queries]
     for query in queries:
         scm.check_upstream(query.changes, "image")
-        if reader.attributes is not None:
+        if query.changes.keys() <= reader.attributes.keys():
             query.resolve(reader.attributes, reader.names)
     return queries
 
