@@ -188,7 +188,7 @@ def _ask(scm: SCM, reader: Reader, job: Job) -> Asked:
     queries = parse_queries(job.queries, reader.data_set.graph, reader)
     for query in queries:
         scm.check_upstream(query.changes, "image")
-        if reader.attributes is not None:
+        if query.changes.keys() <= reader.attributes.keys():
             _, refused = query.resolve(reader.attributes, reader.names)
             if len(refused) == len(reader.names):
                 name, reason = next(iter(refused.items()))
