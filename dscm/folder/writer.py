@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM
+from dscm.causal.values import find_failures, refuse
+from dscm.causal.variables import write_number
 from dscm.data.images import read_pixels
 from dscm.data.scaling import l1, to_levels, to_unit
 from dscm.data.sets import DataSet
@@ -146,7 +148,7 @@ class Writer:
         measured = observe(values["image"], self.graph, self.oracle)
         distance = l1(values["image"], batch.obs["image"])
         for i, name in enumerate(batch.names):
-            row = {"image": name, "query": query, "l1": f"{distance[i].item():.5f}"}
+            row = {"image": name, "query": query, "l1": write_number(distance[i].item())}
             for variable in self.graph.attributes:
                 for stage, of_stage in zip(STAGES, (batch.obs, values, measured)):
                     row[f"{stage}{variable.name}"] = variable.show(of_stage[variable.name][i].item())
@@ -209,6 +211,7 @@ def write_samples(
     with tqdm(total=n, unit="image", desc="samples") as bar:
         for start in range(0, n, batch):
             values = scm.sample(min(batch, n - start), generator, do)
+            refuse(find_failures(graph.attributes, values))
             images = to_levels(values["image"]).cpu()
             for i, image in enumerate(images, start):
                 with atomic_path(out / SAMPLES / f"{i:05}.png") as temporary:
