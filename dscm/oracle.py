@@ -73,6 +73,9 @@ class Oracle(nn.Module):
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """Predict the most probable class, int64 (B,), or the mean, float (B,), of each variable.
 
+        A mean beyond its domain by no more than a standard deviation of the training data is an error of the estimate,
+        and the end of the domain replaces it; one farther off, as of images of another kind, stays for `find_faults`.
+
         Args:
             x: images in [-1, 1], (B, C, H, W).
         """
@@ -111,7 +114,9 @@ class Oracle(nn.Module):
             return score.argmax(dim=1)
         if variable.kind == "binary":
             return (score.squeeze(1) > 0).long()
-        return self.scaling.restore(variable.name, score.squeeze(1))
+        value = self.scaling.restore(variable.name, score.squeeze(1))
+        near = value.clamp(variable.low, variable.high)  # as the mean of values in the domain is
+        return torch.where((value - near).abs() <= self.scaling.spread(variable.name), near, value)
 
 
 def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -158,6 +163,11 @@ def find_faults(graph: Graph, obs: Mapping[str, Tensor], given: Collection[str] 
         verb = "given" if variable.name in given else found
         faults = find_outside([variable], obs, f"{verb} as") | faults
     return dict(sorted(faults.items()))
+
+
+def needs_strokes(graph: Graph) -> bool:
+    """Tell whether strokes are all that an oracle must see: where it predicts the digit alone, not how it is drawn."""
+    return {variable.name for variable in graph.predicted} <= {"digit"}
 
 
 def no_oracle(names: Iterable[str]) -> InputError:
