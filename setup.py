@@ -12,6 +12,9 @@ setup(
         "dscm": ["py.typed"],
         "dscm.assets": ["*.pt", "*.json", "graphs/*.json", "*/*.png", "*/*.jpg", "*/*.csv"],
     },
+    entry_points={
+        "console_scripts": [f"dscm-{name} = dscm.cli.{name}:main" for name in ("train", "counterfactual", "evaluate")]
+    },
     install_requires=["torch>=2.2", "torchvision>=0.17", "numpy", "scipy", "pillow>=10.1", "lpips", "tqdm"],
     extras_require={"plots": ["matplotlib"], "test": ["pytest", "matplotlib"], "check": ["mypy", "ruff"]},
 )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dscm import assets, runs
+from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
@@ -24,7 +25,7 @@ from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, write_query
 from dscm.folder.reader import TABLE
-from dscm.machine import USUAL, choose_device, make_generator
+from dscm.machine import USUAL, choose_device
 from dscm.oracle import Oracle, find_faults, no_oracle, observe
 from dscm.settings import check_integer
 
@@ -111,6 +112,16 @@ class Model:
         return self.oracle_checkpoint.model if self.oracle_checkpoint else None
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of each checkpoint, by part."""
+        parts = {
+            "checkpoint": self.checkpoint,
+            "attributes": self.attributes_checkpoint,
+            "oracle": self.oracle_checkpoint,
+        }
+        return {name: part.sha256 for name, part in parts.items() if part}
+
+    @property
     def framing(self) -> Framing:
         """Return how mammograms are brought to a square."""
         return Framing.of(self.checkpoint.settings)
@@ -185,7 +196,8 @@ class Model:
             obs: an observation, from `observe` or `sample`.
             seed: the seed of noise that an observation leaves undetermined.
         """
-        return self.scm.abduct(self._signed(obs), make_generator(seed, self.device))
+        placed = self._signed(obs)
+        return self.scm.abduct(placed, make_streams(seed, range(len(placed["image"])), self.device))
 
     @torch.no_grad()
     def predict(
@@ -228,9 +240,8 @@ class Model:
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, do: Mapping[str, Values] = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do`` as in `predict`."""
-        return self._show(
-            self.scm.sample(check_integer("n", n, 1), make_generator(seed, self.device), self._intervention(do))
-        )
+        streams = make_streams(seed, range(check_integer("n", n, 1)), self.device)
+        return self._show(self.scm.sample(n, streams, self._intervention(do)))
 
     @torch.no_grad()
     def counterfactual(
@@ -262,8 +273,8 @@ class Model:
         pictures = self._read(images, value_range)
         obs = self._signed(self._observe(pictures, attributes))
         change = self._intervention(do, obs, pictures.names)
-        size, start = check_integer("batch", batch, 1), check_integer("seed", seed, 0)
-        composition, values = answer(model.scm, obs, change, effect, size, start)
+        size = check_integer("batch", batch, 1)
+        composition, values = answer(model.scm, obs, change, effect, pictures.names, size, seed)
         refuse(find_failures(self.graph.attributes, values), pictures.names)
         query = write_query(do, effect)
         return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values)

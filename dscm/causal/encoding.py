@@ -81,10 +81,10 @@ def find_spread(name: str, values: Tensor) -> tuple[float, float]:
         InputError: they are all the same, so that nothing can be learned of the variable, or their spread is beyond the
             range of float32.
     """
-    mean, std = values.double().mean().item(), values.double().std().item()
-    if values.min() == values.max():
+    if len(values) == 1 or values.min() == values.max():
         value = f"the same in all training images, {values[0].item():g} ({len(values)} images)"
         raise InputError(f"{name}: {value}; nothing can be learned of it, so leave it out of the graph")
+    mean, std = values.double().mean().item(), values.double().std().item()
     if not torch.finfo(torch.float32).tiny <= std <= torch.finfo(torch.float32).max:
         raise InputError(f"{name}: standard deviation of {std:g} in the training images; choose another unit")
     return mean, std

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from dscm.causal.draws import Source
 from dscm.causal.mechanisms import Intervened, Mechanism, Noise
 from dscm.errors import InputError
 
@@ -30,7 +31,8 @@ class SCM(nn.Module):
 
     Source: Pearl 2009, "Causality", section 7.1; the form of the queries is that of dowhy.gcm.
 
-    >>> from dscm.causal.mechanisms import LinearGaussian
+    >>> from dscm.causal.draws import Source
+    from dscm.causal.mechanisms import LinearGaussian
     >>> model = SCM({"a": LinearGaussian({}, 0.0, 1.0), "b": LinearGaussian({"a": 2.0}, 0.0, 1.0)}, {"b": ["a"]})
     >>> model.counterfactual({"a": torch.tensor([1.0]), "b": torch.tensor([2.5])}, do={"a": 3.0})
     {'a': tensor([3.]), 'b': tensor([6.5000])}
@@ -52,12 +54,12 @@ class SCM(nn.Module):
         """Return the mechanism of a variable."""
         return cast(Mechanism[Any], self.mechanisms[name])
 
-    def sample(self, n: int, generator: torch.Generator, do: Intervention = {}) -> dict[str, Tensor]:
+    def sample(self, n: int, generator: Source, do: Intervention = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do``, on the device of the generator."""
         noise = {name: self.mechanism(name).sample_noise(n, generator) for name in self.order}
         return self.predict(noise, do)
 
-    def abduct(self, obs: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Noise]:
+    def abduct(self, obs: Mapping[str, Tensor], generator: Source | None = None) -> dict[str, Noise]:
         """Infer the noise of every variable.
 
         Args:
@@ -172,7 +174,7 @@ class SCM(nn.Module):
         return reached - set(names)
 
     def counterfactual(
-        self, obs: Mapping[str, Tensor], do: Intervention, generator: torch.Generator | None = None
+        self, obs: Mapping[str, Tensor], do: Intervention, generator: Source | None = None
     ) -> dict[str, Tensor]:
         """Compute what ``obs`` would have been under ``do``: ``predict(abduct(obs, generator), do, obs)``.
 

@@ -9,15 +9,14 @@ import dataclasses
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_origin, get_type_hints
 
 from dscm import settings
 from dscm.data.cache import user_cache_dir
 from dscm.errors import InputError
-from dscm.machine import AUTO, Machine, set_up
+from dscm.machine import AUTO, Machine, is_first_to_fail, set_up
 
 Arguments = argparse.Namespace  # of a parsed command line
 GONE = {  # flags of earlier versions, and what to type now
@@ -101,8 +100,8 @@ class Parser(argparse.ArgumentParser):
         return f"--set {name}" if name in self.settable() else _flag(name)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2 and one line."""
-        self.exit(2, f"error: {message}\n")
+        """Exit with code 2 and one line, from one process of torchrun's."""
+        self.exit(2, f"error: {message}\n" if is_first_to_fail() else None)
 
     def _reader(self, kind: type, name: str) -> Callable[[str], Any]:
         """Make an argparse type that reads a field."""
@@ -130,7 +129,8 @@ class Parser(argparse.ArgumentParser):
                 while settings.takes_several(known[name], name) and rest and not rest[0].startswith("--"):
                     values.append(rest.pop(0))
                 pairs = [f"{name}={value}" for value in values]
-                print(f"hint: {flag} is now --set {' --set '.join(pairs)}", file=sys.stderr)
+                if os.environ.get("RANK", "0") == "0":
+                    print(f"hint: {flag} is now --set {' --set '.join(pairs)}", file=sys.stderr)
                 result += [word for pair in pairs for word in ("--set", pair)]
             else:
                 result.append(word)
@@ -189,17 +189,6 @@ def add_data(group: argparse._ArgumentGroup) -> None:
 def start(args: Arguments) -> Machine:
     """Choose the device and join the other processes."""
     return set_up(args.device, args.threads)
-
-
-@contextmanager
-def exit_on_input_error(parser: Parser) -> Iterator[None]:
-    """Turn an `InputError` into one line on standard error, from one process of torchrun's, and exit code 2."""
-    try:
-        yield
-    except InputError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error.typed(parser.show)}", file=sys.stderr)
-        sys.exit(2)
 
 
 def _flag(name: str) -> str:

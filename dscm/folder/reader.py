@@ -1,6 +1,6 @@
 """Read a folder of images in batches, with their attributes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,9 @@ class Reader:
             self.attributes = read_attribute_table(folder / TABLE, self.names, data_set.graph.attributes)
         self.unreadable: dict[Path, str] = {}
 
-    def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[int, Batch]]:
+    def batches(
+        self, size: int, rank: int = 0, world: int = 1, done: Container[str] = ()
+    ) -> Iterator[tuple[int, Batch]]:
         """Yield the readable images of every ``size`` files, each batch with its number.
 
         Files are read in the background while the previous batch is in use.
@@ -83,8 +85,9 @@ class Reader:
         Args:
             size: number of files in a batch.
             rank, world: this process, which gets every ``world``-th batch, and the number of processes.
+            done: the names of images to leave out.
         """
-        for index, kept, levels in ahead(self._read_batches(size, rank, world)):
+        for index, kept, levels in ahead(self._read_batches(size, rank, world, done)):
             x = to_signed(levels.to(self.device, non_blocking=True))
             if self.attributes is None:
                 attributes = self._observe(x)
@@ -106,11 +109,15 @@ class Reader:
             raise InputError(f"{self.folder / name}: {error}") from error
         return self._observe(to_signed(levels[None]).to(self.device))[attribute].item()
 
-    def _read_batches(self, size: int, rank: int, world: int) -> Iterator[tuple[int, list[int], Tensor]]:
+    def _read_batches(
+        self, size: int, rank: int, world: int, done: Container[str]
+    ) -> Iterator[tuple[int, list[int], Tensor]]:
         """Yield the number of each batch, the indices of its images, and their pixels, uint8, pinned for a GPU."""
         for start in range(rank * size, len(self.paths), world * size):
             kept, images = [], []
             for i in range(start, min(start + size, len(self.paths))):
+                if self.names[i] in done:
+                    continue
                 try:
                     images.append(self._read(self.paths[i]))
                     kept.append(i)

@@ -41,7 +41,7 @@ def check(training: Training) -> Iterator[str]:
     yield f"graph: {picture}"
     if "train" in splits:
         device = training.machine.device
-        trainer = training.start({name: value.to(device) for name, value in splits["train"].items()})
+        trainer = training.start(training.select(splits["train"]))
         yield _estimate(trainer, training.last_step, device)
     for fault in find_faults(graph, splits):
         yield f"wrong: {fault}"
@@ -115,11 +115,11 @@ def _memory(device: torch.device) -> str:
     """Say how much memory was used."""
     if device.type == "cuda":
         used = torch.cuda.max_memory_allocated(device)
-    elif sys.platform == "win32":
-        return f"memory on {device} unknown"
     else:
-        import resource  # which Windows lacks
-
+        try:
+            import resource
+        except ImportError:  # on Windows
+            return f"memory on {device} unknown"
         unit = 1 if sys.platform == "darwin" else 1024
         used = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f"{used / 2**30:.1f} GiB of memory on {device}"

@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from dscm.cli.arguments import Parser, batch_size, exit_on_input_error, number
+from dscm.cli.arguments import Parser, batch_size, number
+from dscm.cli.script import one_line_errors
 from dscm.errors import InputError, option
 from dscm.settings import check, setting
 from tests.support.scripts import call_script
@@ -61,7 +62,7 @@ def test_only_what_was_typed_is_a_setting(parser: Parser, words: str, settings: 
     ],
 )
 def test_refused_in_one_line(parser: Parser, words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop, exit_on_input_error(parser):
+    with pytest.raises(SystemExit) as stop, one_line_errors(parser.show):
         parser.read(words.split())
     out, err = capsys.readouterr()
     assert stop.value.code == 2 and not out and err.count("\n") == 1 and err.startswith(f"error: {message}"), err
@@ -75,11 +76,11 @@ def test_a_flag_that_is_a_setting_now_is_read_with_a_hint(parser: Parser, capsys
 
 def test_an_error_names_settings_as_they_are_typed(parser: Parser, capsys: pytest.CaptureFixture[str]) -> None:
     """Other errors pass."""
-    with pytest.raises(SystemExit) as stop, exit_on_input_error(parser):
+    with pytest.raises(SystemExit) as stop, one_line_errors(parser.show):
         raise InputError(f"{option('steps')} and {option('code_mix')} and {option('data_dir')} do not go together")
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: --steps and --set code_mix and --data-dir do not go together\n"
-    with pytest.raises(ZeroDivisionError), exit_on_input_error(parser):
+    with pytest.raises(ZeroDivisionError), one_line_errors(parser.show):
         raise ZeroDivisionError
 
 

@@ -1,0 +1,130 @@
+"""Answer queries about a folder of images: what would each image have been, had a variable been different?
+
+    python counterfactual.py --do thickness=5 --do digit=3 --out out
+    python counterfactual.py IMAGES --do digit=3,slant=0.2 --out out --guidance 3 --abduction dynamic
+
+Each --do is one query; commas join variables into one intervention:
+
+    NAME=3.5  NAME=label     the same value for every image
+    NAME=+1.5  NAME=*0.8     the observed value + 1.5, or × 0.8
+    NAME=flip                the other value of a binary variable
+    NAME=@FILE.csv:COLUMN    each image's own value, from its row of FILE
+    NAME=@sub/IMAGE.png      the observed value of another image of the folder
+
+OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
+result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
+and changed only where the query changes it. Under torchrun, processes share the images.
+"""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from dscm import assets
+from dscm.causal.scm import Effect
+from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, start
+from dscm.cli.models import add_model_arguments, load_model
+from dscm.cli.sampling import SAMPLING, add_sampling, configure
+from dscm.cli.script import one_line_errors
+from dscm.errors import InputError, option
+from dscm.folder.job import Job, Report, answer_folder
+from dscm.folder.queries import parse_query
+from dscm.folder.reader import Reader
+from dscm.folder.samples import Draw, write_samples
+from dscm.folder.writer import SHEET, TABLE
+from dscm.machine import Machine, choose_batch, leave
+from dscm.model import Model
+
+
+def make_parser() -> Parser:
+    """Declare the command line."""
+    parser = Parser(__doc__, SAMPLING)
+    group = parser.add_argument_group("queries")
+    words = "a folder of PNG, JPEG or BMP images (default: bundled ones)"
+    group.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help=words)
+    words = "a query; may be repeated (see above)"
+    group.add_argument("--do", action="append", default=[], metavar="NAME=VALUE[,…]", help=words)
+    words = "paths to the image along which a query acts: all, without mediators, through mediators (default: total)"
+    group.add_argument("--effect", choices=get_args(Effect), nargs="+", default=["total"], help=words)
+    words = "instead draw N images from the model, under the --do if there is one"
+    group.add_argument("--sample", type=number(int, 1), metavar="N", help=words)
+    add_model_arguments(parser)
+    add_sampling(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="default: out")
+    group.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
+    group.add_argument("--paste", action="store_true", help="also blend the changes into the images, in OUT/pasted")
+    group.add_argument("--save-noise", type=Path, metavar="FILE", help="keep the abducted noise for later queries")
+    words = "use the noise of an earlier run about the same images, in its batches"
+    group.add_argument("--load-noise", type=Path, metavar="FILE", help=words)
+    words = "images at a time; auto: as many as fit (default: 64)"
+    add_machine(parser).add_argument("--batch", type=batch_size, default=64, metavar="N", help=words)
+    return parser
+
+
+def run(parser: Parser) -> int:
+    """Answer every query about every image, or draw samples; returns the exit code."""
+    args = parser.read()
+    machine = start(args)
+    single = [name for name in ("sample", "save_noise", "load_noise") if getattr(args, name)]
+    if machine.world > 1 and single:
+        raise InputError(f"{option(single[0])}: takes one process, without torchrun")
+    model = configure(load_model(args, machine.device), args.settings)
+    if args.sample:
+        return sample(args, model, machine)
+    if not args.do:
+        raise InputError(f"nothing is asked: give a query with {option('do')}, or {option('sample')}")
+    images = args.images or assets.SAMPLES.get(model.graph.data_set)
+    if images is None:
+        raise InputError(f"no images of {model.graph.name} are bundled: name the folder of yours")
+    reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device)
+    files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
+    job = Job(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
+    report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
+    leave(machine)
+    return show(report, job, model, reader.attributes is not None) if machine.first else 0
+
+
+def sample(args: Arguments, model: Model, machine: Machine) -> int:
+    """Draw images from the model; returns the exit code."""
+    if args.images or len(args.do) > 1:
+        raise InputError(f"{option('sample')}: takes no images, and at most one {option('do')}")
+    query = parse_query(args.do[0], model.graph) if args.do else None
+    if query and query.constants.keys() != query.changes.keys():
+        words = "nothing is observed that a value could depend on"
+        raise InputError(f"{option('do')} {args.do[0]}: with {option('sample')} {words}")
+    do, batch = query.constants if query else {}, choose_batch(args.batch, None, machine)
+    settings = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
+    settings |= {name: str(value) for name, value in asdict(model.mechanism.sampling).items()}
+    draw = Draw(args.sample, do, batch, args.seed)
+    write_samples(args.out, model.scm, model.graph, draw, settings, args.overwrite, machine.device)
+    return 0
+
+
+def show(report: Report, job: Job, model: Model, from_table: bool) -> int:
+    """Print the report; returns the exit code: 1 if an image could not be read."""
+    if report.unsolved:
+        worst = f"{report.unsolved:.1e} (RMS, on [-1, 1])"
+        print(f"inversion: no implicit step moved a pixel by more than {worst} in the end")
+    measured, predicted = ", ".join(model.graph.measured), ", ".join(v.name for v in model.graph.predicted)
+    sources = [f"measured on the images: {measured}"] * bool(measured)
+    sources += [f"predicted by the oracle: {predicted}"] * bool(predicted)
+    print(f"factual attributes: {'from attributes.csv' if from_table else '; '.join(sources)}")
+    read = report.images - len(report.unreadable)
+    earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
+    sheet = f"{SHEET}, " if (job.out / SHEET).is_file() else ""
+    print(f"{read} images{earlier}, {len(job.queries)} queries → {job.out}/{sheet}{TABLE}")
+    for path, reason in report.unreadable.items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    for name, reasons in report.refused.items():
+        for query, reason in reasons.items():
+            print(f"not answered: {name} under {query}: {reason}", file=sys.stderr)
+    return 1 if report.unreadable or report.refused else 0
+
+
+def main() -> None:
+    """Run the script, on the command line that Python was started with."""
+    parser = make_parser()
+    with one_line_errors(parser.show):
+        sys.exit(run(parser))
