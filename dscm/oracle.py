@@ -75,6 +75,9 @@ class Oracle(nn.Module):
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """Predict the most probable class, int64 (B,), or the mean, float (B,), of each variable.
 
+        A mean beyond its domain by no more than a standard deviation of the training data is an error of the estimate,
+        and the end of the domain replaces it; one farther off, as of images of another kind, stays for `find_faults`.
+
         Args:
             x: images in [-1, 1], (B, C, H, W).
         """
@@ -113,7 +116,9 @@ class Oracle(nn.Module):
             return score.argmax(dim=1)
         if variable.kind == "binary":
             return (score.squeeze(1) > 0).long()
-        return self.scaling.restore(variable.name, score.squeeze(1))
+        value = self.scaling.restore(variable.name, score.squeeze(1))
+        near = value.clamp(variable.low, variable.high)  # as the mean of values in the domain is
+        return torch.where((value - near).abs() <= self.scaling.spread(variable.name), near, value)
 
 
 def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -197,6 +202,11 @@ def list_sources(graph: Graph, given: Mapping[str, Collection[str]]) -> dict[str
         seen = MEASURED if variable.name in graph.measured else PREDICTED
         sources[next((source for source, names in given.items() if variable.name in names), seen)].append(variable.name)
     return {source: names for source, names in sources.items() if names}
+
+
+def needs_strokes(graph: Graph) -> bool:
+    """Tell whether strokes are all that an oracle must see: where it predicts the digit alone, not how it is drawn."""
+    return {variable.name for variable in graph.predicted} <= {"digit"}
 
 
 def no_oracle(names: Iterable[str]) -> InputError:

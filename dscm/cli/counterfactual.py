@@ -111,8 +111,10 @@ def sample(args: Arguments, model: Model, machine: Machine) -> int:
     command = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
     command |= settings.show(model.mechanism.sampling)
     draw = Draw(args.sample, do, batch, args.seed)
-    write_samples(args.out, model.scm, model.graph, draw, command, args.overwrite, machine.device)
-    return 0
+    failed = write_samples(args.out, model.scm, model.graph, draw, command, args.overwrite, machine.device)
+    for name, reason in failed.items():
+        print(f"not drawn: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def show(report: Report, job: Job, reader: Reader) -> int:

@@ -14,6 +14,7 @@ from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import Values, read_values
+from dscm.causal.variables import write_number
 from dscm.data.scaling import to_levels
 from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
@@ -202,4 +203,4 @@ def _write(value: Values) -> str:
     """Write the value of a variable: a number, a label, or ``each`` for one of every image."""
     if isinstance(value, str):
         return value
-    return f"{float(value):g}" if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]
+    return write_number(float(value)) if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]
