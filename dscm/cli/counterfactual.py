@@ -11,6 +11,9 @@ Each --do is one query; commas join variables into one intervention:
     NAME=@FILE.csv:COLUMN    each image's own value, from its row of FILE
     NAME=@sub/IMAGE.png      the observed value of another image of the folder
 
+Where IMAGES has an attributes.csv, it gives the observed values of the attributes that it has columns for; the others
+are measured on the images, or predicted by the oracle.
+
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
 result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
 and changed only where the query changes it. Under torchrun, processes share the images.

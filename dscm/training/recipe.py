@@ -78,7 +78,11 @@ class Recipe:
     attributes: Path | str | None = setting(
         None, "Checkpoint of the learned attributes for fine-tuning. Default: the run's, or the bundled one."
     )
-    skip_missing: bool = setting(False, "Skip any number of absent images instead of at most 1%.")
+    skip_missing: bool = setting(
+        False,
+        "Leave out any number of absent images instead of at most 1%; of your own data, images without a row in "
+        "attributes.csv, and rows without an image or a value.",
+    )
     keep_aspect: bool = setting(False, "Of EMBED: pad mammograms to a square instead of stretching them.")
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
 
