@@ -34,7 +34,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         cause = error if isinstance(error, OSError) else error.__context__  # PyTorch hides the error of its file
         if not isinstance(cause, OSError):
             raise
-        if cause.filename in (None, name, temporary):
+        if cause.errno and cause.filename in (None, name, temporary):
             cause.filename = str(path)
         raise cause from None
     finally:
