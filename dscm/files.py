@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __version__ = "0.1.0"  # of the program that writes them
+UNFINISHED = ".unfinished-"  # begins the temporary name of a file
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,6 +40,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise cause from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process left of `atomic_path`, in a folder and its sub-folders."""
+    for path in folder.rglob(f"{UNFINISHED}*"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -162,8 +162,3 @@ def fit_batch(work: Callable[[int], object]) -> int:
             break
         n *= 2
     return n
-
-
-def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:
-    """Make the generator of the batch that begins at image ``start``, whichever process it falls to."""
-    return torch.Generator(device).manual_seed((seed + 1_000_003 * start) % 2**63)

@@ -15,7 +15,7 @@ from torch import nn
 from dscm.causal.graph import Graph
 from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
 from dscm.causal.scm import topological_order
-from dscm.causal.variables import Variable
+from dscm.causal.variables import Variable, as_float32
 from dscm.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "assets" / "graphs"
@@ -192,7 +192,8 @@ class _Reader:
         if len(set(parents)) < len(parents):
             self.fail(name, "parents names a variable twice")
         low, high, labels = self.domain(name, kind, spec)
-        mechanism = self.equation(name, kind, spec, tuple(parents), len(labels) or 2) if "equation" in spec else None
+        domain = (low, high, len(labels) or 2)
+        mechanism = self.equation(name, kind, spec, tuple(parents), domain) if "equation" in spec else None
         return Variable(name, kind, tuple(parents), low, high, spec.get("unit", ""), mechanism, labels)
 
     def domain(self, name: str, kind: str, spec: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]]:
@@ -214,26 +215,31 @@ class _Reader:
             not isinstance(ends, list | tuple)
             or len(ends) != 2
             or not all(isinstance(end, int | float) for end in ends)
-            or (kind == "bounded" and not all(map(math.isfinite, ends)))
-            or not ends[0] < ends[1]
+            or (kind == "bounded" and not all(math.isfinite(as_float32(end)) for end in ends))
+            or not as_float32(ends[0]) < as_float32(ends[1])
         ):
-            self.fail(name, "range must be two numbers, the lower first")
+            self.fail(name, "range must be two numbers, the lower first, that differ in float32")
         low, high = ends
         if kind == "positive" and low < 0:
             self.fail(name, "the range of a positive variable must not begin below 0")
         return low, high, ()
 
     def equation(
-        self, name: str, kind: str, spec: Mapping[str, Any], parents: tuple[str, ...], classes: int
+        self,
+        name: str,
+        kind: str,
+        spec: Mapping[str, Any],
+        parents: tuple[str, ...],
+        domain: tuple[float, float, int],
     ) -> Callable[[], Mechanism]:
-        """Read a known equation: its form, by name, with its constants."""
+        """Read a known equation: its form, by name, with its constants; the domain ends with the number of classes."""
         equation = spec["equation"]
         if not isinstance(equation, dict) or len(equation) != 1 or not equation.keys() <= EQUATIONS.keys():
             self.fail(name, f"equation must be an object with one of {', '.join(EQUATIONS)}")
         ((form, constants),) = equation.items()
         if (form == "uniform") != (kind in ("binary", "categorical")):
             self.fail(name, f"equation '{form}' does not suit type {kind}")
-        constants = {"classes": classes} if form == "uniform" else constants
+        constants = {"classes": domain[2]} if form == "uniform" else constants
         try:
             inspect.signature(EQUATIONS[form]).bind(**constants)
         except TypeError as error:
@@ -243,13 +249,15 @@ class _Reader:
             self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
         numbers = {**weights, **{key: value for key, value in constants.items() if key != "weights"}}
         for constant, value in numbers.items():
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                self.fail(name, f"equation '{form}': {constant} must be a number")
+            if not isinstance(value, int | float) or not math.isfinite(as_float32(value)):
+                self.fail(name, f"equation '{form}': {constant} must be a finite number")
         if not isinstance(constants.get("shape", 1), int):
             self.fail(name, f"equation '{form}': shape must be a whole number")
         for constant in constants.keys() & {"scale", "rate", "shape"}:
             if constants[constant] <= 0:
                 self.fail(name, f"equation '{form}': {constant} must be more than 0")
+        if form == "scaled-sigmoid" and not domain[0] <= constants["low"] < constants["high"] <= domain[1]:
+            self.fail(name, f"equation '{form}': low and high must lie in the range, the lower first")
         return partial(EQUATIONS[form], **constants)
 
     def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dscm.causal.draws import Source
 from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.scm import SCM
@@ -132,7 +133,7 @@ def read_clock(device: torch.device) -> float:
 
 
 def evaluate_batch(
-    scm: SCM, judge: Judge, task: Task, cycles: int, generator: torch.Generator | None = None
+    scm: SCM, judge: Judge, task: Task, cycles: int, generator: Source | None = None
 ) -> tuple[PerImage, dict[str, Tensor]]:
     """Compute every metric of one batch.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.data.cache import user_cache_dir
 from dscm.data.scaling import l1
@@ -26,7 +27,7 @@ from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_na
 from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.evaluation.records import Records
 from dscm.files import atomic_path
-from dscm.machine import Machine, choose_batch, first_process_first, gather, seed_batch, warn_of_emulation
+from dscm.machine import Machine, choose_batch, first_process_first, gather, warn_of_emulation
 from dscm.model import Model, load
 from dscm.plots.curves import has_matplotlib
 from dscm.runs import find_data
@@ -162,7 +163,8 @@ class Evaluation:
         batches = {}
         for start in tqdm(starts, desc=row.name, unit="batch", disable=not machine.first):
             part = task.batch(slice(start, start + batch))
-            generator = seed_batch(self.settings.seed, start, machine.device)
+            count = len(part.obs["image"])
+            generator = make_streams(self.settings.seed, range(start, start + count), machine.device)
             values, images = evaluate_batch(row.model.scm, judge, part, self.settings.cycles, generator)
             shown = {label: image.cpu() for label, image in images.items()} if start < SHOWN else {}
             batches[start] = ({key: value.cpu() for key, value in values.items()}, shown)

@@ -32,6 +32,9 @@ SPEC = {
 }
 
 
+SIGMOID = {"low": 0, "high": 1e6, "weights": {"age": 1}, "bias": 0, "scale": 1}
+
+
 def write(path: Path, change: Callable[[dict[str, Any]], object] = lambda spec: None) -> Path:
     spec = copy.deepcopy(SPEC)
     change(spec)
@@ -48,7 +51,7 @@ def test_everything_a_file_may_hold(tmp_path: Path) -> None:
     assert scanner.labels == ("A", "B", "C") and scanner.classes == 3 and scanner.domain == "A, B, C"
     assert [variable.name for variable in graph.learned] == ["age", "volume", "scanner", "marked"]
     assert score.mechanism().predict(torch.zeros(1), {"age": torch.ones(1)}).item() == 1.5
-    assert marked.domain == "0 or 1" and score.domain == "any number"
+    assert marked.domain == "0 or 1" and score.domain == "any finite number"
     again = get_graph(graph.key)
     assert again.key == graph.key and again.interventions == graph.interventions, "a checkpoint carries all of it"
 
@@ -91,6 +94,8 @@ def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
         (set_field("age", rang=[0, 1]), "age: type positive has no field 'rang'; try range"),
         (set_field("age", range=[1]), "age: range must be two numbers, the lower first"),
         (set_field("age", range=[5, 1]), "age: range must be two numbers, the lower first"),
+        (set_field("age", range=[1e10, 1e10 + 1]), "age: range must be two numbers, the lower first, that differ"),
+        (set_field("volume", range=[0, 1e39]), "volume: range must be two numbers"),
         (set_field("age", range=[-5, 1]), "the range of a positive variable must not begin below 0"),
         (lambda spec: spec["variables"]["volume"].pop("range"), "volume: type bounded needs the field 'range'"),
         (set_field("scanner", values=["A", "A"]), "values must be a list of at least two different ones"),
@@ -107,7 +112,15 @@ def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
         ),
         (
             set_field("score", equation={"linear-gaussian": {"weights": {"age": "2"}, "bias": 0, "scale": 1}}),
-            "score: equation 'linear-gaussian': age must be a number",
+            "score: equation 'linear-gaussian': age must be a finite number",
+        ),
+        (
+            set_field("score", equation={"linear-gaussian": {"weights": {"age": 2}, "bias": 10**400, "scale": 1}}),
+            "score: equation 'linear-gaussian': bias must be a finite number",
+        ),
+        (
+            set_field("volume", equation={"scaled-sigmoid": SIGMOID}),
+            "volume: equation 'scaled-sigmoid': low and high must lie in the range",
         ),
         (
             set_field("score", equation={"linear-gaussian": {"weights": {"age": 2}, "bias": 0, "scale": 0}}),
