@@ -89,6 +89,13 @@ class Recipe:
     def __post_init__(self) -> None:
         """Check each setting, and that it belongs to what is trained."""
         settings.check(self)
+        for name in ("oracle", "attributes"):
+            if getattr(self, name) is not None and self.fine_tune is None:
+                raise InputError(f"{option(name)} {getattr(self, name)}: has no effect without {option('fine_tune')}")
+        if self.part != "image" and self.sample_every != type(self).sample_every:
+            raise InputError(
+                f"{option('sample_every')} {self.sample_every}: {option('part')} {self.part} has no samples"
+            )
         for name, owners in OWNERS.items():
             value = getattr(self, name)
             if value == getattr(type(self), name):  # the default
