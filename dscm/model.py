@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dscm import assets, runs
+from dscm import runs
 from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
@@ -16,17 +16,16 @@ from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import Effect
 from dscm.causal.values import Values, find_failures, read_observation, read_values, refuse
 from dscm.checkpoint import Restored, restore_image
-from dscm.data.attributes import read_attribute_table
 from dscm.data.mammogram import Framing
 from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import Source, get_data_set
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.errors import InputError, option
+from dscm.errors import InputError
 from dscm.folder.answer import Answer, answer, read_intervention, write_query
-from dscm.folder.reader import TABLE
+from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
-from dscm.oracle import Oracle, find_faults, no_oracle, observe
+from dscm.oracle import Oracle, complete, find_faults, list_sources, no_oracle
 from dscm.settings import check_integer
 
 
@@ -57,7 +56,7 @@ def load(
     tensor([True])
     """
     place = device if isinstance(device, torch.device) else choose_device(device)
-    path, home = _find_image(source, Path(run) if run else None)
+    path, home = runs.find_image(source, Path(run) if run else None)
     image = restore_image(path, place)
     learned = runs.find_learned(attributes, home, image.graph, place)
     model = Model(image, learned, runs.find_oracle(oracle, home, image.graph, place))
@@ -171,13 +170,17 @@ class Model:
         images: Picture | Sequence[Picture],
         attributes: Mapping[str, Values] = {},
         value_range: tuple[float, float] = UNIT,
+        skip_missing: bool = False,
     ) -> dict[str, Tensor]:
         """Read images, and measure or predict the attributes that are not given.
 
         Args:
             images: as `read_pictures` takes them.
-            attributes: values by name, in raw units, or labels of classes; one for all images, or one for each.
+            attributes: values by name, in raw units, or labels of classes; one for all images, or one for each. They
+                take precedence over an ``attributes.csv`` in a folder of images, which may hold some attributes.
             value_range: black and white in images of floating point numbers.
+            skip_missing: whether to leave out images of a folder without a row or a value in its table, and rows
+                without an image; values in ``attributes`` are of the images that are left.
 
         Returns:
             An observation.
@@ -186,7 +189,7 @@ class Model:
             InputError: an image cannot be read, an attribute is unknown, has a value outside its domain, or can be
                 neither measured nor predicted.
         """
-        return self._observe(self._read(images, value_range), attributes)
+        return self._observe(*self._read(images, value_range, skip_missing), attributes)
 
     @torch.no_grad()
     def abduct(self, obs: Mapping[str, Tensor], seed: int = 0) -> dict[str, Noise]:
@@ -253,12 +256,13 @@ class Model:
         seed: int = 0,
         batch: int = USUAL,
         value_range: tuple[float, float] = UNIT,
+        skip_missing: bool = False,
         **settings: Any,
     ) -> "Answer":
         """Answer what images would have been under an intervention: observe, abduct, intervene, predict.
 
         Args:
-            images, attributes, value_range: as in `observe`.
+            images, attributes, value_range, skip_missing: as in `observe`.
             do: values by name: numbers in raw units, labels of classes, or changes of the observed value as text:
                 ``+1``, ``*0.8`` or ``flip``.
             effect: ``total``, or along some paths only: ``direct`` or ``indirect``.
@@ -270,31 +274,35 @@ class Model:
             InputError: as `observe`, `using` and `effect`.
         """
         model = self.using(**settings) if settings else self
-        pictures = self._read(images, value_range)
-        obs = self._signed(self._observe(pictures, attributes))
+        pictures, table = self._read(images, value_range, skip_missing)
+        obs = self._signed(self._observe(pictures, table, attributes))
         change = self._intervention(do, obs, pictures.names)
         size = check_integer("batch", batch, 1)
         composition, values = answer(model.scm, obs, change, effect, pictures.names, size, seed)
         refuse(find_failures(self.graph.attributes, values), pictures.names)
-        query = write_query(do, effect)
-        return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values)
+        query, sources = (
+            write_query(do, effect),
+            list_sources(self.graph, {"given": attributes, f"from {TABLE}": table}),
+        )
+        return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values, sources)
 
-    def _read(self, images: Picture | Sequence[Picture], value_range: tuple[float, float]) -> Pictures:
-        """Bring images to the model's size."""
-        return read_pictures(images, self.data_set, self.mechanism.shape, value_range)
+    def _read(
+        self, images: Picture | Sequence[Picture], value_range: tuple[float, float], skip_missing: bool
+    ) -> tuple[Pictures, Mapping[str, Tensor]]:
+        """Bring images to the model's size, and read the table of their folder."""
+        pictures = read_pictures(images, self.data_set, self.mechanism.shape, value_range)
+        return join_table(pictures, self.graph, skip_missing)
 
-    def _observe(self, pictures: Pictures, attributes: Mapping[str, Values]) -> dict[str, Tensor]:
+    def _observe(
+        self, pictures: Pictures, table: Mapping[str, Tensor], attributes: Mapping[str, Values]
+    ) -> dict[str, Tensor]:
         """Complete the attributes of images: given ones, those of the folder's table, measured and predicted ones."""
         n = len(pictures.names)
         given = {name: read_values(self.graph.variable(name), value, n).expand(n) for name, value in attributes.items()}
-        table = pictures.folder / TABLE if pictures.folder else None
-        if table and table.exists():
-            given = read_attribute_table(table, pictures.names, self.graph.attributes) | given
+        placed = {name: value.to(self.device) for name, value in {**table, **given}.items()}
         levels = pictures.levels.to(self.device)
-        missing = [variable.name for variable in self.graph.attributes if variable.name not in given]
-        seen = observe(to_signed(levels), self.graph, self.oracle, missing) if missing else {}
-        obs = seen | {name: value.to(self.device) for name, value in given.items()}
-        refuse(find_faults(self.graph, obs | {"image": to_signed(levels)}, given), pictures.names)
+        obs = complete(to_signed(levels), placed, self.graph, self.oracle)
+        refuse(find_faults(self.graph, obs | {"image": to_signed(levels)}, placed), pictures.names)
         return obs | {"image": levels}
 
     def _signed(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -325,24 +333,3 @@ class Model:
         """
         refuse(find_failures(self.graph.attributes, values))
         return values | {"image": to_levels(values["image"])}
-
-
-def _find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
-    """Return the checkpoint of an image's mechanism, and the run that completes it.
-
-    A name of a bundled model means that model, unless a run folder has the same name.
-    """
-    path, bundled = Path(source), assets.list_models()
-    image = path / "image" / runs.CHECKPOINT
-    if str(source) in bundled and not image.is_file():
-        return bundled[str(source)], run
-    if path.is_dir():
-        if run not in (None, path):
-            raise InputError(f"{option('run')} {run}: {source} is a run folder already")
-        if not image.is_file():
-            raise InputError(f"{source}: no trained mechanism of the image is there; train it with part image")
-        return image, path
-    if not path.is_file():
-        raise InputError(f"{source}: no such checkpoint or run folder; bundled models: {', '.join(bundled)}")
-    home = path.parent.parent
-    return path, run or (home if (home / runs.GRAPH).is_file() else None)

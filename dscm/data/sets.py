@@ -32,7 +32,8 @@ class Source:
         cache_dir: the folder of decoded and generated images.
         csv: the one or two CSV files of EMBED; by default those at the top of its folder.
         framing: how mammograms become squares.
-        skip_missing: whether to skip any number of absent images instead of at most 1%.
+        skip_missing: whether to leave out any number of absent images instead of at most 1%, and of the user's own
+            data rows without an image or a value, and images without a row.
         workers: number of processes that decode or generate.
     """
 
@@ -208,7 +209,10 @@ class ImageFolder(DataSet):
 
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`."""
-        return own.load(self.folder, self.graph, split, size, self.source.cache_dir, self.source.workers)
+        source = self.source
+        return own.load(
+            self.folder, self.graph, split, size, source.cache_dir, source.workers, skip_missing=source.skip_missing
+        )
 
 
 DATA_SETS: dict[str, type[DataSet]] = {

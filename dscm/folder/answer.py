@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ class Answer(Mapping[str, Tensor]):
         observed: the observation; attributes (N,), and the image in [-1, 1], (N, C, H, W).
         composed: the images under the null intervention, in [-1, 1], (N, C, H, W).
         predicted: every variable under the intervention, the image in [-1, 1].
+        sources: where the observed attributes come from: the attributes by source.
     """
 
     graph: Graph
@@ -55,6 +56,7 @@ class Answer(Mapping[str, Tensor]):
     observed: Mapping[str, Tensor]
     composed: Tensor
     predicted: Mapping[str, Tensor]
+    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def obs(self) -> dict[str, Tensor]:
