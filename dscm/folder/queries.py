@@ -81,7 +81,7 @@ class Query:
         refused: dict[str, str] = {}
         for name, change in self.changes.items():
             variable, values = self.variables[name], change(obs[name], images)
-            allowed = torch.tensor([variable.contains(value) for value in values.tolist()], device=values.device)
+            allowed = variable.inside(values)
             do[name] = torch.where(allowed, values, obs[name])
             for i in (~allowed).nonzero().flatten().tolist():
                 would = f"{name} would be {values[i].item():g}"

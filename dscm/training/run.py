@@ -21,6 +21,7 @@ from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
 from dscm.files import atomic_path
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
+from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.log import Log
 from dscm.training.place import Place
@@ -251,7 +252,7 @@ class Training:
         train, test = map(self.select, splits)
         if self.recipe.part == "attributes":  # no pixels
             train["image"], test["image"] = train["image"][:, :0], test["image"][:, :0]
-        if self.recipe.part == "oracle" and self.graph.data_set == "morphomnist":  # it also reads digits as written
+        if self.recipe.part == "oracle" and needs_strokes(self.graph):  # it also reads digits as written
             written, digit = (splits[0][name].to(self.machine.device) for name in ("base", "digit"))
             both = torch.cat([train["image"].amax(dim=1, keepdim=True), written])
             train = {"image": both, "digit": digit.repeat(2)}
