@@ -9,7 +9,8 @@ import torch
 
 from dscm import assets
 from dscm.data.attributes import read_attributes
-from dscm.data.images import find_images, read_image
+from dscm.data.images import read_image
+from dscm.data.listing import find_images
 from dscm.data.morphomnist.idx import write_idx
 from tests.support import shapes
 from tests.support.beside import Beside

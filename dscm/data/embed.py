@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dscm.data.cache import decode, find_present
-from dscm.data.mammogram import STRETCHED, Framing, read
+from dscm.data.framing import STRETCHED, Framing
+from dscm.data.mammogram import read
 from dscm.data.table import Row, read_csv, read_integers
 from dscm.errors import InputError, option
 
@@ -58,7 +59,7 @@ def load(
         workers: number of processes that decode.
         framing: how mammograms become squares.
         seed: seed of the split.
-        skip_missing: whether to skip any number of absent images instead of at most 1%.
+        skip_missing: whether to skip any number of absent or broken images.
 
     Returns:
         ``image`` uint8 (N, 1, size, size), memory-mapped; ``index`` int64 (N,), the position of each image in the
@@ -78,7 +79,9 @@ def load(
     present = find_present(Path(data_dir), [images[i] for i in listed], source, skip_missing)
     index = [listed[i] for i in present]
     reader, label = partial(read, size=size, framing=framing), f"embed-{split}-{size}-{framing.name}"
-    image = decode(Path(data_dir), [images[i] for i in index], reader, (1, size, size), cache_dir, label, workers)
+    names_of_files, shape = [images[i] for i in index], (1, size, size)
+    image, kept = decode(Path(data_dir), names_of_files, reader, shape, cache_dir, label, workers, skip_missing)
+    index = [index[i] for i in kept]
     return {"image": image, "index": torch.tensor(index), **{name: value[index] for name, value in values.items()}}
 
 

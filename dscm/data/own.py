@@ -11,7 +11,9 @@ from torch import Tensor
 from dscm.causal.graph import Graph
 from dscm.data.attributes import read_attribute_table
 from dscm.data.cache import decode
-from dscm.data.images import find_images, read_image
+from dscm.data.framing import STRETCHED, Framing
+from dscm.data.images import read_image
+from dscm.data.listing import find_images
 from dscm.data.table import read_csv
 from dscm.errors import InputError
 
@@ -20,7 +22,16 @@ Split = Literal["train", "test"]
 TEST_FRACTION = 0.1  # of the images, if the table has no column ``split``
 
 
-def load(folder: Path, graph: Graph, split: Split, size: int, cache_dir: Path, workers: int = 1) -> dict[str, Tensor]:
+def load(
+    folder: Path,
+    graph: Graph,
+    split: Split,
+    size: int,
+    cache_dir: Path,
+    workers: int = 1,
+    skip_missing: bool = False,
+    framing: Framing = STRETCHED,
+) -> dict[str, Tensor]:
     """Load a split of a folder of images, resized to squares and decoded once.
 
     Args:
@@ -31,6 +42,8 @@ def load(folder: Path, graph: Graph, split: Split, size: int, cache_dir: Path, w
         size: height and width in pixels.
         cache_dir: the folder of the decoded images.
         workers: number of processes that decode.
+        skip_missing: whether to leave out broken images.
+        framing: how images become squares.
 
     Returns:
         ``image`` uint8 (N, C, size, size), memory-mapped; ``index`` int64 (N,), the position of each image among all
@@ -45,15 +58,17 @@ def load(folder: Path, graph: Graph, split: Split, size: int, cache_dir: Path, w
     if not index:
         raise InputError(f"{folder / ATTRIBUTES}, split {split!r}: no images")
     channels = graph.image_channels
-    image = decode(
+    image, kept = decode(
         folder,
         [images[i] for i in index],
-        partial(read_image, size=size, channels=channels),
+        partial(read_image, size=size, channels=channels, framing=framing),
         (channels, size, size),
         cache_dir,
-        f"folder-{split}-{size}-{channels}",
+        f"folder-{split}-{size}-{channels}{framing.suffix}",
         workers,
+        skip_missing,
     )
+    index = [index[i] for i in kept]
     return {"image": image, "index": torch.tensor(index), **{name: value[index] for name, value in values.items()}}
 
 

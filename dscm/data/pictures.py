@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data.images import UnreadableImage, decode, find_images
+from dscm.data.images import UnreadableImage, decode
+from dscm.data.listing import find_images
 from dscm.data.sets import DataSet
 from dscm.errors import InputError, option
 

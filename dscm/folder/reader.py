@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from dscm.data.attributes import read_attribute_table
-from dscm.data.images import UnreadableImage, find_images
+from dscm.data.images import UnreadableImage
+from dscm.data.listing import list_images
 from dscm.data.scaling import to_signed
 from dscm.data.sets import DataSet
+from dscm.data.survey import survey
 from dscm.errors import InputError
 from dscm.oracle import Oracle, observe
 
@@ -42,7 +44,7 @@ class Reader:
     """Read a folder of images and its ``attributes.csv``; without that file attributes are read off the images.
 
     Args:
-        folder: a folder of PNG, JPEG or BMP images.
+        folder: a folder of images.
         data_set: converts an image to the form in which the model sees it.
         shape: the shape of the model's image, (C, H, W).
         oracle: predicts the attributes that are not measured; None where all are.
@@ -68,7 +70,8 @@ class Reader:
     ) -> None:
         self.folder, self.data_set, self.shape = folder, data_set, shape
         self.oracle, self.device = oracle, device
-        self.paths = find_images(folder)
+        self.listing = list_images(folder)
+        self.paths = self.listing.images
         self.names = [path.as_posix() for path in self.paths]
         self.attributes: Mapping[str, Tensor] | None = None
         if (folder / TABLE).exists():
@@ -94,6 +97,15 @@ class Reader:
             else:
                 attributes = {name: value[kept].to(self.device) for name, value in self.attributes.items()}
             yield index, Batch([self.paths[i] for i in kept], {**attributes, "image": x})
+
+    def survey(self, paste: bool = False) -> list[str]:
+        """Say, in a sentence each, what is passed over in the folder, and what happens to its images.
+
+        Args:
+            paste: whether answers are pasted into the images.
+        """
+        files = [self.folder / path for path in self.paths]
+        return self.listing.notes + survey(files, self.data_set.source.framing, self.shape[0] if paste else None)
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return the observed value of an attribute of one image.
