@@ -1,7 +1,7 @@
 """What happens to a folder's images that a user may not expect, found in their headers, before any is decoded."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -16,29 +16,34 @@ TRANSPARENT = "transparent in part, or may be; what shows through is black"
 SEVERAL = "of several frames, of which the first is taken"
 
 
-def survey(paths: Sequence[Path], framing: Framing, paste: int | None = None) -> list[str]:
+def survey(
+    images: Sequence[Path | Image.Image | tuple[int, ...]], framing: Framing, paste: int | None = None
+) -> list[str]:
     """Say what happens to images, each thing once, with the number of images.
 
     Args:
-        paths: the image files; those that cannot be opened are passed over, since reading them says why.
+        images: image files, of which those that cannot be opened are passed over, since reading them says why; opened
+            images; and the heights and widths of arrays.
         framing: how they become squares.
         paste: the channels of the model whose answers are pasted into the images; None if none are.
 
     Returns:
         Sentences, in which settings are named by `option`.
     """
-    counts = Counter(words for path in paths for words in _peek(path, framing, paste))
-    return [f"{n} of {len(paths)} images: {words}" for words, n in counts.items()]
+    counts = Counter(words for image in images for words in _peek(image, framing, paste))
+    return [f"{n} of {len(images)} images: {words}" for words, n in counts.items()]
 
 
-def _peek(path: Path, framing: Framing, paste: int | None) -> Iterator[str]:
-    """Yield what happens to one image."""
+def _peek(image: Path | Image.Image | tuple[int, ...], framing: Framing, paste: int | None) -> list[str]:
+    """List what happens to one image."""
+    if isinstance(image, tuple):
+        return [SQUEEZED] * (framing.fit == "stretch" and len({*image}) > 1)
+    if isinstance(image, Image.Image):
+        found = [TRANSPARENT] * image.has_transparency_data + [SEVERAL] * getattr(image, "is_animated", False)
+        found += [] if paste is None else [f"pasted: {loss}" for loss in find_losses(image, paste)]
+        return _peek(image.size, framing, paste) + found
     try:
-        with Image.open(path, formats=list_formats(path)) as header:
-            found = [SQUEEZED] * (framing.fit == "stretch" and header.width != header.height)
-            found += [TRANSPARENT] * header.has_transparency_data
-            found += [SEVERAL] * getattr(header, "is_animated", False)
-            found += [] if paste is None else [f"pasted: {loss}" for loss in find_losses(header, paste)]
+        with Image.open(image, formats=list_formats(image)) as header:
+            return _peek(header, framing, paste)
     except Exception:  # Pillow raises nearly anything on damaged files
-        return
-    yield from found
+        return []

@@ -40,6 +40,14 @@ def test_who_chose_a_fit_knows(images: list[Path], fit: str) -> None:
     assert len(notes) == 2 and not any("square" in note for note in notes)
 
 
+def test_images_without_a_file(images: list[Path]) -> None:
+    """Opened ones count as their files do, and of an array the height and width."""
+    opened = [Image.open(path) for path in images[:5]]
+    assert len(survey(opened, Framing())) == 3
+    assert survey([(6, 6), (4, 6)], Framing())[0].startswith("1 of 2 images: not square")
+    assert survey([(4, 6)], Framing("pad")) == []
+
+
 def test_losses_are_said_if_images_are_pasted(tmp_path: Path) -> None:
     Image.new("CMYK", (6, 6)).save(tmp_path / "a.jpg")
     assert survey([tmp_path / "a.jpg"], Framing()) == []
