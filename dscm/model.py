@@ -60,7 +60,7 @@ def load(
     tensor([True])
     """
     place = device if isinstance(device, torch.device) else choose_device(device)
-    path, home = _find_image(source, Path(run) if run else None)
+    path, home = runs.find_image(source, Path(run) if run else None)
     image = restore_image(path, place)
     learned = runs.find_learned(attributes, home, image.graph, place)
     model = Model(image, learned, runs.find_oracle(oracle, home, image.graph, place), fit=fit)
@@ -334,24 +334,3 @@ class Model:
         """
         refuse(find_failures(self.graph.attributes, values))
         return values | {"image": to_levels(values["image"])}
-
-
-def _find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
-    """Return the checkpoint of an image's mechanism, and the run that completes it.
-
-    A name of a bundled model means that model, unless a run folder has the same name.
-    """
-    path, bundled = Path(source), assets.list_models()
-    image = path / "image" / runs.CHECKPOINT
-    if str(source) in bundled and not image.is_file():
-        return bundled[str(source)], run
-    if path.is_dir():
-        if run not in (None, path):
-            raise InputError(f"{option('run')} {run}: {source} is a run folder already")
-        if not image.is_file():
-            raise InputError(f"{source}: no trained mechanism of the image is there; train it with part image")
-        return image, path
-    if not path.is_file():
-        raise InputError(f"{source}: no such checkpoint or run folder; bundled models: {', '.join(bundled)}")
-    home = path.parent.parent
-    return path, run or (home if (home / runs.GRAPH).is_file() else None)

@@ -32,6 +32,30 @@ def find_part(run: Path, part: Part) -> Path | None:
     return path if path.is_file() else None
 
 
+def find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
+    """Return the checkpoint of an image's mechanism, and the run that completes it.
+
+    A name of a bundled model means that model, unless a run folder has the same name.
+
+    Raises:
+        InputError: there is no such checkpoint, or two run folders are named.
+    """
+    path, bundled = Path(source), assets.list_models()
+    image = path / "image" / CHECKPOINT
+    if str(source) in bundled and not image.is_file():
+        return bundled[str(source)], run
+    if path.is_dir():
+        if run not in (None, path):
+            raise InputError(f"{option('run')} {run}: {source} is a run folder already")
+        if not image.is_file():
+            raise InputError(f"{source}: no trained mechanism of the image is there; train it with part image")
+        return image, path
+    if not path.is_file():
+        raise InputError(f"{source}: no such checkpoint or run folder; bundled models: {', '.join(bundled)}")
+    home = path.parent.parent
+    return path, run or (home if (home / GRAPH).is_file() else None)
+
+
 def find_companion(run: Path | None, part: Literal["attributes", "oracle"], graph: Graph) -> Path | None:
     """Return the checkpoint of a part that belongs to an image's mechanism: the run's, or else the bundled one.
 

@@ -12,7 +12,6 @@ from dscm.errors import InputError
 SHEET, PASTED = "grid.png", "pasted"  # of a folder of answers, which are no images of it
 RESULTS = (  # files by which a folder with results of this program is known
     {"command.json"},
-    {".answered"},
     {"counterfactuals.csv"},
     {"metrics.json"},
     {"log.jsonl", "checkpoint.pt"},

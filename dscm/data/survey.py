@@ -14,11 +14,10 @@ from dscm.errors import option
 SQUEEZED = f"not square and stretched to a square; {option('fit')} crop or {option('fit')} pad keeps the aspect"
 TRANSPARENT = "transparent in part, or may be; what shows through is black"
 SEVERAL = "of several frames, of which the first is taken"
+Seen = Path | Image.Image | tuple[int, ...]  # a file, an opened image, or the height and width of an array
 
 
-def survey(
-    images: Sequence[Path | Image.Image | tuple[int, ...]], framing: Framing, paste: int | None = None
-) -> list[str]:
+def survey(images: Sequence[Seen], framing: Framing, paste: int | None = None) -> list[str]:
     """Say what happens to images, each thing once, with the number of images.
 
     Args:
@@ -34,7 +33,7 @@ def survey(
     return [f"{n} of {len(images)} images: {words}" for words, n in counts.items()]
 
 
-def _peek(image: Path | Image.Image | tuple[int, ...], framing: Framing, paste: int | None) -> list[str]:
+def _peek(image: Seen, framing: Framing, paste: int | None) -> list[str]:
     """List what happens to one image."""
     if isinstance(image, tuple):
         return [SQUEEZED] * (framing.fit == "stretch" and len({*image}) > 1)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dscm.data.listing import PASTED, SHEET, find_images, list_images
+from dscm.data.listing import PASTED, RESULTS, SHEET, find_images, list_images
 from dscm.errors import InputError
-from dscm.folder import writer
+from dscm.folder import ledger, names, writer
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -80,17 +80,16 @@ def test_circles_end_and_no_folder_is_read_twice(tmp_path: Path) -> None:
     assert "5 links to folders that are read already" in note
 
 
-RESULTS = [
+KNOWN = [
     ("command.json",),
     ("counterfactuals.csv",),
-    (".answered",),
     ("log.jsonl", "checkpoint.pt"),
     ("metrics.json",),
     ("graph.json", "data.json"),
 ]
 
 
-@pytest.mark.parametrize("marks", RESULTS, ids=" ".join)
+@pytest.mark.parametrize("marks", KNOWN, ids=" ".join)
 def test_results_of_this_program_are_no_images(tmp_path: Path, marks: tuple[str, ...]) -> None:
     """Nowhere in the folder; but the folder that the user names is read, without the sheet and what was pasted."""
     touch(
@@ -103,7 +102,8 @@ def test_results_of_this_program_are_no_images(tmp_path: Path, marks: tuple[str,
 
 
 def test_names_are_those_of_the_writer() -> None:
-    assert (SHEET, PASTED) == (writer.SHEET, writer.PASTED)
+    assert (SHEET, PASTED) == (writer.SHEET, names.PASTED)
+    assert {ledger.COMMAND} in RESULTS
 
 
 def test_one_of_two_marks_is_the_users_own(tmp_path: Path) -> None:
