@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from dscm import assets, runs
+from dscm import runs
 from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism

@@ -88,6 +88,8 @@ class Parser(argparse.ArgumentParser):
         values: dict[str, Any] = {}
         for pair in args.pairs:
             name, equals, text = pair.partition("=")
+            if now := GONE.get(_flag(name)):
+                self.error(f"--set {pair}: no longer exists; type {now}")
             if not equals or name not in known:
                 self.error(f"--set {pair}: must be NAME=VALUE; names are {', '.join(known)}")
             value = settings.parse(known[name], name, text)
