@@ -17,7 +17,6 @@ from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import Effect
 from dscm.causal.values import Values, find_failures, read_observation, read_values, refuse
 from dscm.checkpoint import Restored, restore_image
-from dscm.data.attributes import read_attribute_table
 from dscm.data.framing import Fit, Framing
 from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
 from dscm.data.scaling import to_levels, to_signed
@@ -25,9 +24,9 @@ from dscm.data.sets import Source, get_data_set
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, write_query
-from dscm.folder.reader import TABLE
+from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
-from dscm.oracle import Oracle, find_faults, no_oracle, observe
+from dscm.oracle import Oracle, complete, find_faults, list_sources, no_oracle
 from dscm.settings import check_integer
 
 
@@ -180,13 +179,17 @@ class Model:
         images: Picture | Sequence[Picture],
         attributes: Mapping[str, Values] = {},
         value_range: tuple[float, float] = UNIT,
+        skip_missing: bool = False,
     ) -> dict[str, Tensor]:
         """Read images, and measure or predict the attributes that are not given.
 
         Args:
             images: as `read_pictures` takes them.
-            attributes: values by name, in raw units, or labels of classes; one for all images, or one for each.
+            attributes: values by name, in raw units, or labels of classes; one for all images, or one for each. They
+                take precedence over an ``attributes.csv`` in a folder of images, which may hold some attributes.
             value_range: black and white in images of floating point numbers.
+            skip_missing: whether to leave out images of a folder without a row or a value in its table, and rows
+                without an image; values in ``attributes`` are of the images that are left.
 
         Returns:
             An observation.
@@ -195,7 +198,7 @@ class Model:
             InputError: an image cannot be read, an attribute is unknown, has a value outside its domain, or can be
                 neither measured nor predicted.
         """
-        return self._observe(self._read(images, value_range), attributes)
+        return self._observe(*self._read(images, value_range, skip_missing), attributes)
 
     @torch.no_grad()
     def abduct(self, obs: Mapping[str, Tensor], seed: int = 0) -> dict[str, Noise]:
@@ -262,12 +265,13 @@ class Model:
         seed: int = 0,
         batch: int = USUAL,
         value_range: tuple[float, float] = UNIT,
+        skip_missing: bool = False,
         **settings: Any,
     ) -> "Answer":
         """Answer what images would have been under an intervention: observe, abduct, intervene, predict.
 
         Args:
-            images, attributes, value_range: as in `observe`.
+            images, attributes, value_range, skip_missing: as in `observe`.
             do: values by name: numbers in raw units, labels of classes, or changes of the observed value as text:
                 ``+1``, ``*0.8`` or ``flip``.
             effect: ``total``, or along some paths only: ``direct`` or ``indirect``.
@@ -279,31 +283,35 @@ class Model:
             InputError: as `observe`, `using` and `effect`.
         """
         model = self.using(**settings) if settings else self
-        pictures = self._read(images, value_range)
-        obs = self._signed(self._observe(pictures, attributes))
+        pictures, table = self._read(images, value_range, skip_missing)
+        obs = self._signed(self._observe(pictures, table, attributes))
         change = self._intervention(do, obs, pictures.names)
         size = check_integer("batch", batch, 1)
         composition, values = answer(model.scm, obs, change, effect, pictures.names, size, seed)
         refuse(find_failures(self.graph.attributes, values), pictures.names)
-        query = write_query(do, effect)
-        return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values)
+        query, sources = (
+            write_query(do, effect),
+            list_sources(self.graph, {"given": attributes, f"from {TABLE}": table}),
+        )
+        return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values, sources)
 
-    def _read(self, images: Picture | Sequence[Picture], value_range: tuple[float, float]) -> Pictures:
-        """Bring images to the model's size."""
-        return read_pictures(images, self.data_set, self.mechanism.shape, value_range)
+    def _read(
+        self, images: Picture | Sequence[Picture], value_range: tuple[float, float], skip_missing: bool
+    ) -> tuple[Pictures, Mapping[str, Tensor]]:
+        """Bring images to the model's size, and read the table of their folder."""
+        pictures = read_pictures(images, self.data_set, self.mechanism.shape, value_range)
+        return join_table(pictures, self.graph, skip_missing)
 
-    def _observe(self, pictures: Pictures, attributes: Mapping[str, Values]) -> dict[str, Tensor]:
+    def _observe(
+        self, pictures: Pictures, table: Mapping[str, Tensor], attributes: Mapping[str, Values]
+    ) -> dict[str, Tensor]:
         """Complete the attributes of images: given ones, those of the folder's table, measured and predicted ones."""
         n = len(pictures.names)
         given = {name: read_values(self.graph.variable(name), value, n).expand(n) for name, value in attributes.items()}
-        table = pictures.folder / TABLE if pictures.folder else None
-        if table and table.exists():
-            given = read_attribute_table(table, pictures.names, self.graph.attributes) | given
+        placed = {name: value.to(self.device) for name, value in {**table, **given}.items()}
         levels = pictures.levels.to(self.device)
-        missing = [variable.name for variable in self.graph.attributes if variable.name not in given]
-        seen = observe(to_signed(levels), self.graph, self.oracle, missing) if missing else {}
-        obs = seen | {name: value.to(self.device) for name, value in given.items()}
-        refuse(find_faults(self.graph, obs | {"image": to_signed(levels)}, given), pictures.names)
+        obs = complete(to_signed(levels), placed, self.graph, self.oracle)
+        refuse(find_faults(self.graph, obs | {"image": to_signed(levels)}, placed), pictures.names)
         return obs | {"image": levels}
 
     def _signed(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:

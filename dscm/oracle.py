@@ -18,6 +18,8 @@ from dscm.data.scaling import to_levels, to_signed
 from dscm.errors import InputError, option
 from dscm.layers import ResBlock, group_norm
 
+MEASURED, PREDICTED = "measured on the images", "predicted by the oracle"  # where attributes come from
+
 
 class Oracle(nn.Module):
     """Predict classes and real attributes from an image.
@@ -73,6 +75,9 @@ class Oracle(nn.Module):
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """Predict the most probable class, int64 (B,), or the mean, float (B,), of each variable.
 
+        A mean beyond its domain by no more than a standard deviation of the training data is an error of the estimate,
+        and the end of the domain replaces it; one farther off, as of images of another kind, stays for `find_faults`.
+
         Args:
             x: images in [-1, 1], (B, C, H, W).
         """
@@ -111,7 +116,9 @@ class Oracle(nn.Module):
             return score.argmax(dim=1)
         if variable.kind == "binary":
             return (score.squeeze(1) > 0).long()
-        return self.scaling.restore(variable.name, score.squeeze(1))
+        value = self.scaling.restore(variable.name, score.squeeze(1))
+        near = value.clamp(variable.low, variable.high)  # as the mean of values in the domain is
+        return torch.where((value - near).abs() <= self.scaling.spread(variable.name), near, value)
 
 
 def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -158,6 +165,48 @@ def find_faults(graph: Graph, obs: Mapping[str, Tensor], given: Collection[str] 
         verb = "given" if variable.name in given else found
         faults = find_outside([variable], obs, f"{verb} as") | faults
     return dict(sorted(faults.items()))
+
+
+def complete(x: Tensor, given: Mapping[str, Tensor], graph: Graph, oracle: Oracle | None) -> dict[str, Tensor]:
+    """Add to given attributes those that can be measured or predicted, as `observe`.
+
+    Args:
+        x: images in [-1, 1], shape (B, C, H, W).
+        given: attributes by name, each (B,).
+        graph, oracle: as for `observe`.
+
+    Returns:
+        All attributes, (B,), in the order of the graph.
+
+    Raises:
+        InputError: an oracle is needed.
+    """
+    missing = [variable.name for variable in graph.attributes if variable.name not in given]
+    every = {**given, **(observe(x, graph, oracle, missing) if missing else {})}
+    return {variable.name: every[variable.name] for variable in graph.attributes}
+
+
+def list_sources(graph: Graph, given: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """List where attributes come from.
+
+    Args:
+        graph: the causal graph.
+        given: the attributes that were given, by their source; of several sources the first counts. The others are
+            measured or predicted as by `complete`.
+
+    Returns:
+        The attributes of each source that has any, in the order of the graph.
+    """
+    sources: dict[str, list[str]] = {source: [] for source in (*given, MEASURED, PREDICTED)}
+    for variable in graph.attributes:
+        seen = MEASURED if variable.name in graph.measured else PREDICTED
+        sources[next((source for source, names in given.items() if variable.name in names), seen)].append(variable.name)
+    return {source: names for source, names in sources.items() if names}
+
+
+def needs_strokes(graph: Graph) -> bool:
+    """Tell whether strokes are all that an oracle must see: where it predicts the digit alone, not how it is drawn."""
+    return {variable.name for variable in graph.predicted} <= {"digit"}
 
 
 def no_oracle(names: Iterable[str]) -> InputError:

@@ -35,10 +35,12 @@ def find_part(run: Path, part: Part) -> Path | None:
 def find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
     """Return the checkpoint of an image's mechanism, and the run that completes it.
 
-    A name of a bundled model means that model, unless a run folder has the same name.
+    Args:
+        source: a run folder, a checkpoint file, or the name of a bundled model, unless a run folder has the same name.
+        run: the run folder whose other parts complete a checkpoint.
 
     Raises:
-        InputError: there is no such checkpoint, or two run folders are named.
+        InputError: there is no such model.
     """
     path, bundled = Path(source), assets.list_models()
     image = path / "image" / CHECKPOINT

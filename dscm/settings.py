@@ -65,6 +65,11 @@ def check_integer(name: str, value: int, low: int, high: int = 2**62) -> int:
     return int(value)
 
 
+def show(settings: Any) -> dict[str, str]:
+    """Write every field of settings as text, by name."""
+    return {field.name: str(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+
+
 def parse(kind: type, name: str, text: str) -> Any:
     """Read the value of a field from text.
 

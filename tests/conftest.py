@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dscm import assets
-from dscm.data.attributes import read_attributes
+from dscm.causal.graph_file import get_graph
+from dscm.data.attributes import read_attribute_table
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.morphomnist.idx import write_idx
@@ -48,11 +49,11 @@ def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mnist")
     paths = find_images(assets.DIGITS)
     names = [path.as_posix() for path in paths]
-    digit = read_attributes(assets.DIGITS / "attributes.csv", names, ["digit"], ["digit"])["digit"]
+    table = read_attribute_table(assets.DIGITS / "attributes.csv", names, [get_graph("morphomnist").variable("digit")])
     image = torch.cat([read_image(assets.DIGITS / path, 28, 1) for path in paths])
     for split, part in (("train", slice(0, 48)), ("t10k", slice(40, 64))):
         write_idx(folder / f"{split}-images-idx3-ubyte", image[part])
-        write_idx(folder / f"{split}-labels-idx1-ubyte", digit[part].to(torch.uint8))
+        write_idx(folder / f"{split}-labels-idx1-ubyte", table.values["digit"][part].to(torch.uint8))
     return folder
 
 

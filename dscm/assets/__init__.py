@@ -52,6 +52,6 @@ def read_observation(n: int = 64) -> dict[str, Tensor]:
     """Read the first ``n`` bundled digits: ``image`` in [-1, 1], (n, 1, 28, 28), and their attributes, each (n,)."""
     paths = find_images(DIGITS)
     names = [path.as_posix() for path in paths]
-    attributes = read_attribute_table(DIGITS / "attributes.csv", names, GRAPHS["morphomnist"].attributes)
+    attributes = read_attribute_table(DIGITS / "attributes.csv", names, GRAPHS["morphomnist"].attributes).values
     image = torch.stack([read_image(DIGITS / path, 28, 1) for path in paths[:n]])
     return {"image": to_signed(image), **{name: value[:n] for name, value in attributes.items()}}

@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,6 +36,15 @@ FIELDS = {  # of a variable, by its type: required ones, optional ones
 }
 DATA_SETS = ("folder", "morphomnist", "celebahq", "embed")
 OPTIONAL = ("name", "data", "measured", "interventions")  # fields of a graph besides its variables
+RESERVED = {  # names that mean something else wherever a variable's name is written
+    "query": "a column of counterfactuals.csv",
+    "l1": "a column of counterfactuals.csv",
+    "split": "the column of a table that says which images are for testing",
+    "do": "a word of guidance weights",
+    "others": "a word of guidance weights",
+}
+PUBLISHED = {"base": "what the data set calls its drawings", "index": "what the data set calls the number of an image"}
+STAGES = ("counterfactual_", "measured_")  # prefixes of columns that each attribute has in counterfactuals.csv
 CELEBA_ATTRIBUTES = """
 5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
 Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
@@ -126,6 +135,7 @@ class _Reader:
             self.fail("name", "must be text")
         if spec.get("data", "folder") not in DATA_SETS:
             self.fail("data", f"must be one of {', '.join(DATA_SETS)}")
+        self.check_names(variables, spec.get("data", "folder"))
         read = {name: self.variable(name, field) for name, field in variables.items()}
         try:
             order = topological_order({name: variable.parents for name, variable in read.items()})
@@ -149,10 +159,23 @@ class _Reader:
             built_in,
         )
 
+    def check_names(self, names: Collection[str], data: str) -> None:
+        """Refuse names that could not be told from something else in queries, tables and files."""
+        reserved = RESERVED if data == "folder" else RESERVED | PUBLISHED
+        for name in names:
+            if not name.isprintable() or name != name.strip() or not name or set(name) & set(".,=/@"):
+                self.fail(name, "no name for a variable: choose one without . , = / @, and without space around it")
+            if hasattr(nn.ModuleDict(), name):
+                self.fail(name, "no name for a variable: PyTorch uses it itself; choose another")
+            if name in reserved:
+                self.fail(name, f"no name for a variable: it is {reserved[name]}; choose another")
+            for stage in STAGES:
+                if name.removeprefix(stage) != name and name.removeprefix(stage) in names:
+                    other = name.removeprefix(stage)
+                    self.fail(name, f"no name beside {other}, which has a column {name} in counterfactuals.csv")
+
     def variable(self, name: str, spec: Any) -> Variable:
         """Read one variable."""
-        if set(name) & set(".,=/@") or hasattr(nn.ModuleDict(), name):
-            self.fail(name, "no name for a variable: choose one without . , = / @ that PyTorch does not use itself")
         if not isinstance(spec, dict) or spec.get("type") not in FIELDS:
             self.fail(name, f"must be an object with a type, one of {', '.join(FIELDS)}")
         kind = spec["type"]
@@ -259,7 +282,8 @@ class _Reader:
         """Raise an `InputError` that names the file, the line and the field."""
         match = re.search(rf'"{re.escape(field)}"\s*:', self.text)
         line = f", line {self.text.count(chr(10), 0, match.start()) + 1}" if match else ""
-        raise InputError(f"{self.path}{line}, {field}: {message}")
+        shown = field if field.isprintable() else repr(field)
+        raise InputError(f"{self.path}{line}, {shown}: {message}")
 
 
 def _refuse_duplicates(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -294,7 +318,7 @@ def _choose_faces(name: str, attributes: list[str]) -> Graph:
 
 def _read_built_in(path: Path) -> Graph:
     """Read a graph file of this package."""
-    return parse(json.loads(path.read_text()), path, built_in=True)
+    return parse(json.loads(path.read_text(encoding="utf-8")), path, built_in=True)
 
 
 GRAPHS: Mapping[str, Graph] = {

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dscm.causal import splines
 from dscm.causal.draws import Source, draw_normal, draw_uniform
-from dscm.causal.encoding import ParentScaling
+from dscm.causal.encoding import ParentScaling, find_spread
 from dscm.causal.mechanisms import Intervened, Mechanism, NoiseT, Parents
 from dscm.causal.variables import Variable
 from dscm.layers import mlp
@@ -191,8 +191,9 @@ class FlowMechanism(LearnedMechanism[FlowNoise]):
         """Fit m and s, and what standardises the parents, to tensors of shape (N,)."""
         super().fit_scaling(data)
         line, _ = self._to_line(data[self.variable.name].to(self.mean))
-        self.mean.copy_(line.mean())
-        self.std.copy_(line.std().clamp_min(1e-6))
+        mean, std = find_spread(self.variable.name, line)
+        self.mean.fill_(mean)
+        self.std.fill_(std)
 
     def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> FlowNoise:
         """Invert the map at values in raw units, (B,)."""

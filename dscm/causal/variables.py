@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,8 +110,8 @@ class Variable:
         return found & (values == values.round()) if self.discrete else found
 
     def show(self, value: float) -> str:
-        """Write a value for a table: a class by its label, a number in five digits."""
-        return self.labels[int(value)] if self.labels else f"{value:.5g}"
+        """Write a value for a table: a class by its label, a number as `write_number` does."""
+        return self.labels[int(value)] if self.labels else write_number(value)
 
     def check(self, value: float) -> None:
         """Check that an intervention may set the variable to a value.
@@ -120,6 +121,11 @@ class Variable:
         """
         if not self.contains(value):
             raise InputError(f"{option('do')} {self.name}={value:g}: {self.name} must be {self.allowed}")
+
+
+def write_number(value: float) -> str:
+    """Write a number in the shortest form that reads back as the same float32."""
+    return str(np.float32(value)).removesuffix(".0")
 
 
 def as_float32(value: float) -> float:

@@ -17,11 +17,11 @@ and changed only where the query changes it. Under torchrun, processes share the
 """
 
 import sys
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from dscm import assets
+from dscm import assets, settings
 from dscm.causal.scm import Effect
 from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, say, start
 from dscm.cli.models import add_model_arguments, load_model
@@ -37,11 +37,20 @@ from dscm.folder.writer import SHEET, TABLE
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
 from dscm.runs import check_apart
+from dscm.settings import setting
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the folder is read."""
+
+    skip_missing: bool = setting(False, "Leave out images without a row in attributes.csv, and rows without an image "
+                                  "or a value.")  # fmt: skip
 
 
 def make_parser() -> Parser:
     """Declare the command line."""
-    parser = Parser(__doc__, SAMPLING)
+    parser = Parser(__doc__, (*SAMPLING, Reading))
     group = parser.add_argument_group("queries")
     words = "a folder of images (default: bundled ones)"
     group.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help=words)
@@ -74,7 +83,11 @@ def run(parser: Parser) -> int:
     single = [name for name in ("sample", "save_noise", "load_noise") if getattr(args, name)]
     if machine.world > 1 and single:
         raise InputError(f"{option(single[0])}: takes one process, without torchrun")
-    model = configure(load_model(args, machine.device), args.settings)
+    choices = dict(args.settings)
+    skip_missing = choices.pop("skip_missing", False)
+    model = configure(load_model(args, machine.device), choices)
+    if args.sample and skip_missing:
+        raise InputError(f"{option('skip_missing')}: {option('sample')} reads no images")
     if args.sample:
         return sample(args, model, machine)
     if not args.do:
@@ -82,7 +95,7 @@ def run(parser: Parser) -> int:
     images = args.images or assets.SAMPLES.get(model.graph.data_set)
     if images is None:
         raise InputError(f"no images of {model.graph.name} are bundled: name the folder of yours")
-    reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device)
+    reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device, skip_missing)
     check_apart(args.out, images)
     if machine.first:
         say(reader.survey(args.paste), parser)
@@ -90,7 +103,7 @@ def run(parser: Parser) -> int:
     job = Job(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
     report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
     leave(machine)
-    return show(report, job, model, reader.attributes is not None) if machine.first else 0
+    return show(report, job, reader) if machine.first else 0
 
 
 def sample(args: Arguments, model: Model, machine: Machine) -> int:
@@ -102,22 +115,24 @@ def sample(args: Arguments, model: Model, machine: Machine) -> int:
         words = "nothing is observed that a value could depend on"
         raise InputError(f"{option('do')} {args.do[0]}: with {option('sample')} {words}")
     do, batch = query.constants if query else {}, choose_batch(args.batch, None, machine)
-    settings = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
-    settings |= {name: str(value) for name, value in asdict(model.mechanism.sampling).items()}
+    command = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
+    command |= settings.show(model.mechanism.sampling)
     draw = Draw(args.sample, do, batch, args.seed)
-    write_samples(args.out, model.scm, model.graph, draw, settings, args.overwrite, machine.device)
-    return 0
+    failed = write_samples(args.out, model.scm, model.graph, draw, command, args.overwrite, machine.device)
+    for name, reason in failed.items():
+        print(f"not drawn: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def show(report: Report, job: Job, model: Model, from_table: bool) -> int:
+def show(report: Report, job: Job, reader: Reader) -> int:
     """Print the report; returns the exit code: 1 if an image could not be read."""
     if report.unsolved:
         worst = f"{report.unsolved:.1e} (RMS, on [-1, 1])"
         print(f"inversion: no implicit step moved a pixel by more than {worst} in the end")
-    measured, predicted = ", ".join(model.graph.measured), ", ".join(v.name for v in model.graph.predicted)
-    sources = [f"measured on the images: {measured}"] * bool(measured)
-    sources += [f"predicted by the oracle: {predicted}"] * bool(predicted)
-    print(f"factual attributes: {'from attributes.csv' if from_table else '; '.join(sources)}")
+    for note in reader.notes:
+        print(note, file=sys.stderr)
+    sources = [f"{source}: {', '.join(names)}" for source, names in reader.sources.items()]
+    print(f"factual attributes: {'; '.join(sources)}")
     read = report.images - len(report.unreadable)
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
     sheet = f"{SHEET}, " if (job.out / SHEET).is_file() else ""

@@ -1,79 +1,104 @@
 """The table of the attributes of a folder's images: ``attributes.csv``, one row an image."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dscm.causal.variables import Variable
-from dscm.data.table import Row, read_csv, read_integers, read_labels, read_numbers, write_csv
-from dscm.errors import InputError
+from dscm.data.names import give_examples, match_rows
+from dscm.data.table import Row, Table, is_gap, locate, read_binary, read_csv, read_labels, read_numbers, write_csv
+from dscm.errors import InputError, option
+
+IMAGE = "image"  # the column of the names
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Attributes of images from a table.
+
+    Args:
+        images: the images of the folder, in order, without those that were left out.
+        values: by name: float32 (N,) if real or circular, otherwise int64 (N,).
+        table: the whole table.
+        rows: the row of each image.
+        notes: what was left out, or may be a mistake, one line each.
+    """
+
+    images: list[str]
+    values: dict[str, Tensor]
+    table: Table
+    rows: list[Row]
+    notes: list[str]
 
 
 def read_attributes(
     path: Path,
     images: Sequence[str],
-    names: Sequence[str],
-    integer: Collection[str] = (),
-    labels: Mapping[str, Sequence[str]] = {},
-) -> dict[str, Tensor]:
+    variables: Mapping[str, Variable],
+    folder: Path | None = None,
+    partial: bool = False,
+    skip_missing: bool = False,
+) -> Attributes:
     """Read columns of the attribute table of a folder's images.
 
     Args:
-        path: a CSV file whose first column, ``image``, holds paths relative to the folder with ``/`` as separator.
-        images: the images of the folder, written the same way.
-        names: the columns to read; others are ignored.
-        integer: the columns that must hold whole numbers.
-        labels: the class labels of each column that holds labels.
+        path: a table of which the column ``image`` holds paths relative to the folder, as `match_rows` reads them.
+        images: the images of the folder, relative to it, with ``/`` as separator.
+        variables: by column, the variable that it holds; other columns are ignored. The cells of a categorical
+            variable hold its labels, those of a binary one are as in `read_binary`.
+        folder: the folder; None is that of the table.
+        partial: whether columns may be absent.
+        skip_missing: whether to leave out rows without an image, images without a row, and rows with an empty cell.
 
     Returns:
-        Each column in the order of ``images``: float32 (N,), or int64 (N,) for whole numbers and class indices.
+        The attributes of which there are columns.
 
     Raises:
-        InputError: a column is missing, an image has no row or two, a row's image is not in the folder, or a cell
-            is not a finite number or not a label.
+        InputError: a column is missing, an image has no row or two, a row's image is not in the folder, or a value is
+            empty, unreadable or outside its domain.
     """
-    columns, rows = read_csv(path)
-    if columns[0] != "image":
-        raise InputError(f"{path}: the first column must be 'image', not {columns[0]!r}")
-    for name in names:
-        if name not in columns:
-            raise InputError(f"{path}: no column {name!r}; the columns are {', '.join(columns)}")
-    ordered = _match_rows(path, rows, images)
-    result = {}
-    for name in names:
-        if name in labels:
-            result[name] = torch.tensor(read_labels(path, ordered, name, labels[name]), dtype=torch.int64)
-        elif name in integer:
-            result[name] = torch.tensor(read_integers(path, ordered, name), dtype=torch.int64)
-        else:
-            result[name] = torch.tensor(read_numbers(path, ordered, name), dtype=torch.float32)
-    return result
+    table = read_csv(path)
+    key = table.require(IMAGE)
+    columns = {name: column for name in variables if (column := table.find(name) if partial else table.require(name))}
+    found, extra = match_rows(path, table.rows, key, images, folder or path.parent)
+    gaps = {image: gap for image, row in found.items() if (gap := _find_gap(row, columns, variables))}
+    kept = [image for image in images if image in found and image not in gaps]
+    lost = {
+        "rows name no image of the folder": [row.cells[key] for row in extra],
+        "images of the folder have no row": [image for image in images if image not in found],
+        "rows have an empty cell": [image for image in images if image in gaps],
+    }
+    notes = [f"{path}: {len(some)} {what}: {give_examples(some)}; left out" for what, some in lost.items() if some]
+    if notes and not skip_missing:
+        raise _incomplete(path, images, found, extra, key, gaps)
+    if not kept:
+        raise InputError("; ".join([f"{path}: no image is left", *notes]))
+    rows = [found[image] for image in kept]
+    values = {name: _read_column(path, rows, column, variables[name], kept) for name, column in columns.items()}
+    return Attributes(kept, values, table, rows, notes + _guess_columns(table, [*variables.keys() - columns.keys()]))
 
 
-def read_attribute_table(path: Path, images: Sequence[str], variables: Sequence[Variable]) -> dict[str, Tensor]:
-    """Read the attribute table of a folder's images and check each value against its variable's domain.
+def read_attribute_table(
+    path: Path,
+    images: Sequence[str],
+    variables: Sequence[Variable],
+    partial: bool = False,
+    skip_missing: bool = False,
+) -> Attributes:
+    """Read the attribute table of a folder's images, each variable from the column of its name.
 
     Args:
-        path: the file, as for `read_attributes`.
-        images: the images of the folder; the table must have one row for each and no others.
-        variables: the columns to read; the cells of a categorical variable hold its labels.
-
-    Returns:
-        Each variable in the order of ``images``: float32 (N,) if real or circular, otherwise int64 (N,).
+        path, images, partial, skip_missing: as for `read_attributes`.
+        variables: the columns to read.
 
     Raises:
-        InputError: as for `read_attributes`, or a value is outside its domain.
+        InputError: as for `read_attributes`.
     """
-    integer = [variable.name for variable in variables if variable.kind == "binary"]
-    labels = {variable.name: variable.labels for variable in variables if variable.kind == "categorical"}
-    values = read_attributes(path, images, [variable.name for variable in variables], integer, labels)
-    for variable in variables:
-        for image, value in zip(images, values[variable.name].tolist()):
-            if variable.kind != "circular" and not variable.contains(value):
-                raise InputError(f"{path}: {variable.name} of {image} is {value:g}; allowed: {variable.domain}")
-    return values
+    named = {variable.name: variable for variable in variables}
+    return read_attributes(path, images, named, partial=partial, skip_missing=skip_missing)
 
 
 def write_attributes(path: Path, images: Sequence[str], data: Mapping[str, Tensor]) -> None:
@@ -87,24 +112,56 @@ def write_attributes(path: Path, images: Sequence[str], data: Mapping[str, Tenso
     Raises:
         ValueError: the length of a column is not the number of images.
     """
-    write_csv(path, {"image": images, **{name: values.tolist() for name, values in data.items()}})
+    write_csv(path, {IMAGE: images, **{name: values.tolist() for name, values in data.items()}})
 
 
-def _match_rows(path: Path, rows: Sequence[Row], images: Sequence[str]) -> list[Row]:
-    """Return the row of each image in the order of the images; each must have exactly one."""
-    by_image: dict[str, Row] = {}
-    for row in rows:
-        first = by_image.setdefault(row.cells["image"], row)
-        if first is not row:
-            raise InputError(f"{path}, line {row.line}: {row.cells['image']!r} is already on line {first.line}")
-    known = set(images)
-    extra = [row for name, row in by_image.items() if name not in known]
+def _find_gap(row: Row, columns: Mapping[str, str], variables: Mapping[str, Variable]) -> str | None:
+    """Return the first column in which a row has no value; None if there is none."""
+    for name, column in columns.items():
+        text = row.cells[column].strip()
+        if is_gap(text) and text not in variables[name].labels:
+            return column
+    return None
+
+
+def _incomplete(
+    path: Path,
+    images: Sequence[str],
+    found: Mapping[str, Row],
+    extra: Sequence[Row],
+    key: str,
+    gaps: Mapping[str, str],
+) -> InputError:
+    """Make the error that rows and images do not belong together, or that a cell is empty."""
+    way_out = f"or leave them out with {option('skip_missing')}"
+    missing = [image for image in images if image not in found]
     if extra:
-        raise InputError(
-            f"{path}, line {extra[0].line}: {extra[0].cells['image']!r} is not an image of the folder "
-            f"({len(extra)} such rows)"
-        )
-    missing = [name for name in images if name not in by_image]
+        name, names = extra[0].cells[key], give_examples([row.cells[key] for row in extra])
+        told = f"{name!r} is not an image of the folder ({len(extra)} such rows: {names})"
+        return InputError(f"{path}, line {extra[0].line}: {told}; correct them, {way_out}")
     if missing:
-        raise InputError(f"{path}: no row for {missing[0]!r} ({len(missing)} of {len(images)} images have none)")
-    return [by_image[name] for name in images]
+        counted = f"{len(missing)} of {len(images)} images have none: {give_examples(missing)}"
+        return InputError(f"{path}: no row for {missing[0]!r} ({counted}); add them, {way_out}")
+    image, column = min(gaps.items(), key=lambda gap: found[gap[0]].line)
+    told = f"{found[image].cells[column]!r} is no value ({len(gaps)} rows lack one)"
+    return InputError(f"{locate(path, found[image], column)}: {told}; fill it in, {way_out}")
+
+
+def _read_column(path: Path, rows: Sequence[Row], column: str, variable: Variable, images: Sequence[str]) -> Tensor:
+    """Read the values of one variable, and check that each is in its domain."""
+    if variable.kind == "categorical":
+        return torch.tensor(read_labels(path, rows, column, variable.labels), dtype=torch.int64)
+    if variable.kind == "binary":
+        return torch.tensor(read_binary(path, rows, column), dtype=torch.int64)
+    values = read_numbers(path, rows, column)
+    for image, row, value in zip(images, rows, values):
+        if variable.kind != "circular" and not variable.contains(value):
+            told = f"{variable.name} of {image} is {row.cells[column].strip()}"
+            raise InputError(f"{path}, line {row.line}: {told}; allowed: {variable.domain}")
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _guess_columns(table: Table, absent: Sequence[str]) -> list[str]:
+    """Name the columns that were perhaps meant by the names that the table lacks."""
+    near = {name: table.guess(name) for name in absent}
+    return [f"{table.path}: column {column!r} is not used; is it {name!r}?" for name, column in near.items() if column]

@@ -1,6 +1,7 @@
 """CelebAMask-HQ as published: 30,000 faces with 40 attributes and the partition of CelebA."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dscm.data.cache import decode, find_present
+from dscm.data.delimited import read_text
 from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import read_image
 from dscm.errors import InputError
@@ -19,14 +21,14 @@ Value = TypeVar("Value")
 PARTS = {"train": "0", "valid": "1", "test": "2"}  # codes of the partition file
 FOLDER = "CelebAMask-HQ"
 IMAGES = "CelebA-HQ-img"
-PARTITION = "list_eval_partition.txt"
+PARTITION = "list_eval_partition.txt"  # as published; copies have tables of the same names with .csv
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 ANNOTATION = "CelebAMask-HQ-attribute-anno.txt"
 HEADER = ["idx", "orig_idx", "orig_file"]  # of the mapping file
 
 
-class Row(NamedTuple):
-    """One line of a space-separated file: its number and its fields."""
+class Line(NamedTuple):
+    """One line of a file: its number and its fields."""
 
     line: int
     fields: list[str]
@@ -94,28 +96,26 @@ def _read_split(folder: Path, split: Split, names: Sequence[str]) -> tuple[list[
 
 
 def _find(*candidates: Path) -> Path:
-    """Return the first path that exists."""
-    for path in candidates:
+    """Return the first path that exists, or exists as a table with .csv."""
+    for path in (*candidates, *(path.with_suffix(".csv") for path in candidates if path.suffix)):
         if path.exists():
             return path
     raise InputError(
         f"{candidates[0]}: no such file or folder; expected are {PARTITION}, {FOLDER}/{MAPPING}, "
-        f"{FOLDER}/{ANNOTATION} and {FOLDER}/{IMAGES}/0.jpg and so on"
+        f"{FOLDER}/{ANNOTATION} (or these as .csv) and {FOLDER}/{IMAGES}/0.jpg and so on"
     )
 
 
-def _read_rows(path: Path) -> list[Row]:
-    """Read a space-separated file; blank lines are skipped."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return [Row(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+def _read_lines(path: Path) -> list[Line]:
+    """Read a file whose fields are separated by spaces, tabs, commas or semicolons; blank lines are skipped."""
+    lines = enumerate(read_text(path).splitlines(), 1)
+    split = (Line(number, [field.strip('"') for field in re.findall(r"[^\s,;]+", line)]) for number, line in lines)
+    return [line for line in split if line.fields]
 
 
-def _index_rows(path: Path, rows: Sequence[Row], width: int) -> dict[str, Row]:
+def _index_rows(path: Path, rows: Sequence[Line], width: int) -> dict[str, Line]:
     """Index rows by their first field, which must be unique; each must have ``width`` fields."""
-    index: dict[str, Row] = {}
+    index: dict[str, Line] = {}
     for row in rows:
         if len(row.fields) != width:
             raise InputError(f"{path}, line {row.line}: {len(row.fields)} fields; there must be {width}")
@@ -127,7 +127,9 @@ def _index_rows(path: Path, rows: Sequence[Row], width: int) -> dict[str, Row]:
 
 def _read_partition(path: Path) -> dict[str, str]:
     """Read the code in `PARTS` of each original image."""
-    rows = _index_rows(path, _read_rows(path), 2)
+    lines = _read_lines(path)
+    headed = bool(lines) and lines[0].fields[-1].casefold() == "partition"
+    rows = _index_rows(path, lines[headed:], 2)
     for line, (_, part) in rows.values():
         if part not in PARTS.values():
             allowed = ", ".join(f"{number} ({split})" for split, number in PARTS.items())
@@ -137,7 +139,7 @@ def _read_partition(path: Path) -> dict[str, str]:
 
 def _read_mapping(path: Path) -> dict[str, str]:
     """Read the original of each image, such as ``119614.jpg`` for ``0.jpg``."""
-    rows = _read_rows(path)
+    rows = _read_lines(path)
     if not rows or rows[0].fields != HEADER:
         raise InputError(f"{path}, line 1: the header must be '{' '.join(HEADER)}'")
     for line, fields in rows[1:]:
@@ -148,23 +150,35 @@ def _read_mapping(path: Path) -> dict[str, str]:
 
 def _read_annotation(path: Path, names: Sequence[str]) -> dict[str, list[int]]:
     """Read the attributes ``names`` of each image as 0 or 1."""
-    rows = _read_rows(path)
-    if len(rows) < 2 or len(rows[0].fields) != 1 or not rows[0].fields[0].isdecimal():
-        raise InputError(f"{path}: line 1 must be the number of images, line 2 the attributes' names")
-    known = rows[1].fields
-    images = _index_rows(path, rows[2:], 1 + len(known))
-    if int(rows[0].fields[0]) != len(images):
-        raise InputError(f"{path}, line 1: {rows[0].fields[0]} images, but the file has rows for {len(images)}")
-    for line, (_, *values) in images.values():
-        for name, value in zip(known, values):
-            if value not in ("-1", "1"):
-                raise InputError(f"{path}, line {line}, column {name!r}: {value!r}; allowed: -1 or 1")
+    header, rows, count = _split_annotation(path, _read_lines(path))
+    known = header.fields
+    images = _index_rows(path, rows, 1 + len(known))
+    if count not in (None, len(images)):
+        raise InputError(f"{path}, line 1: {count} images, but the file has rows for {len(images)}")
+    for name, values in zip(known, zip(*(line.fields[1:] for line in images.values()))):
+        low = "-1" if "-1" in values else "0"
+        for line, value in zip(images.values(), values):
+            if value not in (low, "1"):
+                raise InputError(f"{path}, line {line.line}, column {name!r}: {value!r}; allowed: {low} or 1")
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known) or known
-            raise InputError(f"{path}, line 2: no attribute {name!r}; try {', '.join(near)}")
+            raise InputError(f"{path}, line {header.line}: no attribute {name!r}; try {', '.join(near)}")
     columns = [1 + known.index(name) for name in names]
     return {image: [int(row.fields[column] == "1") for column in columns] for image, row in images.items()}
+
+
+def _split_annotation(path: Path, lines: Sequence[Line]) -> tuple[Line, Sequence[Line], int | None]:
+    """Return the attributes' names, the rows, and the number of images if the file states it.
+
+    As published, line 1 is the number and line 2 the names; the header of a copy names the column of the images too.
+    """
+    first = lines[0].fields if lines else []
+    if len(lines) > 1 and len(first) == len(lines[1].fields) > 1:
+        return Line(lines[0].line, first[1:]), lines[1:], None
+    if len(lines) < 2 or len(first) != 1 or not first[0].isdecimal():
+        raise InputError(f"{path}: line 1 must be the number of images, line 2 the attributes' names")
+    return lines[1], lines[2:], int(first[0])
 
 
 def _look_up(path: Path, table: Mapping[str, Value], key: str) -> Value:

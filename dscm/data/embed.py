@@ -2,10 +2,14 @@
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,25 +17,38 @@ from torch import Tensor
 from dscm.data.cache import decode, find_present
 from dscm.data.framing import STRETCHED, Framing
 from dscm.data.mammogram import read
-from dscm.data.table import Row, read_csv, read_integers
+from dscm.data.names import Names
+from dscm.data.table import Row, Table, is_gap, locate, read_binary, read_csv, read_integers, read_labels
 from dscm.errors import InputError, option
 
 Split = Literal["train", "valid", "test"]
 SHARES = {"train": 0.60, "valid": 0.15, "test": 0.25}  # fractions of the patients
-COLUMNS = {  # attribute: (column, lowest value, highest value)
-    "circle marker": ("circle marker", 0, 1),
-    "triangle marker": ("triangle marker", 0, 1),
-    "density": ("tissueden", 1, 4),
-    "cancer": ("is_positive", 0, 1),
+COLUMNS = {  # the column of each attribute; all but the density are binary
+    "circle marker": "circle marker",
+    "triangle marker": "triangle marker",
+    "density": "tissueden",
+    "cancer": "is_positive",
 }
+DENSITIES, MALE = (1, 2, 3, 4), 5  # EMBED's legend calls density 5 "normal male"
 
 
-class Table(NamedTuple):
-    """A CSV file: its path, its columns and its rows by ``image_path``."""
+@dataclass(frozen=True)
+class Listing:
+    """A table of images.
 
-    path: Path
-    columns: list[str]
-    rows: dict[str, Row]
+    Args:
+        table: the table.
+        rows: its rows by the normal form of ``image_path``.
+        key: the column ``image_path``.
+    """
+
+    table: Table
+    rows: Mapping[str, Row]
+    key: str
+
+    def written(self, image: str) -> str:
+        """Return the ``image_path`` of an image as it is written."""
+        return self.rows[image].cells[self.key]
 
 
 def load(
@@ -48,17 +65,16 @@ def load(
 ) -> dict[str, Tensor]:
     """Load a split of EMBED, with each breast on the left, resized to squares and decoded once.
 
+    Used are the images in every file with all attributes, the density 1 to 4; a line on standard error counts others.
+
     Args:
         data_dir: the folder to which ``image_path`` is relative.
         csvs: one or two files with the columns ``image_path``, ``empi_anon`` (the patient) and the `COLUMNS` of
-            ``names``. Only images in every file are used. A column ``split`` overrides `assign_split`.
-        split: ``train``, ``valid`` or ``test``.
-        names: the attributes to load, keys of `COLUMNS`.
+            ``names``. A column ``split`` overrides `assign_split`.
+        split, names: ``train``, ``valid`` or ``test``; and the attributes to load, keys of `COLUMNS`.
         size: height and width in pixels.
-        cache_dir: the folder of the decoded images.
-        workers: number of processes that decode.
-        framing: how mammograms become squares.
-        seed: seed of the split.
+        cache_dir, workers: the folder of the decoded images, and the number of processes that decode.
+        framing, seed: how mammograms become squares; and the seed of the split.
         skip_missing: whether to skip any number of absent or broken images.
 
     Returns:
@@ -71,18 +87,20 @@ def load(
 
     Source: Jeong et al. 2023, The EMory BrEast imaging Dataset, https://github.com/Emory-HITI/EMBED_Open_Data.
     """
-    tables = [_read_table(Path(path)) for path in csvs]
-    images = _find_common(tables)
-    values = {name: _read_attribute(tables, images, name) for name in names}
-    listed = [i for i, part in enumerate(_read_splits(tables, images, seed)) if part == split]
-    source = f"{' and '.join(str(table.path) for table in tables)}, split {split!r}"
-    present = find_present(Path(data_dir), [images[i] for i in listed], source, skip_missing)
+    spellings = Names(Path(data_dir))
+    listings = [_read_listing(Path(path), spellings) for path in csvs]
+    images = _find_common(listings)  # by the normal form of their paths
+    values, lost = _read_attributes(listings, images, names)
+    source = f"{' and '.join(str(listing.table.path) for listing in listings)}, split {split!r}"
+    listed = _leave_out(_list_split(listings, images, seed, split), lost, source)
+    files = {i: spellings.find(listings[0].written(images[i])) for i in listed}
+    present = find_present(Path(data_dir), [*files.values()], source, skip_missing)
     index = [listed[i] for i in present]
     reader, label = partial(read, size=size, framing=framing), f"embed-{split}-{size}-{framing.name}"
-    names_of_files, shape = [images[i] for i in index], (1, size, size)
-    image, kept = decode(Path(data_dir), names_of_files, reader, shape, cache_dir, label, workers, skip_missing)
+    chosen, shape = [files[i] for i in index], (1, size, size)
+    image, kept = decode(Path(data_dir), chosen, reader, shape, cache_dir, label, workers, skip_missing)
     index = [index[i] for i in kept]
-    return {"image": image, "index": torch.tensor(index), **{name: value[index] for name, value in values.items()}}
+    return {"image": image, "index": torch.tensor(index)} | {name: value[index] for name, value in values.items()}
 
 
 def assign_split(patient: str, seed: int) -> Split:
@@ -94,79 +112,121 @@ def assign_split(patient: str, seed: int) -> Split:
     return "valid" if point < SHARES["train"] + SHARES["valid"] else "test"
 
 
-def _read_table(path: Path) -> Table:
+def _read_listing(path: Path, names: Names) -> Listing:
     """Read a CSV file that has one row for each image."""
-    columns, rows = read_csv(path)
-    if "image_path" not in columns:
-        raise InputError(f"{path}: no column 'image_path'; the columns are {', '.join(columns)}")
+    table = read_csv(path)
+    key = table.require("image_path")
     by_image: dict[str, Row] = {}
-    for row in rows:
-        first = by_image.setdefault(row.cells["image_path"], row)
+    for row in table.rows:
+        first = by_image.setdefault(names.normalise(row.cells[key]), row)
         if first is not row:
-            raise InputError(f"{path}, line {row.line}: {row.cells['image_path']!r} is already on line {first.line}")
-    return Table(path, columns, by_image)
+            raise InputError(f"{path}, line {row.line}: {row.cells[key]!r} is already on line {first.line}")
+    return Listing(table, by_image, key)
 
 
-def _find_common(tables: Sequence[Table]) -> list[str]:
+def _find_common(listings: Sequence[Listing]) -> list[str]:
     """List the images in every table, sorted."""
-    if not tables:
+    if not listings:
         raise InputError(f"EMBED needs one or two CSV files: give them with {option('csv')}")
-    images = sorted(set.intersection(*(set(table.rows) for table in tables)))
+    images = sorted(set.intersection(*(set(listing.rows) for listing in listings)))
     if not images:
-        counts = " and ".join(f"{len(table.rows)} of {table.path}" for table in tables)
+        counts = " and ".join(f"{len(listing.rows)} of {listing.table.path}" for listing in listings)
         raise InputError(f"no image_path is in every CSV file: dropped are all rows, {counts}")
     return images
 
 
-def _read_rows(tables: Sequence[Table], images: Sequence[str], column: str) -> tuple[Path, list[Row]]:
-    """Return the file that has a column, and the row of each image; a second file must agree with it."""
-    candidates = [table for table in tables if column in table.columns]
+def _read_rows(listings: Sequence[Listing], images: Sequence[str], name: str) -> tuple[Path, str, list[Row]]:
+    """Return the file that has a column, the column, and the row of each image; a second file must agree with it."""
+    candidates = [(listing, column) for listing in listings if (column := listing.table.find(name)) is not None]
     if not candidates:
-        columns = "; ".join(f"{table.path} has {', '.join(table.columns)}" for table in tables)
-        raise InputError(f"no column {column!r}: {columns}")
-    first, *others = candidates
-    for table in others:
+        columns = "; ".join(f"{listing.table.path} has {', '.join(listing.table.columns)}" for listing in listings)
+        raise InputError(f"no column {name!r}: {columns}")
+    (first, column), *others = candidates
+    for listing, other in others:
         for image in images:
-            (_, one), (line, other) = first.rows[image], table.rows[image]
-            if one[column] != other[column]:
+            one, two = first.rows[image], listing.rows[image]
+            if _simplify(one.cells[column]) != _simplify(two.cells[other]):
                 raise InputError(
-                    f"{table.path}, line {line}, column {column!r}: {other[column]!r}, "
-                    f"but {one[column]!r} for the same image in {first.path}"
+                    f"{locate(listing.table.path, two, other)}: {two.cells[other]!r}, "
+                    f"but {one.cells[column]!r} for the same image in {first.table.path}"
                 )
-    return first.path, [first.rows[image] for image in images]
+    return first.table.path, column, [first.rows[image] for image in images]
 
 
-def _read_attribute(tables: Sequence[Table], images: Sequence[str], name: str) -> Tensor:
-    """Read an attribute of each image, int64 (N,), counted from 0."""
-    if name not in COLUMNS:
-        near = difflib.get_close_matches(name, COLUMNS) or COLUMNS
-        raise InputError(f"EMBED has no attribute {name!r}; try {', '.join(near)}")
-    column, low, high = COLUMNS[name]
-    path, rows = _read_rows(tables, images, column)
+def _read_attributes(
+    listings: Sequence[Listing], images: Sequence[str], names: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[int, str]]:
+    """Read attributes of images.
+
+    Returns:
+        The attributes, int64 (N,), counted from 0; and of each image that lacks one its index and the reason.
+    """
+    for name in names:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(name, COLUMNS) or COLUMNS
+            raise InputError(f"EMBED has no attribute {name!r}; try {', '.join(near)}")
+    found = {name: _read_rows(listings, images, COLUMNS[name]) for name in names}
+    lost: dict[int, str] = {}
+    for name, (_, column, rows) in found.items():
+        for i, row in enumerate(rows):
+            if is_gap(row.cells[column]):
+                lost.setdefault(i, f"have no {column}")
+            elif name == "density" and _simplify(row.cells[column]) == str(MALE):
+                lost.setdefault(i, f"have {column} {MALE} (normal male)")
+    full = [i for i in range(len(images)) if i not in lost]
+    values = {name: torch.zeros(len(images), dtype=torch.int64) for name in names}
+    for name, (path, column, rows) in found.items():
+        read_all = read_binary if name != "density" else _read_densities
+        values[name][full] = torch.tensor(read_all(path, [rows[i] for i in full], column), dtype=torch.int64)
+    return values, lost
+
+
+def _leave_out(listed: Sequence[int], lost: Mapping[int, str], source: str) -> list[int]:
+    """Return the indices that are not lost, and say on standard error how many are, and why."""
+    if reasons := Counter(lost[i] for i in listed if i in lost):
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        print(f"{source}: {reasons.total()} of {len(listed)} rows are left out: {counts}", file=sys.stderr)
+    return [i for i in listed if i not in lost]
+
+
+def _read_densities(path: Path, rows: Sequence[Row], column: str) -> list[int]:
+    """Read the densities of some rows, counted from 0."""
     values = read_integers(path, rows, column)
     for row, value in zip(rows, values):
-        if not low <= value <= high:
-            raise InputError(f"{path}, line {row.line}, column {column!r}: {value}; allowed: {low} to {high}")
-    return torch.tensor(values) - low
+        if value not in DENSITIES:
+            allowed = f"{DENSITIES[0]} to {DENSITIES[-1]}, or {MALE}, which is left out"
+            raise InputError(f"{locate(path, row, column)}: {value}; allowed: {allowed}")
+    return [value - DENSITIES[0] for value in values]
 
 
-def _read_splits(tables: Sequence[Table], images: Sequence[str], seed: int) -> list[str]:
+def _read_splits(listings: Sequence[Listing], images: Sequence[str], seed: int) -> list[Split]:
     """Return the split of each image, from a column ``split`` or else from a hash of its patient."""
-    path, rows = _read_rows(tables, images, "empi_anon")
-    patients = [row.cells["empi_anon"] for row in rows]
-    if "" in patients:
-        raise InputError(f"{path}, line {rows[patients.index('')].line}, column 'empi_anon': empty; name the patient")
-    if not any("split" in table.columns for table in tables):
+    path, column, rows = _read_rows(listings, images, "empi_anon")
+    for row in rows:
+        if is_gap(row.cells[column]):
+            raise InputError(f"{locate(path, row, column)}: empty; name the patient")
+    patients = [_simplify(row.cells[column]) for row in rows]
+    if not any(listing.table.find("split") for listing in listings):
         return [assign_split(patient, seed) for patient in patients]
-    path, rows = _read_rows(tables, images, "split")
-    first: dict[str, Row] = {}
-    for patient, row in zip(patients, rows):
-        split, other = row.cells["split"], first.setdefault(patient, row)
-        if split not in SHARES:
-            raise InputError(f"{path}, line {row.line}, column 'split': {split!r}; allowed: {', '.join(SHARES)}")
-        if split != other.cells["split"]:
+    path, column, rows = _read_rows(listings, images, "split")
+    known: tuple[Split, ...] = get_args(Split)
+    splits = [known[i] for i in read_labels(path, rows, column, known)]
+    first: dict[str, tuple[Split, Row]] = {}
+    for patient, split, row in zip(patients, splits, rows):
+        other, earlier = first.setdefault(patient, (split, row))
+        if split != other:
             raise InputError(
                 f"{path}, line {row.line}: patient {patient!r} is in split {split!r}, "
-                f"but in {other.cells['split']!r} on line {other.line}"
+                f"but in {other!r} on line {earlier.line}"
             )
-    return [row.cells["split"] for row in rows]
+    return splits
+
+
+def _list_split(listings: Sequence[Listing], images: Sequence[str], seed: int, split: Split) -> list[int]:
+    """Return the indices of the images in a split."""
+    return [i for i, part in enumerate(_read_splits(listings, images, seed)) if part == split]
+
+
+def _simplify(text: str) -> str:
+    """Return a cell without spaces around it, and ``7`` for ``7.0``, in which two programs may differ."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", text.strip())

@@ -1,6 +1,7 @@
 """The user's own data: a folder of images with their attributes in attributes.csv."""
 
 import hashlib
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -9,16 +10,17 @@ import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
-from dscm.data.attributes import read_attribute_table
+from dscm.data.attributes import Attributes, read_attribute_table
 from dscm.data.cache import decode
 from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
-from dscm.data.table import read_csv
+from dscm.data.table import read_labels
 from dscm.errors import InputError
 
 ATTRIBUTES = "attributes.csv"
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 TEST_FRACTION = 0.1  # of the images, if the table has no column ``split``
 
 
@@ -42,7 +44,8 @@ def load(
         size: height and width in pixels.
         cache_dir: the folder of the decoded images.
         workers: number of processes that decode.
-        skip_missing: whether to leave out broken images.
+        skip_missing: whether to leave out, with a line on standard error, images without a row, rows without an
+            image, rows with an empty cell, and broken images.
         framing: how images become squares.
 
     Returns:
@@ -53,14 +56,18 @@ def load(
         InputError: as for `find_images`, `read_attribute_table` and `decode`, or the split is empty.
     """
     images = [path.as_posix() for path in find_images(folder)]
-    values = read_attribute_table(folder / ATTRIBUTES, images, graph.attributes)
-    index = [i for i, part in enumerate(_read_splits(folder / ATTRIBUTES, images)) if part == split]
-    if not index:
+    table = read_attribute_table(folder / ATTRIBUTES, images, graph.attributes, skip_missing=skip_missing)
+    for note in table.notes:
+        print(note, file=sys.stderr)
+    chosen = [i for i, part in enumerate(_read_splits(table)) if part == split]
+    if not chosen:
         raise InputError(f"{folder / ATTRIBUTES}, split {split!r}: no images")
+    names = [table.images[i] for i in chosen]
+    place = {image: i for i, image in enumerate(images)}
     channels = graph.image_channels
     image, kept = decode(
         folder,
-        [images[i] for i in index],
+        names,
         partial(read_image, size=size, channels=channels, framing=framing),
         (channels, size, size),
         cache_dir,
@@ -68,8 +75,9 @@ def load(
         workers,
         skip_missing,
     )
-    index = [index[i] for i in kept]
-    return {"image": image, "index": torch.tensor(index), **{name: value[index] for name, value in values.items()}}
+    chosen = [chosen[i] for i in kept]
+    values = {name: value[chosen] for name, value in table.values.items()}
+    return {"image": image, "index": torch.tensor([place[table.images[i]] for i in chosen]), **values}
 
 
 def assign_split(image: str) -> Split:
@@ -78,14 +86,10 @@ def assign_split(image: str) -> Split:
     return "test" if int.from_bytes(digest[:8], "big") / 2**64 < TEST_FRACTION else "train"
 
 
-def _read_splits(path: Path, images: list[str]) -> list[str]:
+def _read_splits(attributes: Attributes) -> list[Split]:
     """Return the split of every image."""
-    columns, rows = read_csv(path)
-    if "split" not in columns:
-        return [assign_split(image) for image in images]
-    parts = {}
-    for line, cells in rows:
-        if cells["split"] not in ("train", "test"):
-            raise InputError(f"{path}, line {line}, column 'split': {cells['split']!r}; allowed: train, test")
-        parts[cells["image"]] = cells["split"]
-    return [parts[image] for image in images]
+    table = attributes.table
+    column = table.find("split")
+    if column is None:
+        return [assign_split(image) for image in attributes.images]
+    return [SPLITS[i] for i in read_labels(table.path, attributes.rows, column, SPLITS)]

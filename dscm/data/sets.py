@@ -33,7 +33,8 @@ class Source:
         cache_dir: the folder of decoded and generated images.
         csv: the one or two CSV files of EMBED; by default those at the top of its folder.
         framing: how images become squares.
-        skip_missing: whether to skip any number of absent or broken images.
+        skip_missing: whether to leave out any number of absent or broken images, and of the user's own
+            data rows without an image or a value, and images without a row.
         workers: number of processes that decode or generate.
     """
 

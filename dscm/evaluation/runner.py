@@ -1,6 +1,7 @@
 """An evaluation: measure every planned row on the same test images, and write records, tables and pictures."""
 
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -183,6 +184,8 @@ class Evaluation:
         available = len(data["image"])
         if self.exact and n > available:
             raise InputError(f"{option('n')} {n}: the test split has {available} images")
+        if n > available and self.machine.first:
+            print(f"the test split has {available} images; all are taken", file=sys.stderr)
         return {name: tensor[:n].to(self.machine.device) for name, tensor in data.items()}
 
     def _describe(self, data: Mapping[str, Tensor]) -> Conditions:
@@ -227,6 +230,8 @@ def check_oracle(model: Model, data: Mapping[str, Tensor], least: float) -> None
     for variable in model.graph.predicted:
         measure = main_score(variable)
         score = scores[f"test {measure} {variable.name}"]
+        if least and math.isnan(score) and int(os.environ.get("RANK", 0)) == 0:
+            print(f"{variable.name} is constant on these images: the oracle's {measure} is unknown", file=sys.stderr)
         if least and score < least:
             path = model.oracle_checkpoint.path if model.oracle_checkpoint else ""
             raise InputError(

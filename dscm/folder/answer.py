@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import Values, read_values
+from dscm.causal.variables import write_number
 from dscm.data.scaling import to_levels
 from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
@@ -45,6 +46,7 @@ class Answer(Mapping[str, Tensor]):
         observed: the observation; attributes (N,), and the image in [-1, 1], (N, C, H, W).
         composed: the images under the null intervention, in [-1, 1], (N, C, H, W).
         predicted: every variable under the intervention, the image in [-1, 1].
+        sources: where the observed attributes come from: the attributes by source.
     """
 
     graph: Graph
@@ -54,6 +56,7 @@ class Answer(Mapping[str, Tensor]):
     observed: Mapping[str, Tensor]
     composed: Tensor
     predicted: Mapping[str, Tensor]
+    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def obs(self) -> dict[str, Tensor]:
@@ -200,4 +203,4 @@ def _write(value: Values) -> str:
     """Write the value of a variable: a number, a label, or ``each`` for one of every image."""
     if isinstance(value, str):
         return value
-    return f"{float(value):g}" if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]
+    return write_number(float(value)) if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]

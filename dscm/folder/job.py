@@ -1,7 +1,7 @@
 """Answer queries about a folder of images: abduct each batch once, then predict under every query."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dscm import settings
 from dscm.causal.draws import make_streams
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import SCM, Effect
+from dscm.causal.values import find_failures
+from dscm.causal.variables import Variable
 from dscm.checkpoint import Restored
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
@@ -111,27 +114,34 @@ def answer_folder(
     ledger = Ledger(job.out, TABLE, columns, command, progress.keys(), progress.select, job.overwrite, machine)
     files.open(ledger.resumed)
     title, originals = write_title(image.path, sampling), reader.folder if job.paste else None
-    refused, unsolved = dict(ledger.finished), 0.0
+    unsolved = 0.0
     with (
+        ledger.going_on(),
         Writer(ledger, layout, reader.data_set, reader.oracle, title, originals) as writer,
         tqdm(total=len(reader.paths), unit="image", desc="counterfactuals", disable=not machine.first) as bar,
     ):
-        bar.update(len(ledger.finished))
+        bar.update(ledger.earlier)
         for index, batch in reader.batches(files.batch, machine.rank, machine.world, ledger.finished):
             noise = files.abduct(scm, index, batch.obs, make_streams(job.seed, batch.names, machine.device))
             unsolved = max([unsolved, *getattr(noise["image"], "unsolved", torch.empty(0)).tolist()])
-            answers, reasons = predict_queries(scm, batch, noise, asked)
+            answers, reasons = predict_queries(scm, batch, noise, asked, reader.data_set.graph.attributes)
             writer.add(batch, scm.predict(noise)["image"], answers, reasons)
-            refused |= reasons
             bar.update(min(machine.world * len(batch.names), len(reader.paths) - bar.n))
     files.close()
-    return _gather_report(reader, refused, len(ledger.finished), unsolved, machine)
+    return _gather_report(reader, ledger, unsolved, machine)
 
 
 def predict_queries(
-    scm: SCM, batch: Batch, noise: Mapping[str, Noise], asked: Asked
+    scm: SCM, batch: Batch, noise: Mapping[str, Noise], asked: Asked, attributes: Sequence[Variable]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, str]]]:
     """Predict a batch under each query.
+
+    Args:
+        scm: the model.
+        batch: the images.
+        noise: theirs.
+        asked: the queries.
+        attributes: the attributes of the graph, whose values must lie in their domains.
 
     Returns:
         By the name of the query, every variable; and by image, the queries that it has no answer to, with the reasons.
@@ -144,6 +154,8 @@ def predict_queries(
         for image, reason in reasons.items():
             refused.setdefault(image, {})[name] = reason
         answers[name] = scm.predict(noise, scm.along(batch.obs, noise, target, effect, "image"), batch.obs)
+        for i, reason in find_failures(attributes, answers[name]).items():
+            refused.setdefault(batch.names[i], {}).setdefault(name, reason)
     return answers, refused
 
 
@@ -161,7 +173,7 @@ def describe_command(
         "save_noise": str(job.save_noise),
         "load_noise": str(job.load_noise),
         **parts,
-        **{name: str(value) for name, value in asdict(sampling).items()},
+        **settings.show(sampling),
     }
 
 
@@ -177,7 +189,7 @@ def _ask(scm: SCM, reader: Reader, job: Job) -> Asked:
     queries = parse_queries(job.queries, reader.data_set.graph, reader)
     for query in queries:
         scm.check_upstream(query.changes, "image")
-        if reader.attributes is not None:
+        if query.changes.keys() <= reader.attributes.keys():
             _, refused = query.resolve(reader.attributes, reader.names)
             if len(refused) == len(reader.names):
                 name, reason = next(iter(refused.items()))
@@ -211,16 +223,14 @@ def _choose_size(scm: SCM, reader: Reader, job: Job, machine: Machine) -> int:
     return choose_batch(job.batch, work if first else None, machine)
 
 
-def _gather_report(
-    reader: Reader, refused: Mapping[str, Mapping[str, str]], earlier: int, unsolved: float, machine: Machine
-) -> Report:
+def _gather_report(reader: Reader, ledger: Ledger, unsolved: float, machine: Machine) -> Report:
     """Merge the reports of all processes."""
-    shares = gather({machine.rank: (reader.unreadable, refused, unsolved)}, machine)
+    shares = gather({machine.rank: (reader.unreadable, ledger.finished, unsolved)}, machine)
     reasons = {path: reason for unreadable, _, _ in shares for path, reason in unreadable.items()}
     without = {name: queries for _, some, _ in shares for name, queries in some.items() if queries}
     return Report(
         len(reader.paths),
-        earlier,
+        ledger.earlier,
         {path: reasons[path] for path in reader.paths if path in reasons},
         {name: without[name] for name in reader.names if name in without},
         max(share for *_, share in shares),

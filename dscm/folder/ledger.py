@@ -9,7 +9,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
@@ -42,6 +43,7 @@ class Ledger:
 
     Attributes:
         finished: the items that are there, each with the reasons of its queries that were refused.
+        earlier: how many of them were there at the start.
         resumed: whether an earlier command had begun.
 
     Raises:
@@ -66,6 +68,7 @@ class Ledger:
             if machine.first:
                 self._open(json.loads(json.dumps(command)), select or (lambda items: items), overwrite)
         self.finished = {name: item["refused"] for name, item in _read_items(out / FINISHED).items()}
+        self.earlier = len(self.finished)
 
     @staticmethod
     def is_in(out: Path) -> bool:
@@ -84,6 +87,16 @@ class Ledger:
         _append(self._share(self.table), text.getvalue())
         items = {name: {"key": self.keys[name], "refused": reasons} for name, reasons in refused.items()}
         _append(self._share(self.out / FINISHED), json.dumps(items) + "\n")
+        self.finished |= {name: dict(reasons) for name, reasons in refused.items()}
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Say, where the user stops the command, how it goes on."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            there = f"{len(self.finished)} of {len(self.keys)} images are there"
+            raise KeyboardInterrupt(f"interrupted; {there}, and the same command goes on with the others") from error
 
     def close(self) -> None:
         """Merge the files of all processes, and put the table in order."""

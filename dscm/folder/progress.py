@@ -54,8 +54,7 @@ class Progress:
             content: list[object] = [state.st_size, state.st_mtime_ns]
         except OSError:
             content = ["gone"]
-        table = self.reader.attributes or {}
-        content.append({variable: values[i].item() for variable, values in table.items()})
+        content.append({variable: values[i].item() for variable, values in self.reader.attributes.items()})
         content += [query.read_from_elsewhere(name) for query in self.queries]
         if self.files.by_batch:
             start = i - i % self.size

@@ -22,6 +22,7 @@ from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
 from dscm.data.attributes import read_attributes
 from dscm.data.images import SUFFIXES
+from dscm.data.names import give_examples
 from dscm.data.table import without_fraction
 from dscm.errors import InputError, option
 
@@ -38,6 +39,10 @@ class Images(Protocol):
     @property
     def names(self) -> Sequence[str]:
         """Return the paths of the images relative to the folder, with ``/`` between their parts."""
+
+    @property
+    def skip_missing(self) -> bool:
+        """Tell whether images may have been left out, so that tables may have rows of others."""
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return the observed value of an attribute of one image."""
@@ -214,10 +219,14 @@ def _parse_source(variable: Variable, text: str, images: Images | None) -> Mappi
     path, colon, column = source.rpartition(":")
     if not colon:
         raise InputError(f"{part}: must be @FILE.csv:COLUMN, or @IMAGE, an image of {images.folder}")
-    labels = {column: variable.labels} if variable.kind == "categorical" else {}
-    whole = [column] if variable.kind == "binary" else []
-    values = read_attributes(Path(path), images.names, [column], whole, labels)[column].tolist()
-    return dict(zip(images.names, values))
+    table = read_attributes(
+        Path(path), images.names, {column: variable}, images.folder, skip_missing=images.skip_missing
+    )
+    by_name = dict(zip(table.images, table.values[column].tolist()))
+    missing = [name for name in images.names if name not in by_name]
+    if missing:
+        raise InputError(f"{part}: no value for {give_examples(missing)}")
+    return by_name
 
 
 def _parse_number(text: str) -> float | None:

@@ -1,22 +1,25 @@
 """Read a folder of images in batches, with their attributes."""
 
+import sys
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from dscm.causal.graph import Graph
 from dscm.data.attributes import read_attribute_table
 from dscm.data.images import UnreadableImage
 from dscm.data.listing import list_images
+from dscm.data.pictures import Pictures
 from dscm.data.scaling import to_signed
 from dscm.data.sets import DataSet
 from dscm.data.survey import survey
 from dscm.errors import InputError
-from dscm.oracle import Oracle, observe
+from dscm.oracle import Oracle, complete, find_faults, list_sources, observe
 
 TABLE = "attributes.csv"
 Item = TypeVar("Item")
@@ -41,7 +44,7 @@ class Batch:
 
 
 class Reader:
-    """Read a folder of images and its ``attributes.csv``; without that file attributes are read off the images.
+    """Read a folder of images and its ``attributes.csv``; attributes that it lacks are read off the images.
 
     Args:
         folder: a folder of images.
@@ -49,12 +52,14 @@ class Reader:
         shape: the shape of the model's image, (C, H, W).
         oracle: predicts the attributes that are not measured; None where all are.
         device: the device of the batches.
+        skip_missing: whether to leave out images without a row in the table, and rows without an image or a value.
 
     Attributes:
         paths: the paths of the images, relative to the folder.
         names: the paths as text, with ``/`` between their parts.
-        attributes: from ``attributes.csv``, each (N,); None without that file.
-        unreadable: the images that could not be read, each with the reason.
+        attributes: from ``attributes.csv``, each (N,).
+        notes: what was left out, or may be a mistake in the table, one line each.
+        unreadable: the images that could not be read, or cannot be asked about, each with the reason.
 
     Raises:
         InputError: there is no such folder, it has no images, or ``attributes.csv`` is wrong.
@@ -67,21 +72,25 @@ class Reader:
         shape: tuple[int, int, int],
         oracle: Oracle | None,
         device: torch.device,
+        skip_missing: bool = False,
     ) -> None:
         self.folder, self.data_set, self.shape = folder, data_set, shape
-        self.oracle, self.device = oracle, device
+        self.oracle, self.device, self.skip_missing = oracle, device, skip_missing
         self.listing = list_images(folder)
-        self.paths = self.listing.images
-        self.names = [path.as_posix() for path in self.paths]
-        self.attributes: Mapping[str, Tensor] | None = None
+        self.names = [path.as_posix() for path in self.listing.images]
+        self.attributes: Mapping[str, Tensor] = {}
+        self.notes: list[str] = []
         if (folder / TABLE).exists():
-            self.attributes = read_attribute_table(folder / TABLE, self.names, data_set.graph.attributes)
+            graph = data_set.graph
+            table = read_attribute_table(folder / TABLE, self.names, graph.attributes, True, skip_missing)
+            self.names, self.attributes, self.notes = table.images, table.values, table.notes
+        self.paths = [Path(name) for name in self.names]
         self.unreadable: dict[Path, str] = {}
 
     def batches(
         self, size: int, rank: int = 0, world: int = 1, done: Container[str] = ()
     ) -> Iterator[tuple[int, Batch]]:
-        """Yield the readable images of every ``size`` files, each batch with its number.
+        """Yield the images of every ``size`` files that can be asked about, each batch with its number.
 
         Files are read in the background while the previous batch is in use.
 
@@ -92,11 +101,19 @@ class Reader:
         """
         for index, kept, levels in ahead(self._read_batches(size, rank, world, done)):
             x = to_signed(levels.to(self.device, non_blocking=True))
-            if self.attributes is None:
-                attributes = self._observe(x)
-            else:
-                attributes = {name: value[kept].to(self.device) for name, value in self.attributes.items()}
-            yield index, Batch([self.paths[i] for i in kept], {**attributes, "image": x})
+            given = {name: value[kept].to(self.device) for name, value in self.attributes.items()}
+            obs = {**complete(x, given, self.data_set.graph, self.oracle), "image": x}
+            faults = find_faults(self.data_set.graph, obs, given)
+            self.unreadable |= {self.paths[kept[j]]: reason for j, reason in faults.items()}
+            good = [j for j in range(len(kept)) if j not in faults]
+            if good:
+                some = {name: value[good] for name, value in obs.items()}
+                yield index, Batch([self.paths[kept[j]] for j in good], some)
+
+    @property
+    def sources(self) -> dict[str, list[str]]:
+        """List the attributes by where they come from."""
+        return list_sources(self.data_set.graph, {f"from {TABLE}": self.attributes})
 
     def survey(self, paste: bool = False) -> list[str]:
         """Say, in a sentence each, what is passed over in the folder, and what happens to its images.
@@ -113,13 +130,14 @@ class Reader:
         Raises:
             InputError: the image cannot be read.
         """
-        if self.attributes is not None:
+        if attribute in self.attributes:
             return self.attributes[attribute][self.names.index(name)].item()
         try:
             levels = self._read(Path(name))
         except UnreadableImage as error:
             raise InputError(f"{self.folder / name}: {error}") from error
-        return self._observe(to_signed(levels[None]).to(self.device))[attribute].item()
+        x = to_signed(levels[None]).to(self.device)
+        return observe(x, self.data_set.graph, self.oracle, [attribute])[attribute].item()
 
     def _read_batches(
         self, size: int, rank: int, world: int, done: Container[str]
@@ -143,9 +161,30 @@ class Reader:
         """Read one image, uint8 (C, H, W)."""
         return self.data_set.read(self.folder / path, self.shape)
 
-    def _observe(self, x: Tensor) -> dict[str, Tensor]:
-        """Read the attributes off images in [-1, 1], (B, C, H, W)."""
-        return observe(x, self.data_set.graph, self.oracle)
+
+def join_table(pictures: Pictures, graph: Graph, skip_missing: bool) -> tuple[Pictures, Mapping[str, Tensor]]:
+    """Read the table of a folder whose images are read already.
+
+    Args:
+        pictures: the images.
+        graph: the causal graph.
+        skip_missing: whether to leave out images without a row or a value, and rows without an image, with a line on
+            standard error.
+
+    Returns:
+        The images that are left, and the attributes that the table has, each (N,); none if there is no table.
+
+    Raises:
+        InputError: as for `read_attribute_table`.
+    """
+    if pictures.folder is None or not (pictures.folder / TABLE).exists():
+        return pictures, {}
+    table = read_attribute_table(pictures.folder / TABLE, pictures.names, graph.attributes, True, skip_missing)
+    for note in table.notes:
+        print(note, file=sys.stderr)
+    left = {*table.images}
+    kept = torch.tensor([name in left for name in pictures.names])
+    return replace(pictures, names=table.images, levels=pictures.levels[kept]), table.values
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

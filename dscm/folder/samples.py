@@ -1,16 +1,18 @@
 """Draw samples from a model into a folder: pictures with their attributes, and a contact sheet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM
+from dscm.causal.values import find_failures
 from dscm.data.images import read_image
 from dscm.data.scaling import to_levels
 from dscm.files import atomic_path
@@ -42,7 +44,7 @@ class Draw:
 @torch.no_grad()
 def write_samples(
     out: Path, scm: SCM, graph: Graph, draw: Draw, command: Mapping[str, Any], overwrite: bool, device: torch.device
-) -> None:
+) -> dict[str, str]:
     """Draw from the model; write ``images/``, a folder with ``attributes.csv``, and ``grid.png`` beside it.
 
     A command that was stopped, and is started again, goes on with the samples that are not there yet.
@@ -56,6 +58,9 @@ def write_samples(
         overwrite: start over in a folder that has content.
         device: the model's.
 
+    Returns:
+        The samples that are none, each with the reason.
+
     Raises:
         InputError: the folder has content that is not of this command.
     """
@@ -63,26 +68,42 @@ def write_samples(
     columns = ["image", *(variable.name for variable in graph.attributes)]
 
     def select(items: Mapping[str, Item]) -> list[str]:
-        return [name for name in items if (folder / name).is_file()]
+        return [name for name, item in items.items() if item["refused"] or (folder / name).is_file()]
 
     ledger = Ledger(out, f"{IMAGES}/{TABLE}", columns, command, dict.fromkeys(names, ""), select, overwrite)
-    for start in tqdm(range(0, draw.n, draw.batch), unit_scale=draw.batch, unit="image", desc="samples"):
-        some = names[start : start + draw.batch]
-        if not ledger.finished.keys() >= set(some):
-            values = scm.sample(len(some), make_streams(draw.seed, range(start, start + len(some)), device), draw.do)
-            for name, image in zip(some, to_levels(values["image"]).cpu()):
-                with atomic_path(folder / name) as temporary:
-                    to_picture(image).save(temporary, format="PNG")
-            shown = [[v.show(value) for value in values[v.name].tolist()] for v in graph.attributes]
-            ledger.add(dict.fromkeys(some, {}), [list(row) for row in zip(some, *shown)])
+    with ledger.going_on():
+        for start in tqdm(range(0, draw.n, draw.batch), unit_scale=draw.batch, unit="image", desc="samples"):
+            some = names[start : start + draw.batch]
+            if not ledger.finished.keys() >= set(some):
+                streams = make_streams(draw.seed, range(start, start + len(some)), device)
+                values = scm.sample(len(some), streams, draw.do)
+                failed = find_failures(graph.attributes, values)
+                rows = _write_pictures(folder, graph, some, values, failed)
+                ledger.add({name: {"sample": failed[i]} if i in failed else {} for i, name in enumerate(some)}, rows)
     ledger.close()
     shape = cast(Any, scm.mechanism("image")).shape
     _draw(out, graph.name, shape, names, draw.do)
+    return {name: reason for name, reasons in ledger.finished.items() for reason in reasons.values()}
+
+
+def _write_pictures(
+    folder: Path, graph: Graph, names: Sequence[str], values: Mapping[str, Tensor], failed: Container[int]
+) -> list[list[str]]:
+    """Write the pictures of samples, but of those that failed, and return their rows."""
+    rows = []
+    for i, (name, image) in enumerate(zip(names, to_levels(values["image"]).cpu())):
+        if i not in failed:
+            with atomic_path(folder / name) as temporary:
+                to_picture(image).save(temporary, format="PNG")
+            rows.append([name, *(variable.show(values[variable.name][i].item()) for variable in graph.attributes)])
+    return rows
 
 
 def _draw(out: Path, model: str, shape: Sequence[int], names: Sequence[str], do: Mapping[str, float]) -> None:
     """Draw the contact sheet of the first samples."""
-    paths = [out / IMAGES / name for name in names[:SAMPLES_SHOWN]]
+    paths = [path for name in names[:SAMPLES_SHOWN] if (path := out / IMAGES / name).is_file()]
+    if not paths:
+        return
     shown = torch.stack([read_image(path, shape[-1], shape[0]) for path in paths])
     rows = [Row("", shown[i : i + SHOWN]) for i in range(0, len(shown), SHOWN)]
     values_set = ", ".join(f"{name}={value:g}" for name, value in do.items())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
+from dscm.causal.variables import write_number
 from dscm.data.original import read_original
 from dscm.data.scaling import l1, to_levels, to_unit
 from dscm.data.sets import DataSet
@@ -151,7 +152,7 @@ class Writer:
         distance = l1(values["image"], batch.obs["image"])
         rows = {}
         for i, name in enumerate(batch.names):
-            row = {"image": name, "query": query, "l1": f"{distance[i].item():.5f}"}
+            row = {"image": name, "query": query, "l1": write_number(distance[i].item())}
             for variable in self.graph.attributes:
                 for stage, of_stage in zip(STAGES, (batch.obs, values, measured)):
                     row[f"{stage}{variable.name}"] = variable.show(of_stage[variable.name][i].item())

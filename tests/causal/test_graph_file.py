@@ -70,6 +70,17 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
     return lambda spec: spec["variables"][name].update(fields)
 
 
+def add(name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda spec: spec["variables"].update({name: {"type": "binary"}})
+
+
+def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
+    """Also those of tensors that data sets of one's own do not have."""
+    names = ("base", "index", "loss", "z", "seconds", "counterfactual_x", "image_size", "größe")
+    for name in names:
+        assert name in [variable.name for variable in read_graph(write(tmp_path / "graph.json", add(name))).variables]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -129,6 +140,14 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
         (lambda spec: spec["variables"].update(type={"type": "binary"}), "type: no name for a variable"),
         (lambda spec: spec["variables"].update({"a.b": {"type": "binary"}}), "a.b: no name for a variable"),
         (set_field("age", range=5), "age: range must be two numbers"),
+        *((add(name), f"{name}: no name for a variable: it is ") for name in ("query", "l1", "split", "do", "others")),
+        (add("counterfactual_age"), "counterfactual_age: no name beside age, which has a column counterfactual_age"),
+        (add("measured_age"), "measured_age: no name beside age"),
+        *((add(name), "no name for a variable: choose one without") for name in ("", " a", "a ", "a\nb")),
+        (
+            lambda spec: spec["variables"].update(index={"type": "binary"}) or spec.update(data="embed"),
+            "index: no name",
+        ),
         (
             set_field("score", equation={"linear-gaussian": {"weights": 5, "bias": 0, "scale": 1}}),
             "must weigh exactly the parents: age",

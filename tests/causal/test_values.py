@@ -89,6 +89,16 @@ def test_refused(name: str, values: Any, message: str) -> None:
         read_values(GRAPH.variable(name), values, 3)
 
 
+def test_what_is_written_reads_back_as_the_same_number() -> None:
+    """In float32, in the shortest form; classes are labels."""
+    age, kind = GRAPH.variable("age"), GRAPH.variable("kind")
+    numbers = 100 * torch.rand(1_000, generator=torch.Generator().manual_seed(0))
+    again = read_values(age, [age.show(number) for number in numbers.tolist()])
+    assert torch.equal(again, numbers)
+    short = {0.1: "0.1", 5.0: "5", 100.0: "100", 2e-7: "2e-07", torch.tensor(0.7).item(): "0.7"}
+    assert [age.show(number) for number in short] == [*short.values()] and kind.show(2 - 1) == "cross"
+
+
 def test_inside_agrees_with_contains() -> None:
     """A batch at a time or one by one, in every kind of domain."""
     values = [-1.0, 0.0, 0.5, 1.0, 100.0, 100.5, 1e39, float("inf"), float("-inf"), float("nan")]

@@ -105,6 +105,24 @@ def test_an_incomplete_layout_says_what_is_expected(tmp_path: Path, name: str) -
         load_some(tmp_path)
 
 
+def test_tables_as_copies_have_them(tmp_path: Path) -> None:
+    """With commas and headers, and with .csv for .txt."""
+    expected = load_some(make_set(tmp_path))
+    hq = tmp_path / FOLDER
+    partition = ["image_id,partition", *(tmp_path / PARTITION).read_text().replace(" ", ",").splitlines()]
+    (tmp_path / PARTITION).unlink()
+    (tmp_path / PARTITION).with_suffix(".csv").write_text("\r\n".join(partition), encoding="utf-8-sig")
+    (hq / MAPPING).with_suffix(".csv").write_text("\n".join(map(",".join, map(str.split, (hq / MAPPING).open()))))
+    (hq / MAPPING).unlink()
+    _, names, *rows = map(str.split, (hq / ANNOTATION).read_text().splitlines())
+    (hq / ANNOTATION).unlink()
+    for low in ("-1", "0"):
+        text = "\n".join(",".join(row) for row in [["image_id", *names], *rows]).replace(",-1", f",{low}")
+        (hq / ANNOTATION).with_suffix(".csv").write_text(text)
+        data = load_some(tmp_path)
+        assert list(data) == list(expected) and all(torch.equal(data[name], expected[name]) for name in data)
+
+
 def test_no_folder_and_a_folder_for_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent/.*: no such file or folder; expected are"):
         load_some(tmp_path / "absent")

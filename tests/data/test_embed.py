@@ -79,7 +79,7 @@ def test_images_and_attributes_of_a_split(tmp_path: Path, split: Split) -> None:
     assert (data["image"][..., 6:] == 0).all()
     assert data["density"].tolist() == [columns["tissueden"][index] - 1 for index in own]
     for name in ("circle marker", "triangle marker", "cancer"):
-        assert data[name].tolist() == [columns[COLUMNS[name][0]][index] for index in own]
+        assert data[name].tolist() == [columns[COLUMNS[name]][index] for index in own]
 
 
 def test_the_order_of_files_and_rows_is_nothing(tmp_path: Path) -> None:
@@ -177,15 +177,14 @@ def test_no_patient_is_in_two_splits(tmp_path: Path) -> None:
             "patient 1,train",
             "marks.csv, line 5: patient 'patient 1' is in split 'test', but in .*4",
         ),
-        (0, "patient 1,test", "patient 1,Test", "line 4, column 'split': 'Test'; allowed: train, valid, test"),
+        (0, "patient 1,test", "patient 1,dev", "line 4, column 'split': 'dev'; allowed: train, valid, test"),
         (0, "patient 1,", "patient 0,", "breasts.csv, line 11, column 'empi_anon': 'patient 1', but 'patient 0' for"),
-        (0, "test,0,0", "test,2,0", "marks.csv, line 4, column 'circle marker': 2; allowed: 0 to 1"),
-        (0, "test,0,0", "test,0,-1", "marks.csv, line 4, column 'triangle marker': -1; allowed: 0 to 1"),
-        (0, "test,0,0", "test,0,", "marks.csv, line 4, column 'triangle marker': '' is not a finite number"),
-        (0, "test,0,0", "test,0.5,0", "marks.csv, line 4, column 'circle marker': '0.5' is not a whole number"),
-        (1, "patient 5,4,", "patient 5,5,", "breasts.csv, line 2, column 'tissueden': 5; allowed: 1 to 4"),
+        (0, "test,0,0", "test,2,0", "marks.csv, line 4, column 'circle marker': '2'; allowed: 0 or 1"),
+        (0, "test,0,0", "test,0,-1", "marks.csv, line 4, column 'triangle marker': '-1', but '0' on line 2"),
+        (0, "test,0,0", "test,0.5,0", "marks.csv, line 4, column 'circle marker': '0.5'; allowed: 0 or 1"),
+        (1, "patient 5,4,", "patient 5,6,", "breasts.csv, line 2, column 'tissueden': 6; allowed: 1 to 4, or 5, which"),
         (1, "patient 5,4,", "patient 5,0,", "breasts.csv, line 2, column 'tissueden': 0; allowed: 1 to 4"),
-        (1, "patient 5,4,1", "patient 5,4,yes", "breasts.csv, line 2, column 'is_positive': 'yes' is not a finite"),
+        (1, "patient 5,4,1", "patient 5,4,yes", "breasts.csv, line .*, column 'is_positive': .*'yes' on line 2; write"),
     ],
 )
 def test_bad_tables(tmp_path: Path, file: int, old: str, new: str, message: str) -> None:
@@ -194,6 +193,39 @@ def test_bad_tables(tmp_path: Path, file: int, old: str, new: str, message: str)
     with pytest.raises(InputError, match=message):
         load_some(tmp_path, csvs)
     assert not (tmp_path / "cache").exists()
+
+
+def test_rows_without_a_density_are_counted_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Density 5 is EMBED's "normal male"; the other rows keep their values and their numbers."""
+    expected = load_some(tmp_path, make_set(tmp_path))
+    densities: list = make_columns()["tissueden"]
+    densities[0], densities[4] = 5.0, ""  # of the train split
+    densities[2] = "NaN"  # of the test split
+    capsys.readouterr()
+    data = load_some(tmp_path, make_set(tmp_path, tissueden=densities))
+    for name, values in data.items():
+        assert torch.equal(values, expected[name][[1, 3, 4, 5]]), name
+    note = "split 'train': 2 of 6 rows are left out: 1 have tissueden 5 (normal male), 1 have no tissueden\n"
+    assert capsys.readouterr().err.partition("breasts.csv, ")[2].startswith(note)
+    assert "have no" not in (load_some(tmp_path, make_set(tmp_path), "valid"), capsys.readouterr().err)[1]
+
+
+def test_binary_columns_as_others_write_them(tmp_path: Path) -> None:
+    """The notation is that of the column, not of the split's share of it."""
+    expected = load_some(tmp_path, make_set(tmp_path))
+    markers = make_columns()["circle marker"]
+    for words in ((-1, 1), ("FALSE", "TRUE"), ("no", "yes")):
+        csvs = make_set(tmp_path, **{"circle marker": [words[i] for i in markers]})
+        assert same(load_some(tmp_path, csvs), expected)
+
+
+def test_paths_as_others_write_them(tmp_path: Path) -> None:
+    """Backslashes, ./ and spaces in one file, the absolute path in the other."""
+    expected = load_some(tmp_path, make_set(tmp_path))
+    csvs = make_set(tmp_path)
+    csvs[0].write_text(csvs[0].read_text().replace("images/", ".\\images\\").replace(".png,", ".PNG ,"))
+    csvs[1].write_text(csvs[1].read_text().replace("images/", f"{tmp_path}/images/"))
+    assert same(load_some(tmp_path, csvs), expected)
 
 
 def test_a_patient_must_be_named(tmp_path: Path) -> None:

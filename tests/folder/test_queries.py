@@ -29,6 +29,7 @@ class Pictures:
 
     folder = Path("pictures")
     names = NAMES
+    skip_missing = False
 
     def look_up(self, name: str, attribute: str) -> float:
         return OBS[attribute][NAMES.index(name)].item()

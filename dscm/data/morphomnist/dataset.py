@@ -35,7 +35,8 @@ def load(graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, wor
 
     Args:
         graph: the causal graph.
-        data_dir: a folder of raw MNIST or of Morpho-MNIST; None downloads MNIST through torchvision.
+        data_dir: a folder of raw MNIST, which may lie in its ``MNIST/raw`` as torchvision keeps it, or of
+            Morpho-MNIST; None downloads MNIST through torchvision.
         split: ``train`` (60,000 digits) or ``t10k`` (10,000).
         cache_dir: the folder of generated sets and downloads.
         workers: number of processes that generate.
@@ -57,6 +58,7 @@ def load(graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, wor
     if not raw.is_dir():
         allowed = "raw MNIST (IDX files) or a Morpho-MNIST folder"
         raise InputError(f"{raw}: no such folder; {option('data_dir')} takes {allowed}")
+    raw = _find_raw(raw)
     base = read_idx(find_idx(raw, f"{split}-images-idx3-ubyte"))[:, None]
     digit = read_idx(find_idx(raw, f"{split}-labels-idx1-ubyte")).long()
     if len(base) != len(digit):
@@ -177,6 +179,12 @@ def _cached(
                     raise
     names = [variable.name for variable in graph.attributes if variable.name != "digit"]
     return read_split(folder, split, names)
+
+
+def _find_raw(folder: Path) -> Path:
+    """Return the folder of IDX files: the one named, or the one below it in which torchvision keeps them."""
+    places = (folder, folder / "raw", folder / "MNIST" / "raw")
+    return next((place for place in places if any(place.glob("*idx?-ubyte*"))), folder)
 
 
 def _download(cache_dir: Path) -> Path:

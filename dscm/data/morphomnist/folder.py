@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dscm.data.morphomnist.idx import find_idx, read_idx, write_idx
-from dscm.data.table import Row, read_csv, read_integers, read_numbers, write_csv
+from dscm.data.table import Row, Table, read_csv, read_integers, read_numbers, write_csv
 from dscm.errors import InputError
 
 Split = Literal["train", "t10k"]
@@ -46,15 +46,17 @@ def read_split(
     image = _read_images(find_idx(folder, f"{split}-images-idx3-ubyte"))
     digit = _read_digits(find_idx(folder, f"{split}-labels-idx1-ubyte"), len(image))
     path = folder / f"{split}-morpho.csv"
-    columns, rows = read_csv(path)
-    rows = _order_rows(path, rows, len(image))
-    present = [name for name in attributes if name in columns]
-    values = {name: torch.tensor(read_numbers(path, rows, name), dtype=torch.float32) for name in present}
+    table = read_csv(path)
+    rows = _order_rows(table, len(image))
+    columns = {name: column for name in attributes if (column := table.find(name))}
+    values = {
+        name: torch.tensor(read_numbers(path, rows, column), dtype=torch.float32) for name, column in columns.items()
+    }
     missing = [name for name in attributes if name not in columns]
     measured = measure(image) if missing and measure else {}
     for name in missing:
         if name not in measured:
-            raise InputError(f"{path}: no column {name!r}; the columns are {', '.join(columns)}")
+            raise table.lacks(name)
         values[name] = measured[name].to("cpu", torch.float32)
     return {"image": image, "digit": digit, **{name: values[name] for name in attributes}}
 
@@ -103,14 +105,13 @@ def _read_digits(path: Path, count: int) -> Tensor:
     return digit.long()
 
 
-def _order_rows(path: Path, rows: Sequence[Row], count: int) -> list[Row]:
+def _order_rows(table: Table, count: int) -> list[Row]:
     """Sort the rows by ``index``, which must name each image exactly once."""
-    if rows and "index" not in rows[0].cells:
-        raise InputError(f"{path}: no column 'index'; the columns are {', '.join(rows[0].cells)}")
+    path, rows, column = table.path, table.rows, table.require("index")
     if len(rows) != count:
         raise InputError(f"{path}: {len(rows)} rows for {count} images")
     by_index: dict[int, Row] = {}
-    for row, index in zip(rows, read_integers(path, rows, "index")):
+    for row, index in zip(rows, read_integers(path, rows, column)):
         if not 0 <= index < count:
             raise InputError(f"{path}, line {row.line}: index {index}; allowed: 0 to {count - 1}")
         first = by_index.setdefault(index, row)

@@ -62,19 +62,20 @@ def write_idx(path: Path | str, array: Tensor | np.ndarray) -> None:
 
 
 def find_idx(folder: Path | str, stem: str) -> Path:
-    """Find ``<stem>`` or else ``<stem>.gz`` in a folder.
+    """Find an IDX file in a folder, plain or else with ``.gz``.
 
     Args:
         folder: the folder.
-        stem: the name without ``.gz``, such as ``train-images-idx3-ubyte``.
+        stem: the name without ``.gz``, such as ``train-images-idx3-ubyte``; ``train-images.idx3-ubyte`` is found too.
 
     Returns:
         The path of the file.
 
     Raises:
-        InputError: the folder has neither.
+        InputError: the folder has none.
     """
-    candidates = [Path(folder) / stem, Path(folder) / f"{stem}.gz"]
+    dotted = stem.replace("-idx", ".idx")
+    candidates = [Path(folder) / f"{name}{suffix}" for name in dict.fromkeys((stem, dotted)) for suffix in ("", ".gz")]
     for path in candidates:
         if path.is_file():
             return path

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dscm.assets import DIGITS
 from dscm.causal.graph_file import get_graph
-from dscm.data.attributes import read_attributes
+from dscm.data.attributes import read_attribute_table
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.morphomnist import dataset as morphomnist
@@ -33,7 +33,7 @@ def base() -> Tensor:
 def digit() -> Tensor:
     """Return the classes of the bundled digits."""
     names = [str(name) for name in find_images(DIGITS)]
-    return read_attributes(DIGITS / "attributes.csv", names, ["digit"], integer=["digit"])["digit"]
+    return read_attribute_table(DIGITS / "attributes.csv", names, [DIGIT.variable("digit")]).values["digit"]
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,14 @@ def test_graph_without_shape_returns_raw_images(raw: Path, tmp_path: Path, base:
     assert not (tmp_path / "cache").exists()
 
 
+def test_raw_digits_lie_where_torchvision_keeps_them(raw: Path, tmp_path: Path, digit: Tensor) -> None:
+    """In MNIST/raw of the folder that it is given; what else lies beside them is nothing to it."""
+    (tmp_path / "home" / "MNIST").mkdir(parents=True)
+    raw.rename(tmp_path / "home" / "MNIST" / "raw")
+    for folder in (tmp_path / "home", tmp_path / "home" / "MNIST", tmp_path / "home" / "MNIST" / "raw"):
+        assert torch.equal(load(DIGIT, folder, "train", tmp_path / "cache")["digit"], digit[:COUNT])
+
+
 def test_missing_columns_are_measured(tmp_path: Path, base: Tensor, digit: Tensor, monkeypatch: pytest.MonkeyPatch):
     forbid_generating(monkeypatch)
     odd = torch.arange(8.0)  # what the file says counts, measured or not
@@ -239,8 +247,9 @@ def test_digit_graph_takes_a_morpho_folder(tmp_path: Path, base: Tensor, digit: 
 def test_bad_folders_are_errors(raw: Path, tmp_path: Path, digit: Tensor) -> None:
     with pytest.raises(InputError, match="absent: no such folder"):
         load(GREY, tmp_path / "absent", "train", tmp_path / "cache")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no IDX file"):
-        load(GREY, tmp_path, "train", tmp_path / "cache")
+        load(GREY, tmp_path / "empty", "train", tmp_path / "cache")
     write_idx(raw / "train-labels-idx1-ubyte.gz", digit[:3].to(torch.uint8))
     with pytest.raises(InputError, match=f"train has {COUNT} images but 3 labels"):
         load(GREY, raw, "train", tmp_path / "cache")

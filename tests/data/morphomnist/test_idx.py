@@ -95,3 +95,10 @@ def test_find(tmp_path: Path) -> None:
     assert find_idx(tmp_path, "stem") == tmp_path / "stem.gz"
     write_idx(tmp_path / "stem", ARRAY)
     assert find_idx(tmp_path, "stem") == tmp_path / "stem"
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_name_may_have_a_dot(tmp_path: Path, suffix: str) -> None:
+    """As raw MNIST has when it was unpacked on Windows."""
+    write_idx(tmp_path / f"t10k-images.idx3-ubyte{suffix}", ARRAY)
+    assert find_idx(tmp_path, "t10k-images-idx3-ubyte") == tmp_path / f"t10k-images.idx3-ubyte{suffix}"

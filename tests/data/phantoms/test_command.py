@@ -54,7 +54,9 @@ def test_a_plain_folder_holds_the_sets_images_and_what_its_graph_knows_of_them(
     paths = sorted(path for path in tmp_path.iterdir() if path.name != "attributes.csv")
     assert len(paths) == 9
     assert all(path.read_bytes() == (written[kind] / images / path.name).read_bytes() for path in paths)
-    given = read_attribute_table(tmp_path / "attributes.csv", [path.name for path in paths], get_graph(kind).attributes)
+    given = read_attribute_table(
+        tmp_path / "attributes.csv", [path.name for path in paths], get_graph(kind).attributes
+    ).values
     drawn = {"celebahq": faces, "embed": mammograms}[kind].draw_attributes(SEED, torch.arange(9))
     assert {name: value.tolist() for name, value in given.items()} == {k: v.tolist() for k, v in drawn.items()}
 
