@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __version__ = "0.1.0"  # of the program that writes them
+UNFINISHED = ".unfinished-"  # begins the temporary name of a file
 
 
 @contextmanager
@@ -17,18 +18,34 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     Args:
         path: the file to write; missing parent folders are made.
+
+    Raises:
+        OSError: it cannot be written; the error names it, not the temporary one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # PyTorch hides the error of its file
+        if not isinstance(cause, OSError):
+            raise
+        if cause.errno and cause.filename in (None, name, temporary):
+            cause.filename = str(path)
+        raise cause from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process left of `atomic_path`, in a folder and its sub-folders."""
+    for path in folder.rglob(f"{UNFINISHED}*"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

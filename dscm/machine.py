@@ -118,6 +118,24 @@ def leave(machine: Machine) -> None:
         distributed.destroy_process_group()
 
 
+def is_first_to_fail() -> bool:
+    """Tell whether no other process of ``torchrun`` has asked this before: the one that reports an error.
+
+    Where the processes can no longer reach each other, all report: rather twice than never.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return True
+    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by torchrun itself, from the start to the end
+    if not kept and not distributed.is_initialized():
+        return os.environ.get("RANK", "0") == "0"  # all meet what is met before they meet each other
+    try:
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = distributed.TCPStore(*address, is_master=False, timeout=timedelta(seconds=10))
+        return store.add(f"dscm failed {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+    except (RuntimeError, KeyError, ValueError):
+        return True
+
+
 def choose_batch(wanted: int | Literal["auto"], work: Callable[[int], object] | None, machine: Machine) -> int:
     """Return the number of images in a batch, the same in every process.
 
@@ -144,8 +162,3 @@ def fit_batch(work: Callable[[int], object]) -> int:
             break
         n *= 2
     return n
-
-
-def seed_batch(seed: int, start: int, device: torch.device) -> torch.Generator:
-    """Make the generator of the batch that begins at image ``start``, whichever process it falls to."""
-    return torch.Generator(device).manual_seed((seed + 1_000_003 * start) % 2**63)

@@ -1,21 +1,23 @@
 """A causal model for Python: load it, ask it, keep its answers."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from dscm import assets, runs
+from dscm import runs
+from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import Effect
-from dscm.causal.values import Values, read_values
+from dscm.causal.values import Values, find_failures, read_observation, read_values, refuse
 from dscm.checkpoint import Restored, restore_image
-from dscm.data.mammogram import Framing
+from dscm.data.framing import Fit, Framing
 from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import Source, get_data_set
@@ -24,7 +26,8 @@ from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, write_query
 from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
-from dscm.oracle import Oracle, complete, list_sources, no_oracle
+from dscm.oracle import Oracle, complete, find_faults, list_sources, no_oracle
+from dscm.settings import check_integer
 
 
 def load(
@@ -33,6 +36,7 @@ def load(
     oracle: Path | str | None = None,
     attributes: Path | str | None = None,
     run: Path | str | None = None,
+    fit: Fit | None = None,
     **settings: Any,
 ) -> "Model":
     """Load a causal model.
@@ -43,6 +47,7 @@ def load(
         device: the device of the model; None is a GPU where there is one.
         oracle, attributes: checkpoints of the other parts; None takes the run's, or else the bundled ones.
         run: the run folder whose other parts complete a checkpoint.
+        fit: how images become squares, ``stretch``, ``crop`` or ``pad``; None is as in the training.
         settings: as `Model.using` takes them.
 
     Raises:
@@ -54,10 +59,10 @@ def load(
     tensor([True])
     """
     place = device if isinstance(device, torch.device) else choose_device(device)
-    path, home = _find_image(source, Path(run) if run else None)
+    path, home = runs.find_image(source, Path(run) if run else None)
     image = restore_image(path, place)
     learned = runs.find_learned(attributes, home, image.graph, place)
-    model = Model(image, learned, runs.find_oracle(oracle, home, image.graph, place))
+    model = Model(image, learned, runs.find_oracle(oracle, home, image.graph, place), fit=fit)
     return model.using(**settings) if settings else model
 
 
@@ -72,6 +77,7 @@ class Model:
         attributes: the checkpoint of the learned mechanisms, where the graph has any.
         oracle: the checkpoint of the predictor of attributes that are neither observed nor measured.
         mechanism: a view of the mechanism of the image with other settings; None is the mechanism itself.
+        fit: as `load` takes it.
 
     Raises:
         InputError: a mechanism of an attribute is learned, and ``attributes`` is None.
@@ -83,7 +89,11 @@ class Model:
         attributes: Restored[LearnedAttributes] | None = None,
         oracle: Restored[Oracle] | None = None,
         mechanism: ImageMechanism[Any] | None = None,
+        fit: Fit | None = None,
     ) -> None:
+        if fit not in (None, *get_args(Fit)):
+            raise InputError(f"{option('fit')} {fit}: must be one of {', '.join(get_args(Fit))}")
+        self.fit = fit
         self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint = checkpoint, attributes, oracle
         self.mechanism = mechanism or checkpoint.model
         self.scm = self.graph.scm(self.mechanism, self.learned).to(self.device)
@@ -109,9 +119,20 @@ class Model:
         return self.oracle_checkpoint.model if self.oracle_checkpoint else None
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of each checkpoint, by part."""
+        parts = {
+            "checkpoint": self.checkpoint,
+            "attributes": self.attributes_checkpoint,
+            "oracle": self.oracle_checkpoint,
+        }
+        return {name: part.sha256 for name, part in parts.items() if part}
+
+    @property
     def framing(self) -> Framing:
-        """Return how mammograms are brought to a square."""
-        return Framing.of(self.checkpoint.settings)
+        """Return how images become squares: as in the training, unless another fit is chosen."""
+        trained = Framing.of(self.checkpoint.settings, self.graph.data_set)
+        return replace(trained, fit=self.fit) if self.fit else trained
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +161,7 @@ class Model:
         except InputError as error:
             untrained = isinstance(self.mechanism, DiffusionMechanism) and not self.mechanism.null_trained
             raise InputError(f"{self.checkpoint.path}: {error.args[0]}" if untrained else error.args[0]) from error
-        return Model(self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint, view)
+        return Model(self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint, view, self.fit)
 
     def require_oracle(self) -> Oracle | None:
         """Return the oracle; None where every attribute is measured.
@@ -187,7 +208,8 @@ class Model:
             obs: an observation, from `observe` or `sample`.
             seed: the seed of noise that an observation leaves undetermined.
         """
-        return self.scm.abduct(self._signed(obs), torch.Generator(self.device).manual_seed(seed))
+        placed = self._signed(obs)
+        return self.scm.abduct(placed, make_streams(seed, range(len(placed["image"])), self.device))
 
     @torch.no_grad()
     def predict(
@@ -230,7 +252,8 @@ class Model:
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, do: Mapping[str, Values] = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do`` as in `predict`."""
-        return self._show(self.scm.sample(n, torch.Generator(self.device).manual_seed(seed), self._intervention(do)))
+        streams = make_streams(seed, range(check_integer("n", n, 1)), self.device)
+        return self._show(self.scm.sample(n, streams, self._intervention(do)))
 
     @torch.no_grad()
     def counterfactual(
@@ -263,7 +286,9 @@ class Model:
         pictures, table = self._read(images, attributes, value_range, skip_missing)
         obs = self._signed(self._observe(pictures, table, attributes))
         change = self._intervention(do, obs, pictures.names)
-        composition, values = answer(model.scm, obs, change, effect, batch, seed)
+        size = check_integer("batch", batch, 1)
+        composition, values = answer(model.scm, obs, change, effect, pictures.names, size, seed)
+        refuse(find_failures(self.graph.attributes, values), pictures.names)
         query = write_query(do, effect)
         sources = list_sources(self.graph, {"given": attributes, f"from {TABLE}": table})
         return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values, sources)
@@ -287,20 +312,23 @@ class Model:
         given = {name: read_values(self.graph.variable(name), value, n).expand(n) for name, value in attributes.items()}
         placed = {name: value.to(self.device) for name, value in {**table, **given}.items()}
         levels = pictures.levels.to(self.device)
-        return complete(to_signed(levels), placed, self.graph, self.oracle) | {"image": levels}
+        obs = complete(to_signed(levels), placed, self.graph, self.oracle)
+        refuse(find_faults(self.graph, obs | {"image": to_signed(levels)}, placed), pictures.names)
+        return obs | {"image": levels}
 
     def _signed(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Bring an observation to the device, its image to [-1, 1].
 
         Raises:
-            InputError: the image has another shape or dtype than the model's observations.
+            InputError: the image has another shape or dtype than the model's observations, or as `read_observation`.
         """
-        placed = {name: value.to(self.device) for name, value in obs.items()}
-        image = placed.get("image")
-        if image is None or image.dtype != torch.uint8 or image.shape[1:] != self.mechanism.shape:
+        image = obs.get("image")
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape[1:] != self.mechanism.shape:
             shape = ", ".join(map(str, self.mechanism.shape))
             raise InputError(f"observation: 'image' must be uint8 of shape (B, {shape}), as observe returns it")
-        return {**placed, "image": to_signed(image)}
+        attributes = {name: value for name, value in obs.items() if name != "image"}
+        placed = {**read_observation(self.graph, attributes, len(image)), "image": to_signed(image)}
+        return {name: value.to(self.device) for name, value in placed.items()}
 
     def _intervention(
         self, do: Mapping[str, Values], obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
@@ -309,26 +337,10 @@ class Model:
         return {name: value.to(self.device) for name, value in read_intervention(self.graph, do, obs, names).items()}
 
     def _show(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Turn the image of an answer into grey levels."""
+        """Turn the image of an answer into grey levels.
+
+        Raises:
+            InputError: a value is outside its domain, or the image is not finite.
+        """
+        refuse(find_failures(self.graph.attributes, values))
         return values | {"image": to_levels(values["image"])}
-
-
-def _find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
-    """Return the checkpoint of an image's mechanism, and the run that completes it.
-
-    A name of a bundled model means that model, unless a run folder has the same name.
-    """
-    path, bundled = Path(source), assets.list_models()
-    image = path / "image" / runs.CHECKPOINT
-    if str(source) in bundled and not image.is_file():
-        return bundled[str(source)], run
-    if path.is_dir():
-        if run not in (None, path):
-            raise InputError(f"{option('run')} {run}: {source} is a run folder already")
-        if not image.is_file():
-            raise InputError(f"{source}: no trained mechanism of the image is there; train it with part image")
-        return image, path
-    if not path.is_file():
-        raise InputError(f"{source}: no such checkpoint or run folder; bundled models: {', '.join(bundled)}")
-    home = path.parent.parent
-    return path, run or (home if (home / runs.GRAPH).is_file() else None)

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from dscm.causal.encoding import ParentScaling
 from dscm.causal.graph import Graph
+from dscm.causal.values import find_outside
 from dscm.causal.variables import Variable
 from dscm.data.morphomnist.dataset import measure_attributes
+from dscm.data.morphomnist.measure import find_strokeless
 from dscm.data.scaling import to_levels, to_signed
 from dscm.errors import InputError, option
 from dscm.layers import ResBlock, group_norm
@@ -73,6 +75,9 @@ class Oracle(nn.Module):
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """Predict the most probable class, int64 (B,), or the mean, float (B,), of each variable.
 
+        A mean beyond its domain by no more than a standard deviation of the training data is an error of the estimate,
+        and the end of the domain replaces it; one farther off, as of images of another kind, stays for `find_faults`.
+
         Args:
             x: images in [-1, 1], (B, C, H, W).
         """
@@ -111,7 +116,9 @@ class Oracle(nn.Module):
             return score.argmax(dim=1)
         if variable.kind == "binary":
             return (score.squeeze(1) > 0).long()
-        return self.scaling.restore(variable.name, score.squeeze(1))
+        value = self.scaling.restore(variable.name, score.squeeze(1))
+        near = value.clamp(variable.low, variable.high)  # as the mean of values in the domain is
+        return torch.where((value - near).abs() <= self.scaling.spread(variable.name), near, value)
 
 
 def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -138,6 +145,26 @@ def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[st
             raise no_oracle(predicted)
         result |= oracle.predict(to_signed(levels))
     return {variable.name: result[variable.name] for variable in wanted}
+
+
+def find_faults(graph: Graph, obs: Mapping[str, Tensor], given: Collection[str] = ()) -> dict[int, str]:
+    """Find the images of an observation that cannot be asked about.
+
+    Args:
+        graph: the causal graph.
+        obs: the observation: attributes (B,) in raw units, and the image in [-1, 1], (B, C, H, W).
+        given: the names of the attributes that were neither measured nor predicted.
+
+    Returns:
+        By the number of the image, the first reason: it is no picture of the kind that the model knows, or an attribute
+        is not finite or outside its domain, as in ``thickness measured as 15.7 px; allowed: 0.5 to 10 px``.
+    """
+    faults = find_strokeless(to_levels(obs["image"])) if graph.data_set == "morphomnist" else {}
+    for variable in graph.attributes:
+        found = "measured" if variable.name in graph.measured else "predicted"
+        verb = "given" if variable.name in given else found
+        faults = find_outside([variable], obs, f"{verb} as") | faults
+    return dict(sorted(faults.items()))
 
 
 def complete(x: Tensor, given: Mapping[str, Tensor], graph: Graph, oracle: Oracle | None) -> dict[str, Tensor]:
@@ -175,6 +202,11 @@ def list_sources(graph: Graph, given: Mapping[str, Collection[str]]) -> dict[str
         seen = MEASURED if variable.name in graph.measured else PREDICTED
         sources[next((source for source, names in given.items() if variable.name in names), seen)].append(variable.name)
     return {source: names for source, names in sources.items() if names}
+
+
+def needs_strokes(graph: Graph) -> bool:
+    """Tell whether strokes are all that an oracle must see: of digits, where it does not predict how they are drawn."""
+    return graph.data_set == "morphomnist" and {variable.name for variable in graph.predicted} <= {"digit"}
 
 
 def no_oracle(names: Iterable[str]) -> InputError:

@@ -32,6 +32,32 @@ def find_part(run: Path, part: Part) -> Path | None:
     return path if path.is_file() else None
 
 
+def find_image(source: Path | str, run: Path | None) -> tuple[Path, Path | None]:
+    """Return the checkpoint of an image's mechanism, and the run that completes it.
+
+    Args:
+        source: a run folder, a checkpoint file, or the name of a bundled model, unless a run folder has the same name.
+        run: the run folder whose other parts complete a checkpoint.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    path, bundled = Path(source), assets.list_models()
+    image = path / "image" / CHECKPOINT
+    if str(source) in bundled and not image.is_file():
+        return bundled[str(source)], run
+    if path.is_dir():
+        if run not in (None, path):
+            raise InputError(f"{option('run')} {run}: {source} is a run folder already")
+        if not image.is_file():
+            raise InputError(f"{source}: no trained mechanism of the image is there; train it with part image")
+        return image, path
+    if not path.is_file():
+        raise InputError(f"{source}: no such checkpoint or run folder; bundled models: {', '.join(bundled)}")
+    home = path.parent.parent
+    return path, run or (home if (home / GRAPH).is_file() else None)
+
+
 def find_companion(run: Path | None, part: Literal["attributes", "oracle"], graph: Graph) -> Path | None:
     """Return the checkpoint of a part that belongs to an image's mechanism: the run's, or else the bundled one.
 
@@ -76,8 +102,11 @@ def find_oracle(
     """Restore the oracle of a graph's attributes; None where none is to be found. Arguments as `find_learned`.
 
     Raises:
-        InputError: a checkpoint is damaged, or does not predict every attribute that is not measured.
+        InputError: a checkpoint is damaged, does not predict every attribute that is not measured, or is given for a
+            graph whose attributes are all measured.
     """
+    if path and not graph.predicted:
+        raise InputError(f"{option('oracle')} {path}: every attribute of {graph.name} is measured; leave it out")
     path = path or find_companion(run, "oracle", graph)
     if path is None:
         return None
@@ -141,6 +170,20 @@ def describe(run: Path, title: str, text: str) -> None:
     whole = "\n\n".join([preface.strip(), *(f"== {title} ==\n\n{body}" for title, body in chapters.items())])
     with atomic_path(path) as temporary:
         temporary.write_text(whole + "\n", encoding="utf-8")
+
+
+def check_apart(folder: Path, images: Path | None) -> None:
+    """Refuse the folder of the images as an output folder: what is written there would be images of it the next time.
+
+    Args:
+        folder: the output folder.
+        images: the folder of the images; None where there is none.
+
+    Raises:
+        InputError: they are the same folder.
+    """
+    if images and folder.is_dir() and images.is_dir() and folder.samefile(images):
+        raise InputError(f"{option('out')} {folder}: is the folder of the images; name another")
 
 
 def check_output(folder: Path, overwrite: bool) -> None:

@@ -49,6 +49,27 @@ def check(settings: Any) -> None:
             raise InputError(f"{option(field.name)} {shown}: must be {describe(type(settings), field.name)}")
 
 
+def check_integer(name: str, value: int, low: int, high: int = 2**62) -> int:
+    """Check an argument that is an integer, and return it.
+
+    Args:
+        name: the argument.
+        value: its value.
+        low, high: the smallest and the largest value allowed.
+
+    Raises:
+        InputError: it is no integer, or outside its bounds.
+    """
+    if not _suits(value, int) or not low <= value <= high:
+        raise InputError(f"{option(name)} {value}: must be an integer, {low} to {high}")
+    return int(value)
+
+
+def show(settings: Any) -> dict[str, str]:
+    """Write every field of settings as text, by name."""
+    return {field.name: str(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+
+
 def parse(kind: type, name: str, text: str) -> Any:
     """Read the value of a field from text.
 
@@ -136,7 +157,9 @@ def _suits(value: Any, hint: Any) -> bool:
     if _takes_several(hint):
         return isinstance(value, tuple) and bool(value) and all(_suits(part, get_args(hint)[0]) for part in value)
     if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and len(value) == len(get_args(hint))
+        return (
+            isinstance(value, tuple) and len(value) == len(get_args(hint)) and all(map(_suits, value, get_args(hint)))
+        )
     if hint in (int, float):
         number = numbers.Integral if hint is int else numbers.Real
         return isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
@@ -145,7 +168,7 @@ def _suits(value: Any, hint: Any) -> bool:
 
 def _within(value: Any, bounds: Mapping[str, Any]) -> bool:
     """Tell whether a number keeps the bounds of its field; anything else does."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return True
     low, high, above = (bounds.get(bound) for bound in ("low", "high", "above"))
     return (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)

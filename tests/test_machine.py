@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dscm.errors import InputError
-from dscm.machine import Machine, choose_batch, choose_device, fit_batch, seed_batch
+from dscm.machine import Machine, choose_batch, choose_device, fit_batch
 
 CPU = torch.device("cpu")
 
@@ -33,9 +33,3 @@ def test_devices_are_named() -> None:
     for name in ("abacus", "meta"):
         with pytest.raises(InputError, match=f"device {name}: not available here; available: cpu"):
             choose_device(name)
-
-
-def test_a_batch_has_its_own_seed_whichever_process_draws_it() -> None:
-    draws = {torch.rand(1, generator=seed_batch(seed, start, CPU)).item() for seed in (0, 1) for start in (0, 4, 8)}
-    assert len(draws) == 6
-    assert torch.equal(torch.rand(3, generator=seed_batch(2, 4, CPU)), torch.rand(3, generator=seed_batch(2, 4, CPU)))

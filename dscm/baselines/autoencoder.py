@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.likelihood import LIKELIHOODS, sample_gaussian
+from dscm.causal.draws import Source
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import NoiseT
 from dscm.causal.variables import Variable
@@ -138,10 +139,11 @@ class Autoencoder(ImageMechanism[NoiseT]):
         self.pixel_log_prob = LIKELIHOODS[likelihood]
         self.embed = mlp(self.scaling.dim, embedding, embedding)
 
-    def choose(self, mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
+    def choose(self, mean: Tensor, log_std: Tensor, generator: Source | None) -> Tensor:
         """Return the mean of q(z | x, pa) or, with ``sample_code`` and a generator, a sample."""
-        sampled = self.sampling.sample_code and generator is not None
-        return sample_gaussian(mean, log_std, generator) if sampled else mean
+        if generator is None or not self.sampling.sample_code:
+            return mean
+        return sample_gaussian(mean, log_std, generator)
 
     @property
     def pixel_noise(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Pyramid
+from dscm.causal.draws import Source, draw_normal
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
@@ -96,7 +97,7 @@ class DiffSCM(ImageMechanism[Tensor]):
         """Predict the noise in ``x`` (B, C, H, W) at timesteps ``t`` (B,)."""
         return self.unet(x, t, None)
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
         """Infer u, (B, C, H, W), of images in [-1, 1], independent of the parents."""
         grid = self.sampling.timesteps(self.schedule)
         return invert(self.eps, value, self.schedule, grid, self.sampling.ode_solver)
@@ -106,9 +107,9 @@ class DiffSCM(ImageMechanism[Tensor]):
         eps_fn = self._guided(parents[self.parent.name].long(), self.sampling.classifier_scale)
         return sample(eps_fn, noise, self.schedule, self.sampling.timesteps(self.schedule), self.sampling.ode_solver)
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
         """Draw u from N(0, I)."""
-        return torch.randn(n, *self.shape, generator=generator, device=generator.device)
+        return draw_normal((n, *self.shape), generator)
 
     def forward(
         self, value: Tensor, parents: Parents, generator: torch.Generator, focus: float = 0.0

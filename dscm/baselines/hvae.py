@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import Autoencoder, PixelHead, PixelSampling, Pyramid, level_sizes
 from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
+from dscm.causal.draws import Source, draw_normal
 from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
 from dscm.layers import ResBlock, zero_init
@@ -122,7 +123,7 @@ class HVAE(Autoencoder[LadderNoise]):
         """List the rungs, coarsest first."""
         return [cast(Rung, rung) for rung in self.rungs]
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> LadderNoise:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> LadderNoise:
         """Infer the latents and u of images in [-1, 1], (B, C, H, W), given their parents, each (B,)."""
         embedding = self.embed(self.scaling(parents))
         h = self.top.expand(len(value), -1, -1, -1)
@@ -151,12 +152,11 @@ class HVAE(Autoencoder[LadderNoise]):
         mean, log_std = self.head(h)
         return mean + log_std.exp() * noise.u
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> LadderNoise:
+    def sample_noise(self, n: int, generator: Source) -> LadderNoise:
         """Draw residuals and u from N(0, I), from which the latents follow."""
-        device = generator.device
-        u = torch.randn(n, *self.shape, generator=generator, device=device)
-        e = torch.randn(n, sum(self._counts()), generator=generator, device=device)
-        return LadderNoise(u if self.pixel_noise else torch.zeros_like(u), torch.empty(0, device=device), e)
+        u = draw_normal((n, *self.shape), generator)
+        e = draw_normal((n, sum(self._counts())), generator)
+        return LadderNoise(u if self.pixel_noise else torch.zeros_like(u), torch.empty(0, device=u.device), e)
 
     def forward(self, value: Tensor, parents: Parents, generator: torch.Generator, beta: float) -> dict[str, Tensor]:
         """Compute the negative evidence lower bound of images in [-1, 1]; arguments and result as in `VAE`."""

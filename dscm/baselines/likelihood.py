@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from dscm.causal.draws import Source, draw_normal
+
 HALF_LEVEL = 1 / 255  # half the step between grey levels on [-1, 1]
 TINY = 1e-12  # lower bound of a grey level's probability
 
@@ -20,9 +22,9 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
     return prior_log_std - log_std + (ratio + distance - 1) / 2
 
 
-def sample_gaussian(mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
+def sample_gaussian(mean: Tensor, log_std: Tensor, generator: Source) -> Tensor:
     """Sample N(mean, std²) by reparametrisation, ``mean + std·ε``."""
-    return mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean + log_std.exp() * draw_normal(mean.shape, generator)
 
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from dscm.baselines.autoencoder import (
     level_sizes,
 )
 from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
+from dscm.causal.draws import Source, draw_normal
 from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
 from dscm.layers import ResBlock
@@ -64,7 +65,7 @@ class VAE(Autoencoder[PixelNoise]):
             current = channels * multiplier
         self.head = PixelHead(image_channels, current, patch)
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> PixelNoise:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> PixelNoise:
         """Infer z and u of images in [-1, 1], (B, C, H, W), given their parents, each (B,)."""
         embedding = self.embed(self.scaling(parents))
         z = self.choose(*self._encode(value, embedding), generator)
@@ -75,10 +76,10 @@ class VAE(Autoencoder[PixelNoise]):
         mean, log_std = self._decode(noise.latents, self.embed(self.scaling(parents)))
         return mean + log_std.exp() * noise.u
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> PixelNoise:
+    def sample_noise(self, n: int, generator: Source) -> PixelNoise:
         """Draw z and, with pixel noise, u from N(0, I)."""
-        u = torch.randn(n, *self.shape, generator=generator, device=generator.device)
-        z = torch.randn(n, self.code_dim, generator=generator, device=generator.device)
+        u = draw_normal((n, *self.shape), generator)
+        z = draw_normal((n, self.code_dim), generator)
         return PixelNoise(u if self.pixel_noise else torch.zeros_like(u), z)
 
     def forward(self, value: Tensor, parents: Parents, generator: torch.Generator, beta: float) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.causal.variables import Variable
+from dscm.errors import InputError
 
 
 class ParentScaling(nn.Module):
@@ -31,20 +32,30 @@ class ParentScaling(nn.Module):
         self.dim = sum(self.widths.values())
 
     def fit(self, data: Mapping[str, Tensor]) -> None:
-        """Fit means and standard deviations of the real parents to tensors of shape (N,)."""
+        """Fit means and standard deviations of the real parents to tensors of shape (N,).
+
+        Raises:
+            InputError: as `find_spread`.
+        """
         for i, variable in enumerate(self.variables):
             if variable.real:
-                self.mean[i], self.std[i] = data[variable.name].mean(), data[variable.name].std().clamp_min(1e-6)
+                self.mean[i], self.std[i] = find_spread(variable.name, data[variable.name])
+
+    def spread(self, name: str) -> Tensor:
+        """Return the standard deviation of a real variable in the training data, ()."""
+        return self.std[self._index(name)]
 
     def standardise(self, name: str, value: Tensor) -> Tensor:
         """Standardise a real variable's values, (B,)."""
-        i = [variable.name for variable in self.variables].index(name)
-        return (value.to(self.mean.dtype) - self.mean[i]) / self.std[i]
+        return (value.to(self.mean.dtype) - self.mean[self._index(name)]) / self.spread(name)
 
     def restore(self, name: str, value: Tensor) -> Tensor:
         """Invert `standardise`."""
-        i = [variable.name for variable in self.variables].index(name)
-        return value.to(self.mean.dtype) * self.std[i] + self.mean[i]
+        return value.to(self.mean.dtype) * self.spread(name) + self.mean[self._index(name)]
+
+    def _index(self, name: str) -> int:
+        """Find a variable."""
+        return [variable.name for variable in self.variables].index(name)
 
     def forward(self, parents: Mapping[str, Tensor]) -> Tensor:
         """Encode parents in raw units, each (B,), as float tensors of shape (B, dim)."""
@@ -61,3 +72,19 @@ class ParentScaling(nn.Module):
             else:
                 columns.append(self.standardise(variable.name, value)[:, None])
         return torch.cat(columns, dim=1)
+
+
+def find_spread(name: str, values: Tensor) -> tuple[float, float]:
+    """Return mean and standard deviation of the values of a real variable in training images, (N,).
+
+    Raises:
+        InputError: they are all the same, so that nothing can be learned of the variable, or their spread is beyond the
+            range of float32.
+    """
+    if len(values) == 1 or values.min() == values.max():
+        value = f"the same in all training images, {values[0].item():g} ({len(values)} images)"
+        raise InputError(f"{name}: {value}; nothing can be learned of it, so leave it out of the graph")
+    mean, std = values.double().mean().item(), values.double().std().item()
+    if not torch.finfo(torch.float32).tiny <= std <= torch.finfo(torch.float32).max:
+        raise InputError(f"{name}: standard deviation of {std:g} in the training images; choose another unit")
+    return mean, std

@@ -104,7 +104,8 @@ class Graph:
                 )
         if image is not None:
             mechanisms["image"] = image
-        return SCM(mechanisms, {variable.name: variable.parents for variable in self.variables})
+        parents = {variable.name: variable.parents for variable in self.variables}
+        return SCM(mechanisms, parents, {variable.name: variable.ends for variable in self.attributes if variable.real})
 
     def check_do(self, do: Mapping[str, float]) -> None:
         """Check the values of an intervention.

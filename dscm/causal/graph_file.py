@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +15,7 @@ from torch import nn
 from dscm.causal.graph import Graph
 from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
 from dscm.causal.scm import topological_order
-from dscm.causal.variables import Variable
+from dscm.causal.variables import Variable, as_float32
 from dscm.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "assets" / "graphs"
@@ -36,6 +36,15 @@ FIELDS = {  # of a variable, by its type: required ones, optional ones
 }
 DATA_SETS = ("folder", "morphomnist", "celebahq", "embed")
 OPTIONAL = ("name", "data", "measured", "interventions")  # fields of a graph besides its variables
+RESERVED = {  # names that mean something else wherever a variable's name is written
+    "query": "a column of counterfactuals.csv",
+    "l1": "a column of counterfactuals.csv",
+    "split": "the column of a table that says which images are for testing",
+    "do": "a word of guidance weights",
+    "others": "a word of guidance weights",
+}
+PUBLISHED = {"base": "what the data set calls its drawings", "index": "what the data set calls the number of an image"}
+STAGES = ("counterfactual_", "measured_")  # prefixes of columns that each attribute has in counterfactuals.csv
 CELEBA_ATTRIBUTES = """
 5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
 Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
@@ -126,6 +135,7 @@ class _Reader:
             self.fail("name", "must be text")
         if spec.get("data", "folder") not in DATA_SETS:
             self.fail("data", f"must be one of {', '.join(DATA_SETS)}")
+        self.check_names(variables, spec.get("data", "folder"))
         read = {name: self.variable(name, field) for name, field in variables.items()}
         try:
             order = topological_order({name: variable.parents for name, variable in read.items()})
@@ -149,10 +159,23 @@ class _Reader:
             built_in,
         )
 
+    def check_names(self, names: Collection[str], data: str) -> None:
+        """Refuse names that could not be told from something else in queries, tables and files."""
+        reserved = RESERVED if data == "folder" else RESERVED | PUBLISHED
+        for name in names:
+            if not name.isprintable() or name != name.strip() or not name or set(name) & set(".,=/@"):
+                self.fail(name, "no name for a variable: choose one without . , = / @, and without space around it")
+            if hasattr(nn.ModuleDict(), name):
+                self.fail(name, "no name for a variable: PyTorch uses it itself; choose another")
+            if name in reserved:
+                self.fail(name, f"no name for a variable: it is {reserved[name]}; choose another")
+            for stage in STAGES:
+                if name.removeprefix(stage) != name and name.removeprefix(stage) in names:
+                    other = name.removeprefix(stage)
+                    self.fail(name, f"no name beside {other}, which has a column {name} in counterfactuals.csv")
+
     def variable(self, name: str, spec: Any) -> Variable:
         """Read one variable."""
-        if set(name) & set(".,=/@") or hasattr(nn.ModuleDict(), name):
-            self.fail(name, "no name for a variable: choose one without . , = / @ that PyTorch does not use itself")
         if not isinstance(spec, dict) or spec.get("type") not in FIELDS:
             self.fail(name, f"must be an object with a type, one of {', '.join(FIELDS)}")
         kind = spec["type"]
@@ -169,7 +192,8 @@ class _Reader:
         if len(set(parents)) < len(parents):
             self.fail(name, "parents names a variable twice")
         low, high, labels = self.domain(name, kind, spec)
-        mechanism = self.equation(name, kind, spec, tuple(parents), len(labels) or 2) if "equation" in spec else None
+        domain = (low, high, len(labels) or 2)
+        mechanism = self.equation(name, kind, spec, tuple(parents), domain) if "equation" in spec else None
         return Variable(name, kind, tuple(parents), low, high, spec.get("unit", ""), mechanism, labels)
 
     def domain(self, name: str, kind: str, spec: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]]:
@@ -191,26 +215,31 @@ class _Reader:
             not isinstance(ends, list | tuple)
             or len(ends) != 2
             or not all(isinstance(end, int | float) for end in ends)
-            or (kind == "bounded" and not all(map(math.isfinite, ends)))
-            or not ends[0] < ends[1]
+            or (kind == "bounded" and not all(math.isfinite(as_float32(end)) for end in ends))
+            or not as_float32(ends[0]) < as_float32(ends[1])
         ):
-            self.fail(name, "range must be two numbers, the lower first")
+            self.fail(name, "range must be two numbers, the lower first, that differ in float32")
         low, high = ends
         if kind == "positive" and low < 0:
             self.fail(name, "the range of a positive variable must not begin below 0")
         return low, high, ()
 
     def equation(
-        self, name: str, kind: str, spec: Mapping[str, Any], parents: tuple[str, ...], classes: int
+        self,
+        name: str,
+        kind: str,
+        spec: Mapping[str, Any],
+        parents: tuple[str, ...],
+        domain: tuple[float, float, int],
     ) -> Callable[[], Mechanism]:
-        """Read a known equation: its form, by name, with its constants."""
+        """Read a known equation: its form, by name, with its constants; the domain ends with the number of classes."""
         equation = spec["equation"]
         if not isinstance(equation, dict) or len(equation) != 1 or not equation.keys() <= EQUATIONS.keys():
             self.fail(name, f"equation must be an object with one of {', '.join(EQUATIONS)}")
         ((form, constants),) = equation.items()
         if (form == "uniform") != (kind in ("binary", "categorical")):
             self.fail(name, f"equation '{form}' does not suit type {kind}")
-        constants = {"classes": classes} if form == "uniform" else constants
+        constants = {"classes": domain[2]} if form == "uniform" else constants
         try:
             inspect.signature(EQUATIONS[form]).bind(**constants)
         except TypeError as error:
@@ -220,13 +249,15 @@ class _Reader:
             self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
         numbers = {**weights, **{key: value for key, value in constants.items() if key != "weights"}}
         for constant, value in numbers.items():
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                self.fail(name, f"equation '{form}': {constant} must be a number")
+            if not isinstance(value, int | float) or not math.isfinite(as_float32(value)):
+                self.fail(name, f"equation '{form}': {constant} must be a finite number")
         if not isinstance(constants.get("shape", 1), int):
             self.fail(name, f"equation '{form}': shape must be a whole number")
         for constant in constants.keys() & {"scale", "rate", "shape"}:
             if constants[constant] <= 0:
                 self.fail(name, f"equation '{form}': {constant} must be more than 0")
+        if form == "scaled-sigmoid" and not domain[0] <= constants["low"] < constants["high"] <= domain[1]:
+            self.fail(name, f"equation '{form}': low and high must lie in the range, the lower first")
         return partial(EQUATIONS[form], **constants)
 
     def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -251,7 +282,8 @@ class _Reader:
         """Raise an `InputError` that names the file, the line and the field."""
         match = re.search(rf'"{re.escape(field)}"\s*:', self.text)
         line = f", line {self.text.count(chr(10), 0, match.start()) + 1}" if match else ""
-        raise InputError(f"{self.path}{line}, {field}: {message}")
+        shown = field if field.isprintable() else repr(field)
+        raise InputError(f"{self.path}{line}, {shown}: {message}")
 
 
 def _refuse_duplicates(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -286,7 +318,7 @@ def _choose_faces(name: str, attributes: list[str]) -> Graph:
 
 def _read_built_in(path: Path) -> Graph:
     """Read a graph file of this package."""
-    return parse(json.loads(path.read_text()), path, built_in=True)
+    return parse(json.loads(path.read_text(encoding="utf-8")), path, built_in=True)
 
 
 GRAPHS: Mapping[str, Graph] = {

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dscm.causal import splines
-from dscm.causal.encoding import ParentScaling
+from dscm.causal.draws import Source, draw_normal, draw_uniform
+from dscm.causal.encoding import ParentScaling, find_spread
 from dscm.causal.mechanisms import Intervened, Mechanism, NoiseT, Parents
 from dscm.causal.variables import Variable
 from dscm.layers import mlp
@@ -80,7 +81,7 @@ class BinaryMechanism(LearnedMechanism[Tensor]):
         """Compute f, (n,), of parents in raw units, each (n,)."""
         return self.parameters_given(parents, n).squeeze(1).clamp(-MAX_LOGIT, MAX_LOGIT)
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
         """Draw u, (B,), float64, from its posterior given values 0 or 1, (B,), and parents."""
         p = self.logits(parents, len(value)).double().sigmoid()
         share = _uniform(p, generator)
@@ -91,9 +92,9 @@ class BinaryMechanism(LearnedMechanism[Tensor]):
         """Return values 0 or 1, int64, shape (B,), from u and the parents."""
         return (noise < self.logits(parents, len(noise)).double().sigmoid()).long()
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
         """Draw u uniformly, float64, shape (n,)."""
-        return torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
+        return draw_uniform((n,), generator, torch.float64)
 
     def log_prob(self, value: Tensor, parents: Parents) -> Tensor:
         """Compute the log probability of values 0 or 1, shape (B,)."""
@@ -128,7 +129,7 @@ class CategoricalMechanism(LearnedMechanism[Tensor]):
         """Compute log probabilities, (n, classes), given parents in raw units, each (n,)."""
         return self.parameters_given(parents, n).clamp(-MAX_LOGIT, MAX_LOGIT).log_softmax(dim=1)
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
         """Draw g, (B, classes), float64, from its posterior given classes, int64 (B,), and parents.
 
         The highest score is Gumbel(0, 1), whichever class it belongs to; the others are Gumbel, cut off below it.
@@ -144,10 +145,9 @@ class CategoricalMechanism(LearnedMechanism[Tensor]):
         """Return classes, int64, (B,), from g and the parents."""
         return (self.logits(parents, len(noise)).double() + noise).argmax(dim=1)
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
         """Draw g, float64, shape (n, classes)."""
-        shape = (n, self.variable.classes)
-        return _gumbel(torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64))
+        return _gumbel(draw_uniform((n, self.variable.classes), generator, torch.float64))
 
     def log_prob(self, value: Tensor, parents: Parents) -> Tensor:
         """Compute the log probability of classes, int64, shape (B,)."""
@@ -191,10 +191,11 @@ class FlowMechanism(LearnedMechanism[FlowNoise]):
         """Fit m and s, and what standardises the parents, to tensors of shape (N,)."""
         super().fit_scaling(data)
         line, _ = self._to_line(data[self.variable.name].to(self.mean))
-        self.mean.copy_(line.mean())
-        self.std.copy_(line.std().clamp_min(1e-6))
+        mean, std = find_spread(self.variable.name, line)
+        self.mean.fill_(mean)
+        self.std.fill_(std)
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> FlowNoise:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> FlowNoise:
         """Invert the map at values in raw units, (B,)."""
         eps, _ = self._to_noise(value, parents)
         return FlowNoise(eps, value - self._from_noise(eps, parents))
@@ -203,9 +204,9 @@ class FlowMechanism(LearnedMechanism[FlowNoise]):
         """Return values in raw units, (B,), from noise and parents."""
         return self._from_noise(noise.eps, parents) + noise.offset
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> FlowNoise:
+    def sample_noise(self, n: int, generator: Source) -> FlowNoise:
         """Draw eps from N(0, 1), shape (n,), with offset zero."""
-        eps = torch.randn(n, generator=generator, device=generator.device)
+        eps = draw_normal((n,), generator)
         return FlowNoise(eps, torch.zeros_like(eps))
 
     def log_prob(self, value: Tensor, parents: Parents) -> Tensor:
@@ -311,11 +312,11 @@ class LearnedAttributes(nn.Module):
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}
 
 
-def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def _uniform(like: Tensor, generator: Source | None) -> Tensor:
     """Sample U(0, 1) in the shape, dtype and device of ``like``; without a generator return the median."""
     if generator is None:
         return torch.full_like(like, 0.5)
-    return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+    return draw_uniform(like.shape, generator, like.dtype)
 
 
 def _gumbel(u: Tensor) -> Tensor:

@@ -11,10 +11,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dscm.causal.draws import Source, draw_classes, draw_exponential, draw_normal
+
 NoiseT = TypeVar("NoiseT")
 Noise = Any  # of some mechanism: a Tensor, or a NamedTuple of them
 Parents = Mapping[str, Tensor]
 Intervened = Mapping[str, Tensor]  # variables that are set, each with where in the batch that changes it, bool (B,)
+WIDEST = 0.01  # of a range, the margin at either end
 
 
 class Mechanism(nn.Module, Generic[NoiseT]):
@@ -34,7 +37,7 @@ class Mechanism(nn.Module, Generic[NoiseT]):
     event_dims: int = 0
     dtype: torch.dtype | None = None
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> NoiseT:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> NoiseT:
         """Infer the noise that generated a value.
 
         Args:
@@ -55,7 +58,7 @@ class Mechanism(nn.Module, Generic[NoiseT]):
         """
         raise NotImplementedError
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> NoiseT:
+    def sample_noise(self, n: int, generator: Source) -> NoiseT:
         """Draw the noise of ``n`` values on the device of the generator."""
         raise NotImplementedError
 
@@ -63,13 +66,13 @@ class Mechanism(nn.Module, Generic[NoiseT]):
 class Root(Mechanism[Tensor]):
     """Base of variables without parents: the noise is the value itself. Subclasses define the prior."""
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
-        """Return the value."""
-        return value
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
+        """Return a copy of the value, which does not change with it."""
+        return value.clone()
 
     def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
-        """Return the noise."""
-        return noise
+        """Return a copy of the noise."""
+        return noise.clone()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log density (or log probability) of values, shape (B,); minus infinity off the support."""
@@ -87,9 +90,9 @@ class CategoricalRoot(Root):
         super().__init__()
         self.classes = classes
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
         """Draw classes, int64, shape (n,)."""
-        return torch.randint(self.classes, (n,), generator=generator, device=generator.device)
+        return draw_classes(n, self.classes, generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute ``−log(classes)`` on the support, in the default dtype."""
@@ -110,9 +113,9 @@ class GammaRoot(Root):
         super().__init__()
         self.shift, self.shape, self.rate = shift, shape, rate
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
         """Draw values, shape (n,), in the default dtype."""
-        waits = torch.empty(n, self.shape, device=generator.device).exponential_(generator=generator)
+        waits = draw_exponential((n, self.shape), generator)
         return self.shift + waits.sum(dim=1) / self.rate
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -138,7 +141,7 @@ class LinearGaussian(Mechanism[Tensor]):
         super().__init__()
         self.weights, self.bias, self.scale = dict(weights), bias, scale
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> Tensor:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
         """Compute ``ε = (value − bias − Σ_k weights[k]·pa_k) / scale``, shape (B,)."""
         return (value - _linear(self.weights, self.bias, parents, like=value)) / self.scale
 
@@ -146,9 +149,9 @@ class LinearGaussian(Mechanism[Tensor]):
         """Compute the value, shape (B,), from ε."""
         return _linear(self.weights, self.bias, parents, like=noise) + self.scale * noise
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
         """Draw standard normal ε, shape (n,), in the default dtype."""
-        return torch.randn(n, generator=generator, device=generator.device)
+        return draw_normal((n,), generator)
 
 
 class SigmoidNoise(NamedTuple):
@@ -167,7 +170,8 @@ class ScaledSigmoid(Mechanism[SigmoidNoise]):
     value. Reversibility is exact where the offset is zero both ways.
 
     Args:
-        low, high, margin: in the unit of the value; the margin is half the step of its measurement.
+        low, high: in the unit of the value.
+        margin: half the step of the value's measurement; at most `WIDEST` of the range counts.
         weights: by parent, in logits.
         bias, scale: in logits; scale is not zero.
     """
@@ -176,10 +180,10 @@ class ScaledSigmoid(Mechanism[SigmoidNoise]):
         self, low: float, high: float, weights: Mapping[str, float], bias: float, scale: float, margin: float = 0.5
     ) -> None:
         super().__init__()
-        self.low, self.high, self.margin = low, high, margin
+        self.low, self.high, self.margin = low, high, min(margin, WIDEST * (high - low))
         self.weights, self.bias, self.scale = dict(weights), bias, scale
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> SigmoidNoise:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> SigmoidNoise:
         """Compute ``ε = (logit((v − low)/(high − low)) − bias − Σ_k weights[k]·pa_k) / scale`` and the offset."""
         ordinary = (self.low < value) & (value < self.high)
         inside = torch.where(ordinary, value, value.clamp(self.low + self.margin, self.high - self.margin))
@@ -192,9 +196,9 @@ class ScaledSigmoid(Mechanism[SigmoidNoise]):
         logit = _linear(self.weights, self.bias, parents, like=noise.eps) + self.scale * noise.eps
         return self.low + (self.high - self.low) * logit.sigmoid() + noise.offset
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> SigmoidNoise:
+    def sample_noise(self, n: int, generator: Source) -> SigmoidNoise:
         """Draw standard normal ε, shape (n,), in the default dtype, with offset zero."""
-        eps = torch.randn(n, generator=generator, device=generator.device)
+        eps = draw_normal((n,), generator)
         return SigmoidNoise(eps, offset=torch.zeros_like(eps))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from dscm.causal.draws import Source
 from dscm.causal.mechanisms import Intervened, Mechanism, Noise
 from dscm.errors import InputError
 
@@ -22,20 +23,29 @@ class SCM(nn.Module):
     Args:
         mechanisms: by variable.
         parents: by variable; a variable left out has none.
+        domains: by variable, the lowest and the highest value, at which its equation saturates; a variable left out has
+            no ends. A value within its domain is composed exactly, and no counterfactual leaves it.
 
     Raises:
         InputError: a parent has no mechanism, or the graph has a cycle.
 
     Source: Pearl 2009, "Causality", section 7.1; the form of the queries is that of dowhy.gcm.
 
-    >>> from dscm.causal.mechanisms import LinearGaussian
+    >>> from dscm.causal.draws import Source
+    from dscm.causal.mechanisms import LinearGaussian
     >>> model = SCM({"a": LinearGaussian({}, 0.0, 1.0), "b": LinearGaussian({"a": 2.0}, 0.0, 1.0)}, {"b": ["a"]})
     >>> model.counterfactual({"a": torch.tensor([1.0]), "b": torch.tensor([2.5])}, do={"a": 3.0})
     {'a': tensor([3.]), 'b': tensor([6.5000])}
     """
 
-    def __init__(self, mechanisms: Mapping[str, Mechanism[Any]], parents: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        mechanisms: Mapping[str, Mechanism[Any]],
+        parents: Mapping[str, Sequence[str]],
+        domains: Mapping[str, tuple[float, float]] = {},
+    ) -> None:
         super().__init__()
+        self.domains = dict(domains)
         self.mechanisms = nn.ModuleDict(mechanisms)
         self.parents = {name: tuple(parents.get(name, ())) for name in mechanisms}
         self.order = topological_order(self.parents)
@@ -44,12 +54,12 @@ class SCM(nn.Module):
         """Return the mechanism of a variable."""
         return cast(Mechanism[Any], self.mechanisms[name])
 
-    def sample(self, n: int, generator: torch.Generator, do: Intervention = {}) -> dict[str, Tensor]:
+    def sample(self, n: int, generator: Source, do: Intervention = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do``, on the device of the generator."""
         noise = {name: self.mechanism(name).sample_noise(n, generator) for name in self.order}
         return self.predict(noise, do)
 
-    def abduct(self, obs: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Noise]:
+    def abduct(self, obs: Mapping[str, Tensor], generator: Source | None = None) -> dict[str, Noise]:
         """Infer the noise of every variable.
 
         Args:
@@ -80,8 +90,10 @@ class SCM(nn.Module):
                 ``do`` changes it; None emphasises it in all.
 
         Raises:
-            InputError: ``do`` names an unknown variable or holds a value that its variable cannot take.
+            InputError: ``do`` names an unknown variable or holds a value that its variable cannot take, or the noise
+                lacks a variable or is of batches of several sizes.
         """
+        self._check_noise(noise, obs or {})
         for name in do:
             if name not in self.parents:
                 raise InputError(f"unknown variable '{name}' in do; known: {', '.join(self.order)}")
@@ -92,8 +104,21 @@ class SCM(nn.Module):
                 values[name] = _set(name, do[name], noise[name], self.mechanism(name))
             else:  # Prediction
                 parents = {parent: values[parent] for parent in self.parents[name]}
-                values[name] = self.mechanism(name).predict(noise[name], parents, intervened)
+                value = self.mechanism(name).predict(noise[name], parents, intervened)
+                values[name] = value.clamp(*self.domains[name]) if name in self.domains else value
         return values
+
+    def _check_noise(self, noise: Mapping[str, Noise], obs: Mapping[str, Tensor]) -> None:
+        """Check that there is noise of every variable, and of one batch, that of the observation if there is one."""
+        missing = [name for name in self.order if name not in noise]
+        if missing:
+            raise InputError(f"the noise lacks {', '.join(missing)}; it needs {', '.join(self.order)}")
+        sizes = {name: len(_first(noise[name])) for name in self.order}
+        sizes |= {f"observed {name}": len(obs[name]) for name in self.order if name in obs}
+        name, n = next(iter(sizes.items()))
+        for other, size in sizes.items():
+            if size != n:
+                raise InputError(f"the noise of {name} is of a batch of {n}, {other} of one of {size}")
 
     def along(
         self, obs: Mapping[str, Tensor], noise: Mapping[str, Noise], do: Intervention, effect: Effect, target: str
@@ -149,7 +174,7 @@ class SCM(nn.Module):
         return reached - set(names)
 
     def counterfactual(
-        self, obs: Mapping[str, Tensor], do: Intervention, generator: torch.Generator | None = None
+        self, obs: Mapping[str, Tensor], do: Intervention, generator: Source | None = None
     ) -> dict[str, Tensor]:
         """Compute what ``obs`` would have been under ``do``: ``predict(abduct(obs, generator), do, obs)``.
 
@@ -201,10 +226,15 @@ def _find_changes(do: Intervention, obs: Mapping[str, Tensor]) -> Intervened:
     }
 
 
+def _first(noise: Noise) -> Tensor:
+    """Return the tensor of a variable's noise that has the batch size, dtype and device of its value."""
+    return noise if isinstance(noise, Tensor) else noise[0]
+
+
 def _set(name: str, value: float | Tensor, noise: Noise, mechanism: Mechanism[Any]) -> Tensor:
     """Broadcast the value of an intervention to the batch of the noise, in the variable's dtype and on its device."""
     event_dims = mechanism.event_dims
-    like = noise if isinstance(noise, Tensor) else noise[0]
+    like = _first(noise)
     value = torch.as_tensor(value, device=like.device)
     batch, event = value.shape[: value.dim() - event_dims], value.shape[value.dim() - event_dims :]
     if value.dim() < event_dims or batch not in ((), (len(like),)):

@@ -1,11 +1,13 @@
 """Values of attributes as users write them: numbers in raw units or labels of classes, one or a batch."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
 from dscm.errors import InputError
 
@@ -24,29 +26,113 @@ def read_values(variable: Variable, values: Values, n: int | None = None) -> Ten
         float32, or int64 for classes; () or (N,).
 
     Raises:
-        InputError: a value is no number or label, not finite or outside the domain, or there is another number of them.
+        InputError: a value is no number or label, not finite or outside the domain, or there is another number of them;
+            or a number is a label, and the number of another class.
     """
     single = isinstance(values, str) or np.ndim(values) == 0
-    listed = [values] if single else list(values)  # type: ignore[arg-type]
-    numbers = [_read_value(variable, value) for value in listed]
+    numbers = _to_numbers(variable, values, single)
+    if numbers.dim() > 1:
+        raise InputError(f"{variable.name}: values of shape {tuple(numbers.shape)}: must be one, or one for each image")
+    for i in (~variable.inside(numbers)).flatten().nonzero().flatten().tolist():
+        value = values if single else [*values][i]  # type: ignore[misc]
+        shown = value.item() if isinstance(value, Tensor | np.generic) else value
+        raise InputError(
+            f"{variable.name}={shown}: must be {variable.allowed}" + ("" if single else f" (image {i:05})")
+        )
     if not single and n is not None and len(numbers) != n:
         raise InputError(f"{variable.name}: {len(numbers)} values for a batch of {n}")
-    result = torch.tensor(numbers, dtype=torch.int64 if variable.discrete else torch.float32)
-    return result[0] if single else result
+    return numbers.to(torch.int64 if variable.discrete else torch.float32, copy=True)
+
+
+def _to_numbers(variable: Variable, values: Values, single: bool) -> Tensor:
+    """Turn values, a single one or several, into numbers of any dtype."""
+    if isinstance(values, Tensor) and not values.is_complex():
+        return values.detach()
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        return torch.from_numpy(values.astype(np.float64))
+    if single:
+        return torch.tensor(_read_value(variable, values), dtype=torch.float64)
+    return torch.tensor([_read_value(variable, value) for value in values], dtype=torch.float64)  # type: ignore[union-attr]
 
 
 def _read_value(variable: Variable, value: object) -> float:
-    """Read one number or label."""
+    """Read one number or label; NaN where it is neither."""
+    text = str(value).removesuffix(".0")
     if isinstance(value, str) and value in variable.labels:
         return variable.labels.index(value)
     if isinstance(value, str) and value[:1] in ("+", "*", "@"):
         raise InputError(f"{variable.name}={value}: a change needs an observation")
+    if isinstance(value, int | float) and text in variable.labels and variable.labels.index(text) != value:
+        choice = f"label '{text}' or class number {text}? Give labels as text, and numbers of classes as a tensor"
+        raise InputError(f"{variable.name}={value}: {choice}")
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = float("nan")
-    if variable.kind == "circular" and abs(number) < float("inf"):
-        return number
-    if not variable.contains(number):
-        raise InputError(f"{variable.name}={value}: must be {variable.allowed}")
-    return number
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last of a complex tensor
+        return math.nan
+
+
+def read_observation(graph: Graph, obs: Mapping[str, Values], n: int) -> dict[str, Tensor]:
+    """Read the attributes of an observation of ``n`` images.
+
+    Args:
+        graph: the causal graph.
+        obs: values by name, as `read_values` takes them.
+        n: size of the batch.
+
+    Returns:
+        Each attribute, (N,).
+
+    Raises:
+        InputError: an attribute is unknown, or as `read_values`.
+    """
+    return {name: read_values(graph.variable(name), value, n).expand(n) for name, value in obs.items()}
+
+
+def find_outside(variables: Iterable[Variable], values: Mapping[str, Tensor], verb: str) -> dict[int, str]:
+    """Find the elements of a batch that have a value which is not finite or outside its domain.
+
+    Args:
+        variables: those to look at, among those that ``values`` holds.
+        values: by name, each (B,).
+        verb: how the values arose, as in ``measured as``.
+
+    Returns:
+        By the number of the element, the first reason, as in ``thickness measured as 15.7 px; allowed: 0.5 to 10 px``.
+    """
+    faults: dict[int, str] = {}
+    for variable in variables:
+        if variable.name in values:
+            column = values[variable.name]
+            for i in (~variable.inside(column)).nonzero().flatten().tolist():
+                number = f"{column[i].item():.4g} {variable.unit}".rstrip()
+                faults.setdefault(i, f"{variable.name} {verb} {number}; allowed: {variable.allowed}")
+    return faults
+
+
+def find_failures(variables: Iterable[Variable], values: Mapping[str, Tensor]) -> dict[int, str]:
+    """Find the elements of a batch whose answer is none: a value outside its domain, or an image that is not finite.
+
+    Args:
+        variables: the attributes.
+        values: every variable under an intervention, each (B, …), as `SCM.predict` returns them.
+
+    Returns:
+        As `find_outside`.
+    """
+    lost = (~values["image"].isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
+    return find_outside(variables, values, "would be") | dict.fromkeys(lost, "the image would not be finite")
+
+
+def refuse(faults: Mapping[int, str], names: Sequence[str] = ()) -> None:
+    """Refuse a batch in which there are faults.
+
+    Args:
+        faults: by the number of the image, the reason.
+        names: the names of the images; numbers name them where there are none.
+
+    Raises:
+        InputError: there is a fault; the first is named.
+    """
+    for i, reason in faults.items():
+        more = f" ({len(faults)} such images)" if len(faults) > 1 else ""
+        raise InputError(f"image {names[i] if names else f'{i:05}'}: {reason}{more}")

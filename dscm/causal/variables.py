@@ -5,12 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from dscm.causal.mechanisms import Mechanism
 from dscm.errors import InputError, option
 
 Kind = Literal["continuous", "positive", "bounded", "circular", "categorical", "binary", "image"]
+TURNS = 1000.0  # of a circular variable, beyond which float32 does not tell its angle
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Variable:
         if self.labels and self.labels != tuple(map(str, range(self.classes))):
             return ", ".join(self.labels)
         if self.high == math.inf:
-            return (f"more than {self.low:g}" if self._open else "any number") + f" {self.unit}".rstrip()
+            return (f"more than {self.low:g}" if self._open else "any finite number") + f" {self.unit}".rstrip()
         return f"{self.low:g} to {self.high:g} {self.unit}".rstrip()
 
     @property
@@ -74,21 +77,41 @@ class Variable:
         return self.kind == "positive" and self.high == math.inf
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Return the lowest and the highest value of a real variable."""
+        return (torch.finfo(torch.float32).tiny if self._open else self.low), self.high
+
+    @property
     def allowed(self) -> str:
         """Write which values are allowed, as in ``a whole number, 0 to 9``."""
         counted = self.kind == "categorical" and self.labels == tuple(map(str, range(self.classes)))
         return f"a whole number, {self.domain}" if counted else self.domain
 
     def contains(self, value: float) -> bool:
-        """Tell whether a value is in the domain, and a class if it must be one, all in float32."""
-        low, high, value = torch.tensor([self.low, self.high, value], dtype=torch.float32).tolist()
-        if not low <= value <= high or (value == low and self._open):
-            return False
-        return not self.discrete or value == int(value)
+        """Tell whether a value is in the domain, as `inside` does."""
+        return bool(self.inside(torch.tensor(as_float32(value))))
+
+    def inside(self, values: Tensor) -> Tensor:
+        """Tell of each value whether it is finite, in the domain, and a class if it must be one, all in float32.
+
+        Args:
+            values: any shape.
+
+        Returns:
+            bool, the same shape. A circular variable goes around, as far as float32 still tells its angle.
+        """
+        values = values.float()
+        if self.kind == "circular":
+            return values.abs() <= TURNS
+        low, high = as_float32(self.low), as_float32(self.high)
+        found = values.isfinite() & (low <= values) & (values <= high)
+        if self._open:
+            found &= values > low
+        return found & (values == values.round()) if self.discrete else found
 
     def show(self, value: float) -> str:
-        """Write a value for a table: a class by its label, a number in five digits."""
-        return self.labels[int(value)] if self.labels else f"{value:.5g}"
+        """Write a value for a table: a class by its label, a number as `write_number` does."""
+        return self.labels[int(value)] if self.labels else write_number(value)
 
     def check(self, value: float) -> None:
         """Check that an intervention may set the variable to a value.
@@ -98,3 +121,17 @@ class Variable:
         """
         if not self.contains(value):
             raise InputError(f"{option('do')} {self.name}={value:g}: {self.name} must be {self.allowed}")
+
+
+def write_number(value: float) -> str:
+    """Write a number in the shortest form that reads back as the same float32."""
+    return str(np.float32(value)).removesuffix(".0")
+
+
+def as_float32(value: float) -> float:
+    """Round a number to float32, in which values are kept; one beyond its range becomes infinite."""
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        number = math.inf if value > 0 else -math.inf
+    return torch.tensor(number, dtype=torch.float64).float().item()

@@ -9,15 +9,14 @@ import dataclasses
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_origin, get_type_hints
 
 from dscm import settings
 from dscm.data.cache import user_cache_dir
-from dscm.errors import InputError
-from dscm.machine import AUTO, Machine, set_up
+from dscm.errors import InputError, option, spell
+from dscm.machine import AUTO, Machine, is_first_to_fail, set_up
 
 Arguments = argparse.Namespace  # of a parsed command line
 GONE = {  # flags of earlier versions, and what to type now
@@ -26,6 +25,7 @@ GONE = {  # flags of earlier versions, and what to type now
     "--channels-last": "",
     "--tolerance": "",
     "--eager": "",
+    "--keep-aspect": "--fit pad",
 }
 
 
@@ -79,21 +79,34 @@ class Parser(argparse.ArgumentParser):
         return {name: kind for name, kind in fields.items() if name not in typed}
 
     def read(self, arguments: Sequence[str] | None = None) -> Arguments:
-        """Parse the command line; ``args.settings`` holds the pairs of ``--set``, and flags that were typed."""
+        """Parse the command line.
+
+        ``args.settings`` holds the pairs of ``--set`` and the flags of settings; ``args.typed`` the names of all that
+        was typed.
+        """
         known = self.settable()
         entries = [f"  {name:<18}{_explain(kind, name)}" for name, kind in known.items()]
         lines = [textwrap.fill(entry, 100, subsequent_indent=20 * " ") for entry in entries]
         self.epilog = "\n".join(["settings of --set NAME=VALUE:", *lines]) if lines else None
-        args = self.parse_args(self._translate(sys.argv[1:] if arguments is None else arguments))
+        words = self._translate(sys.argv[1:] if arguments is None else arguments)
+        args = self.parse_args(words)
         values: dict[str, Any] = {}
         for pair in args.pairs:
             name, equals, text = pair.partition("=")
+            if name in known and not equals and get_type_hints(known[name])[name] is bool:
+                equals, text = "=", "on"
+            if now := GONE.get(_flag(name)):
+                self.error(f"--set {pair}: no longer exists; type {now}")
             if not equals or name not in known:
                 self.error(f"--set {pair}: must be NAME=VALUE; names are {', '.join(known)}")
             value = settings.parse(known[name], name, text)
             values[name] = (*values.get(name, ()), value) if settings.takes_several(known[name], name) else value
         typed = {name: getattr(args, name) for name in self.flags if getattr(args, name) is not None}
         args.settings = values | {name: tuple(v) if isinstance(v, list) else v for name, v in typed.items()}
+        flags = {flag: action.dest for action in self._actions for flag in action.option_strings}
+        args.typed = {
+            flags[word] for word in (word.partition("=")[0] for word in words) if word in flags
+        } | values.keys()
         return args
 
     def show(self, name: str) -> str:
@@ -101,8 +114,8 @@ class Parser(argparse.ArgumentParser):
         return f"--set {name}" if name in self.settable() else _flag(name)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2 and one line."""
-        self.exit(2, f"error: {message}\n")
+        """Exit with code 2 and one line, from one process of torchrun's."""
+        self.exit(2, f"error: {message}\n" if is_first_to_fail() else None)
 
     def _reader(self, kind: type, name: str) -> Callable[[str], Any]:
         """Make an argparse type that reads a field."""
@@ -130,11 +143,28 @@ class Parser(argparse.ArgumentParser):
                 while settings.takes_several(known[name], name) and rest and not rest[0].startswith("--"):
                     values.append(rest.pop(0))
                 pairs = [f"{name}={value}" for value in values]
-                print(f"hint: {flag} is now --set {' --set '.join(pairs)}", file=sys.stderr)
+                if os.environ.get("RANK", "0") == "0":
+                    print(f"hint: {flag} is now --set {' --set '.join(pairs)}", file=sys.stderr)
                 result += [word for pair in pairs for word in ("--set", pair)]
             else:
                 result.append(word)
         return result
+
+
+def refuse_unused(args: Arguments, owner: str, names: Sequence[str]) -> None:
+    """Refuse options that were typed and would change nothing beside another one.
+
+    Args:
+        args: the command line, as `Parser.read` returns it.
+        owner: the other option.
+        names: those that have no effect beside it.
+
+    Raises:
+        InputError: one of them was typed.
+    """
+    for name in names:
+        if name in args.typed:
+            raise InputError(f"{option(name)}: has no effect with {option(owner)}; leave one of them out")
 
 
 def number(kind: type, low: float, high: float = float("inf"), open_low: bool = False) -> Callable[[str], Any]:
@@ -191,15 +221,10 @@ def start(args: Arguments) -> Machine:
     return set_up(args.device, args.threads)
 
 
-@contextmanager
-def exit_on_input_error(parser: Parser) -> Iterator[None]:
-    """Turn an `InputError` into one line on standard error, from one process of torchrun's, and exit code 2."""
-    try:
-        yield
-    except InputError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error.typed(parser.show)}", file=sys.stderr)
-        sys.exit(2)
+def say(notes: Iterable[str], parser: Parser) -> None:
+    """Print notes to the user on standard error, one line each, with settings as they are typed."""
+    for note in notes:
+        print(f"note: {spell(note, parser.show)}", file=sys.stderr)
 
 
 def _flag(name: str) -> str:

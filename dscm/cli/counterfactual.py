@@ -24,22 +24,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import torch
-
-from dscm import assets
+from dscm import assets, settings
 from dscm.causal.scm import Effect
-from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, exit_on_input_error, number, start
+from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, refuse_unused, say, start
 from dscm.cli.models import add_model_arguments, load_model
-from dscm.cli.sampling import SAMPLING, add_sampling, configure
+from dscm.cli.sampling import ALIGNMENT, INFERENCE, SAMPLING, add_sampling, configure
+from dscm.cli.script import one_line_errors
+from dscm.data.framing import Fit
 from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Reader
-from dscm.folder.writer import SHEET, TABLE, write_samples
+from dscm.folder.samples import Draw, write_samples
+from dscm.folder.writer import SHEET, TABLE
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
-from dscm.runs import check_output
+from dscm.runs import check_apart
 from dscm.settings import setting
+
+UNUSED = {  # options that would change nothing, by the one that makes it so
+    "sample": ("effect", "paste", "save_noise", "load_noise", "skip_missing", "abduction", *ALIGNMENT, *INFERENCE),
+    "load_noise": ("batch", "seed"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,14 @@ class Reading:
     """How the folder is read."""
 
     skip_missing: bool = setting(False, "Leave out images without a row in attributes.csv, and rows without an image "
-                                 "or a value.")  # fmt: skip
+                                  "or a value.")  # fmt: skip
 
 
 def make_parser() -> Parser:
     """Declare the command line."""
     parser = Parser(__doc__, (*SAMPLING, Reading))
     group = parser.add_argument_group("queries")
-    words = "a folder of PNG, JPEG or BMP images (default: bundled ones)"
+    words = "a folder of images (default: bundled ones)"
     group.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help=words)
     words = "a query; may be repeated (see above)"
     group.add_argument("--do", action="append", default=[], metavar="NAME=VALUE[,…]", help=words)
@@ -62,6 +68,8 @@ def make_parser() -> Parser:
     group.add_argument("--effect", choices=get_args(Effect), nargs="+", default=["total"], help=words)
     words = "instead draw N images from the model, under the --do if there is one"
     group.add_argument("--sample", type=number(int, 1), metavar="N", help=words)
+    words = "how images become squares (default: as in the training of the model)"
+    group.add_argument("--fit", choices=get_args(Fit), help=words)
     add_model_arguments(parser)
     add_sampling(parser)
     group = parser.add_argument_group("output")
@@ -79,6 +87,9 @@ def make_parser() -> Parser:
 def run(parser: Parser) -> int:
     """Answer every query about every image, or draw samples; returns the exit code."""
     args = parser.read()
+    for owner, unused in UNUSED.items():
+        if getattr(args, owner) is not None:
+            refuse_unused(args, owner, unused)
     machine = start(args)
     single = [name for name in ("sample", "save_noise", "load_noise") if getattr(args, name)]
     if machine.world > 1 and single:
@@ -86,8 +97,6 @@ def run(parser: Parser) -> int:
     choices = dict(args.settings)
     skip_missing = choices.pop("skip_missing", False)
     model = configure(load_model(args, machine.device), choices)
-    if args.sample and skip_missing:
-        raise InputError(f"{option('skip_missing')}: {option('sample')} reads no images")
     if args.sample:
         return sample(args, model, machine)
     if not args.do:
@@ -96,26 +105,32 @@ def run(parser: Parser) -> int:
     if images is None:
         raise InputError(f"no images of {model.graph.name} are bundled: name the folder of yours")
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device, skip_missing)
+    check_apart(args.out, images)
+    if machine.first:
+        say(reader.survey(args.paste), parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
     job = Job(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
-    report = answer_folder(model.scm, model.checkpoint, reader, job, machine)
+    report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
     leave(machine)
     return show(report, job, reader) if machine.first else 0
 
 
 def sample(args: Arguments, model: Model, machine: Machine) -> int:
     """Draw images from the model; returns the exit code."""
-    if args.images or len(args.do) > 1:
-        raise InputError(f"{option('sample')}: takes no images, and at most one {option('do')}")
+    if args.images or args.fit or len(args.do) > 1:
+        raise InputError(f"{option('sample')}: takes no images, no {option('fit')}, and at most one {option('do')}")
     query = parse_query(args.do[0], model.graph) if args.do else None
     if query and query.constants.keys() != query.changes.keys():
         words = "nothing is observed that a value could depend on"
         raise InputError(f"{option('do')} {args.do[0]}: with {option('sample')} {words}")
-    check_output(args.out, args.overwrite)
-    generator = torch.Generator(machine.device).manual_seed(args.seed)
-    batch = choose_batch(args.batch, None, machine)
-    write_samples(args.out, model.scm, model.graph, args.sample, query.constants if query else {}, batch, generator)
-    return 0
+    do, batch = query.constants if query else {}, choose_batch(args.batch, None, machine)
+    command = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
+    command |= settings.show(model.mechanism.sampling)
+    draw = Draw(args.sample, do, batch, args.seed)
+    failed = write_samples(args.out, model.scm, model.graph, draw, command, args.overwrite, machine.device)
+    for name, reason in failed.items():
+        print(f"not drawn: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def show(report: Report, job: Job, reader: Reader) -> int:
@@ -128,14 +143,19 @@ def show(report: Report, job: Job, reader: Reader) -> int:
     sources = [f"{source}: {', '.join(names)}" for source, names in reader.sources.items()]
     print(f"factual attributes: {'; '.join(sources)}")
     read = report.images - len(report.unreadable)
-    print(f"{read} images, {len(job.queries)} queries → {job.out}/{f'{SHEET}, ' if read else ''}{TABLE}")
+    earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
+    sheet = f"{SHEET}, " if (job.out / SHEET).is_file() else ""
+    print(f"{read} images{earlier}, {len(job.queries)} queries → {job.out}/{sheet}{TABLE}")
     for path, reason in report.unreadable.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
-    return 1 if report.unreadable else 0
+    for name, reasons in report.refused.items():
+        for query, reason in reasons.items():
+            print(f"not answered: {name} under {query}: {reason}", file=sys.stderr)
+    return 1 if report.unreadable or report.refused else 0
 
 
 def main() -> None:
     """Run the script, on the command line that Python was started with."""
     parser = make_parser()
-    with exit_on_input_error(parser):
+    with one_line_errors(parser.show):
         sys.exit(run(parser))

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, exit_on_input_error, start
+from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, start
 from dscm.cli.models import add_model_arguments, load_models
-from dscm.cli.sampling import SAMPLING, configure
+from dscm.cli.sampling import SAMPLING, check_alignment, configure
+from dscm.cli.script import one_line_errors
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
@@ -66,6 +67,7 @@ def run(parser: Parser) -> None:
     args = parser.read()
     if args.out is None and args.run is None:
         raise InputError(f"name the folder to write with {option('out')}, or a run with {option('run')}")
+    check_alignment(args.settings, args.settings.get("abduction", ()))
     machine, choices = start(args), dict(args.settings)
     models: Sequence[Model] = load_models(args, machine.device)
     if choices.pop("compile", False):
@@ -109,5 +111,5 @@ def compile_networks(models: Sequence[Model]) -> list[Model]:
 def main() -> None:
     """Run the script, on the command line that Python was started with."""
     parser = make_parser()
-    with exit_on_input_error(parser):
+    with one_line_errors(parser.show):
         run(parser)

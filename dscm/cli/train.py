@@ -10,12 +10,11 @@ The folder gets checkpoint.pt (the averaged weights, what rebuilds the model, an
 and samples/. With --resume a training that was stopped or killed continues from its last checkpoint.
 """
 
-import shlex
-import sys
 from pathlib import Path
 
 from dscm.causal.graph_file import GRAPHS
-from dscm.cli.arguments import Parser, add_data, add_machine, exit_on_input_error, start
+from dscm.cli.arguments import Parser, add_data, add_machine, say, start
+from dscm.cli.script import one_line_errors, typed_command
 from dscm.machine import leave
 from dscm.training.dry_run import check
 from dscm.training.place import Place
@@ -33,6 +32,7 @@ def make_parser() -> Parser:
                       "your own images (default: morphomnist)")  # fmt: skip
     data.add_argument("--graph", type=Path, metavar="JSON", help="the causal graph of your own images")
     add_data(data)
+    parser.add_fields(data, Recipe, "fit")
     data.add_argument("--csv", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
                       help="the one or two CSV files of EMBED (default: those at the top of its folder)")  # fmt: skip
     output = parser.add_argument_group("output")
@@ -56,11 +56,14 @@ def run(parser: Parser) -> None:
     training = Training(Recipe(**args.settings, seed=args.seed), place, start(args), args.resume)
     if training.recipe.part == "attributes" and not training.graph.learned:
         print(f"{training.graph.name}: every attribute is a root or has a known equation; there is nothing to fit")
-    elif args.check:
+        return leave(training.machine)
+    if training.machine.first:
+        say(training.data_set.notes(), parser)
+    if args.check:
         for line in check(training):
             print(line)
     else:
-        trained = training.fit(args.overwrite, shlex.join(["python", *sys.argv]))
+        trained = training.fit(args.overwrite, typed_command(), typed_command(add="--resume", drop="--overwrite"))
         if training.machine.first:
             print(trained.summary)
     leave(training.machine)
@@ -69,5 +72,5 @@ def run(parser: Parser) -> None:
 def main() -> None:
     """Run the script, on the command line that Python was started with."""
     parser = make_parser()
-    with exit_on_input_error(parser):
+    with one_line_errors(parser.show):
         run(parser)

@@ -1,6 +1,7 @@
 """Images as Python users have them: files, folders, Pillow images, arrays and tensors, whose ranges are checked."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data.images import UnreadableImage, decode, find_images
+from dscm.data.images import UnreadableImage, decode
+from dscm.data.listing import list_images
 from dscm.data.sets import DataSet
-from dscm.errors import InputError, option
+from dscm.data.survey import survey
+from dscm.errors import InputError, option, spell
 
 Picture = Path | str | Image.Image | np.ndarray | Tensor
 UNIT = (0.0, 1.0)
@@ -46,18 +49,25 @@ def read_pictures(
             are (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels, or a batch of these along the first dimension;
             a batch of grey images without a channel is (N, H, W), N other than 3. uint8 is 0 to 255, uint16 is 0
             to 65,535, other integers must lie within 0 to 255, booleans are black and white, and floating point
-            numbers must lie within ``value_range``.
+            numbers must lie within ``value_range``. Whole numbers of 0 and 1 alone are refused: they are a mask, or
+            were to be floating point numbers.
         data_set: the data set whose form they take.
         shape: what the model takes, (C, H, W).
         value_range: black and white of floating point numbers.
 
+    Warns:
+        UserWarning: files are passed over, or something happens to images that a user may not expect, as `survey` says.
+
     Raises:
         InputError: an image cannot be read, or an array has another shape, or values outside its range.
     """
-    folder = None
+    _check_range(value_range)
+    folder, notes = None, list[str]()
     if isinstance(pictures, str | Path) and Path(pictures).is_dir():
         folder = Path(pictures)
-        named: list[tuple[str, Picture]] = [(path.as_posix(), folder / path) for path in find_images(folder)]
+        listing = list_images(folder)
+        notes = listing.notes
+        named: list[tuple[str, Picture]] = [(path.as_posix(), folder / path) for path in listing.images]
     elif isinstance(pictures, str | Path):
         named = [(Path(pictures).name, pictures)]
     else:
@@ -65,6 +75,8 @@ def read_pictures(
         named = [(_name(picture, i), picture) for i, picture in enumerate(listed)]
     if not named:
         raise InputError("images: there are none")
+    for note in notes + survey([_peekable(picture) for _, picture in named], data_set.source.framing):
+        warnings.warn(spell(note), stacklevel=4)  # where the model is asked
     levels = [_read(name, picture, data_set, shape, value_range) for name, picture in named]
     return Pictures(_distinguish([name for name, _ in named]), torch.stack(levels), folder)
 
@@ -72,7 +84,13 @@ def read_pictures(
 def _unstack(pictures: np.ndarray | Tensor | Sequence[Picture], channels: int) -> Sequence[Picture]:
     """Split an array into its images; a sequence is one already."""
     if not isinstance(pictures, np.ndarray | Tensor):
-        return pictures
+        listed = [*pictures] if isinstance(pictures, Iterable) else [pictures]
+        for picture in listed:
+            if not isinstance(picture, Picture):
+                raise InputError(
+                    f"images: {type(picture).__name__}: must be a path, a Pillow image, an array or a tensor"
+                )
+        return listed
     if channels == 1 and pictures.ndim == 3 and pictures.shape[0] == 3 and pictures.shape[-1] not in (1, 3):
         forms = "three grey images are (3, 1, H, W), one in colour is (1, 3, H, W) or (H, W, 3)"
         raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
@@ -81,6 +99,14 @@ def _unstack(pictures: np.ndarray | Tensor | Sequence[Picture], channels: int) -
         raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
     single = pictures.ndim == 2 or (pictures.ndim == 3 and {pictures.shape[0], pictures.shape[-1]} & {1, 3})
     return [pictures] if single else [*pictures]
+
+
+def _peekable(picture: Picture) -> Path | tuple[int, ...] | Image.Image:
+    """Return what tells the form of an image before it is read: its file, itself, or its height and width."""
+    if isinstance(picture, np.ndarray | Tensor):
+        shape = tuple(picture.shape)
+        return shape[1:] if len(shape) == 3 and shape[0] in (1, 3) else shape[:2]
+    return picture if isinstance(picture, Image.Image) else Path(picture)
 
 
 def _distinguish(names: list[str]) -> list[str]:
@@ -106,27 +132,44 @@ def _read(
         raise InputError(f"image {name}: {error}") from error
 
 
+def _check_range(value_range: tuple[float, float]) -> None:
+    """Check that black and white are two finite numbers, black the lower one."""
+    try:
+        low, high = map(float, value_range)
+        right = -np.inf < low < high < np.inf
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise InputError(f"{option('value_range')} {value_range}: must be two finite numbers, that of black first")
+
+
 def _to_pixels(picture: np.ndarray | Tensor, value_range: tuple[float, float]) -> np.ndarray:
     """Turn an array into uint8 or uint16, (H, W) or (H, W, 3)."""
     if isinstance(picture, Tensor):
         picture = picture.detach().cpu()
         picture = (picture.float() if picture.is_floating_point() else picture).numpy()
     pixels = np.asarray(picture)
+    if pixels.dtype.kind not in "biuf" or not pixels.size:
+        raise UnreadableImage(f"{pixels.dtype} values of shape {pixels.shape}: must be numbers or booleans, and some")
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] == 3):
-        raise UnreadableImage(f"shape {picture.shape}: must be (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels")
+        raise UnreadableImage(
+            f"shape {tuple(picture.shape)}: must be (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels"
+        )
     return _to_levels(pixels, value_range)
 
 
 def _to_levels(pixels: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
     """Turn values of any dtype into uint8 or uint16, refusing those outside their range."""
-    if pixels.dtype in (np.uint8, np.uint16):
-        return pixels
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind in "iu" and pixels.max() == 1 and pixels.min() >= 0:
+        raise UnreadableImage(f"{pixels.dtype} values of 0 and 1 alone: give booleans for black and white, or 0 to 255")
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels
     low, high = value_range if pixels.dtype.kind == "f" else (0, 255)
     smallest, largest = (float(bound) for bound in (pixels.min(), pixels.max()))
     slack = SLACK * (high - low) if pixels.dtype.kind == "f" else 0

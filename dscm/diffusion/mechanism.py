@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
+from dscm.causal.draws import Source, draw_normal
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
@@ -136,7 +137,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
 
         return eps_fn
 
-    def abduct(self, value: Tensor, parents: Parents, generator: torch.Generator | None = None) -> ImageNoise:
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> ImageNoise:
         """Infer the noise of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,)."""
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         pa = self.scaling(parents)
@@ -178,11 +179,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
         return sample(eps_fn, noise.u, self.schedule, grid, sampling.ode_solver)
 
-    def sample_noise(self, n: int, generator: torch.Generator) -> ImageNoise:
+    def sample_noise(self, n: int, generator: Source) -> ImageNoise:
         """Draw u and z from N(0, I)."""
-        device = generator.device
-        u = torch.randn(n, *self.shape, generator=generator, device=device)
-        return ImageNoise(u, torch.randn(n, self.code_dim, generator=generator, device=device))
+        return ImageNoise(draw_normal((n, *self.shape), generator), draw_normal((n, self.code_dim), generator))
 
     def encode(self, value: Tensor, pa: Tensor) -> Tensor:
         """Return the standardised mean code, (B, code_dim), of images given encoded parents (B, D)."""

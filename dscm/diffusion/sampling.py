@@ -25,7 +25,7 @@ class Trajectory:
         InputError: a value is not allowed, or grid, solver and σ_min exclude each other.
     """
 
-    steps: int = setting(20, "Steps each way.", low=1)
+    steps: int = setting(20, "Steps each way.", low=1, high=10_000)
     grid: Literal["log-sigma", "edm", "uniform"] = setting(
         "log-sigma", "Spacing of the steps; uniform in t, the paper's, needs explicit steps, or hundreds."
     )
@@ -38,7 +38,7 @@ class Trajectory:
     )  # fmt: skip
     fixed_point: int | None = setting(
         None, "Maximum fixed-point iterations per implicit step; 0 is explicit, the paper's. "
-        "Default: ddim 2, trapezoid 1.", low=0
+        "Default: ddim 2, trapezoid 1.", low=0, high=100
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class Sampling(Trajectory):
     )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = setting("float32", "Of the network; steps and sums stay float32.")
     cta_lr: float = setting(0.03, "Step size η of the alignment of dynamic abduction.", above=0)
-    cta_steps: int = setting(1, "Gradient steps of the alignment at each timestep; the paper's is 1.", low=1)
+    cta_steps: int = setting(1, "Gradient steps of the alignment at each timestep; the paper's is 1.", low=1, high=1000)
     cta_optimizer: Literal["sgd", "adam"] = setting("sgd", "Optimiser of the alignment; the paper's is sgd.")
 
     def __post_init__(self) -> None:

@@ -5,9 +5,9 @@ Every function returns one number per image; means, intervals and paired differe
 
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
+from dscm.causal.draws import Source
 from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM, Intervention
 from dscm.causal.variables import Variable
@@ -38,7 +38,7 @@ def attribute_errors(variable: Variable, observed: Tensor, target: Tensor) -> di
 
 
 def compositions(
-    scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int, generator: torch.Generator | None = None
+    scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int, generator: Source | None = None
 ) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` null interventions in a row: composition(k) for every k.
 
@@ -62,7 +62,7 @@ def reversals(
     first: Mapping[str, Tensor],
     do: Intervention,
     cycles: int,
-    generator: torch.Generator | None = None,
+    generator: Source | None = None,
 ) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` rounds of x → do → x* → do(back) → x': reversibility(k) for every k.
 

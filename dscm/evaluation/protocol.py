@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dscm.causal.draws import Source
 from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.scm import SCM
@@ -132,7 +133,7 @@ def read_clock(device: torch.device) -> float:
 
 
 def evaluate_batch(
-    scm: SCM, judge: Judge, task: Task, cycles: int, generator: torch.Generator | None = None
+    scm: SCM, judge: Judge, task: Task, cycles: int, generator: Source | None = None
 ) -> tuple[PerImage, dict[str, Tensor]]:
     """Compute every metric of one batch.
 
@@ -147,6 +148,9 @@ def evaluate_batch(
         The metrics, among them ``("seconds",)``, of abduction and one prediction, and ``("unsolved",)``, of the
         inversion, as in `ImageNoise`; and the images, uint8, by label: observation, composition, and each
         counterfactual with its reversal.
+
+    Raises:
+        InputError: an image is not finite.
     """
     obs, x = task.obs, task.obs["image"]
     start = read_clock(x.device)
@@ -169,6 +173,9 @@ def evaluate_batch(
         result |= judge.compare(("identity", name), counterfactual["image"], x, "factual_")
         result |= _compare_truth(task, name, counterfactual["image"])
         images |= {f"do({name})": counterfactual["image"], f"do({name}) reversed": restored[0]}
+    for label, image in images.items():
+        if not image.isfinite().all():
+            raise InputError(f"{label}: an image is not finite; smaller {option('guidance')} or more steps may help")
     return result, {label: to_levels(image) for label, image in images.items()}
 
 

@@ -1,6 +1,7 @@
 """An evaluation: measure every planned row on the same test images, and write records, tables and pictures."""
 
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.data.cache import user_cache_dir
 from dscm.data.scaling import l1
@@ -25,7 +27,7 @@ from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_na
 from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.evaluation.records import Records
 from dscm.files import atomic_path
-from dscm.machine import Machine, choose_batch, first_process_first, gather, seed_batch, warn_of_emulation
+from dscm.machine import Machine, choose_batch, first_process_first, gather, warn_of_emulation
 from dscm.model import Model, load
 from dscm.plots.curves import has_matplotlib
 from dscm.runs import find_data
@@ -113,6 +115,7 @@ class Evaluation:
         self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views)
         self.model, self.machine = models[0], machine or Machine(models[0].device)
         self.data_set = get_data_set(self.model.graph, replace(source, framing=self.model.framing))
+        self.data_set.check_source()
         if self.sampling.precision == "bfloat16":
             warn_of_emulation(self.machine.device)
 
@@ -161,7 +164,8 @@ class Evaluation:
         batches = {}
         for start in tqdm(starts, desc=row.name, unit="batch", disable=not machine.first):
             part = task.batch(slice(start, start + batch))
-            generator = seed_batch(self.settings.seed, start, machine.device)
+            count = len(part.obs["image"])
+            generator = make_streams(self.settings.seed, range(start, start + count), machine.device)
             values, images = evaluate_batch(row.model.scm, judge, part, self.settings.cycles, generator)
             shown = {label: image.cpu() for label, image in images.items()} if start < SHOWN else {}
             batches[start] = ({key: value.cpu() for key, value in values.items()}, shown)
@@ -180,6 +184,8 @@ class Evaluation:
         available = len(data["image"])
         if self.exact and n > available:
             raise InputError(f"{option('n')} {n}: the test split has {available} images")
+        if n > available and self.machine.first:
+            print(f"the test split has {available} images; all are taken", file=sys.stderr)
         return {name: tensor[:n].to(self.machine.device) for name, tensor in data.items()}
 
     def _describe(self, data: Mapping[str, Tensor]) -> Conditions:
@@ -224,6 +230,8 @@ def check_oracle(model: Model, data: Mapping[str, Tensor], least: float) -> None
     for variable in model.graph.predicted:
         measure = main_score(variable)
         score = scores[f"test {measure} {variable.name}"]
+        if least and math.isnan(score) and int(os.environ.get("RANK", 0)) == 0:
+            print(f"{variable.name} is constant on these images: the oracle's {measure} is unknown", file=sys.stderr)
         if least and score < least:
             path = model.oracle_checkpoint.path if model.oracle_checkpoint else ""
             raise InputError(

@@ -65,8 +65,7 @@ def differences(records: Records) -> str:
     for (base, theirs), (label, values) in itertools.combinations(rows, 2):
         for metric in sorted(theirs.keys() & values.keys()):
             if not metric.startswith(IMAGE) and metric != "seconds":
-                mean, low, high = (f"{x:.6g}" for x in _paired(metric, values[metric], theirs[metric]))
-                lines.writerow([metric, label, base, mean, low, high])
+                lines.writerow([metric, label, base, *_paired(metric, values[metric], theirs[metric])])
     return file.getvalue()
 
 

@@ -10,15 +10,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import Values, read_values
+from dscm.causal.variables import write_number
 from dscm.data.scaling import to_levels
 from dscm.data.sets import get_data_set
+from dscm.errors import InputError, option
+from dscm.folder.ledger import Ledger
+from dscm.folder.names import Layout
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Batch
-from dscm.folder.writer import Writer, label
-from dscm.machine import seed_batch
+from dscm.folder.writer import TABLE, Writer, label, list_columns
 from dscm.oracle import Oracle
 from dscm.plots.sheets import Row, effect_map, make_sheet
 from dscm.runs import check_output
@@ -111,12 +115,22 @@ class Answer(Mapping[str, Tensor]):
         """
         check_output(Path(out), overwrite)
         paths = [Path(name) for name in self.names]
-        with Writer(Path(out), paths, get_data_set(self.graph), self.oracle, TITLE) as writer:
-            writer.add(0, Batch(paths, dict(self.observed)), self.composed, {self.query: self.predicted})
+        command = {"do": [self.query], "images": self.names}
+        keys = dict.fromkeys(self.names, "")
+        ledger = Ledger(Path(out), TABLE, list_columns(self.graph), command, keys, overwrite=True)
+        layout = Layout(Path(out), paths, [self.query])
+        with Writer(ledger, layout, get_data_set(self.graph), self.oracle, TITLE) as writer:
+            writer.add(Batch(paths, dict(self.observed)), self.composed, {self.query: self.predicted})
 
 
 def answer(
-    scm: SCM, obs: Mapping[str, Tensor], do: Mapping[str, Tensor], effect: Effect, batch: int, seed: int
+    scm: SCM,
+    obs: Mapping[str, Tensor],
+    do: Mapping[str, Tensor],
+    effect: Effect,
+    names: Sequence[str],
+    batch: int,
+    seed: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Answer one query about many images, a batch at a time.
 
@@ -125,6 +139,7 @@ def answer(
         obs: the observation, each (N, …), the image in [-1, 1].
         do: the intervention, each () or (N,).
         effect: the paths along which it acts.
+        names: the names of the images, to which that noise belongs.
         batch: images at a time.
         seed: the seed of noise that an observation leaves undetermined.
 
@@ -136,7 +151,7 @@ def answer(
         chosen = slice(start, start + batch)
         part = {name: value[chosen] for name, value in obs.items()}
         some = {name: value[chosen] if value.dim() else value for name, value in do.items()}
-        noise = scm.abduct(part, seed_batch(seed, start, part["image"].device))
+        noise = scm.abduct(part, make_streams(seed, names[chosen], part["image"].device))
         compositions.append(scm.predict(noise)["image"])
         answers.append(scm.predict(noise, scm.along(part, noise, some, effect, "image"), part))
     return torch.cat(compositions), {name: torch.cat([values[name] for values in answers]) for name in answers[0]}
@@ -160,12 +175,19 @@ def read_intervention(
     Raises:
         InputError: a variable is unknown, or a value outside its domain.
     """
+    if not isinstance(do, Mapping):
+        raise InputError(
+            f"{option('do')} {do}: must hold values by name, as in {{'{graph.attributes[0].name}': VALUE}}"
+        )
     result: dict[str, Tensor] = {}
     for name, value in do.items():
         variable = graph.variable(name)
         if isinstance(value, str) and value not in variable.labels and obs is not None:
             images = [*names] or [""] * len(obs["image"])
-            result |= parse_query(f"{name}={value}", graph).resolve(obs, images)
+            changed, refused = parse_query(f"{name}={value}", graph).resolve(obs, images)
+            for image, reason in refused.items():
+                raise InputError(f"{option('do')} {name}={value}: {reason} (image {image})")
+            result |= changed
         else:
             result[name] = read_values(variable, value, len(obs["image"]) if obs else None)
     return result
@@ -181,4 +203,4 @@ def _write(value: Values) -> str:
     """Write the value of a variable: a number, a label, or ``each`` for one of every image."""
     if isinstance(value, str):
         return value
-    return f"{float(value):g}" if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]
+    return write_number(float(value)) if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 """Answer queries about a folder of images: abduct each batch once, then predict under every query."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,18 +9,27 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dscm import settings
+from dscm.causal.draws import make_streams
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import SCM, Effect
+from dscm.causal.values import find_failures
+from dscm.causal.variables import Variable
 from dscm.checkpoint import Restored
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
-from dscm.folder.queries import Query, parse_query
+from dscm.files import __version__
+from dscm.folder.ledger import Ledger
+from dscm.folder.names import Layout
+from dscm.folder.progress import Progress
+from dscm.folder.queries import Query, parse_queries
 from dscm.folder.reader import Batch, Reader
-from dscm.folder.saved_noise import SavedNoise, describe, write_noise
-from dscm.folder.writer import Writer
-from dscm.machine import AUTO, Machine, choose_batch, first_process_first, gather, seed_batch
-from dscm.runs import check_output
+from dscm.folder.saved_noise import NoiseFiles, NoiseWriter, SavedNoise, describe
+from dscm.folder.writer import TABLE, Writer, list_columns
+from dscm.machine import AUTO, Machine, choose_batch, gather
+
+Asked = Mapping[str, tuple[Query, Effect]]  # by name, each query along each of the paths
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Job:
         queries: as `parse_query` reads them.
         effects: the paths along which each query acts.
         out: the folder to write.
-        overwrite: allow a folder that has content.
+        overwrite: start over in a folder that has content.
         paste: also blend the changes into the images themselves.
         save_noise: a file for the abducted noise.
         load_noise: such a file of the same images, whose noise replaces abduction.
@@ -57,18 +65,31 @@ class Report:
 
     Args:
         images: number of images in the folder.
+        earlier: of these, the ones that an earlier command had answered.
         unreadable: those that could not be read, each with the reason, in order.
+        refused: by image, the queries that it has no answer to, each with the reason, in order.
         unsolved: the last change in the worst implicit step of any inversion, root mean square of a pixel on [-1, 1].
     """
 
     images: int
+    earlier: int
     unreadable: Mapping[Path, str]
+    refused: Mapping[str, Mapping[str, str]]
     unsolved: float
 
 
 @torch.no_grad()
-def answer_folder(scm: SCM, image: Restored[ImageMechanism[Any]], reader: Reader, job: Job, machine: Machine) -> Report:
+def answer_folder(
+    scm: SCM,
+    image: Restored[ImageMechanism[Any]],
+    reader: Reader,
+    job: Job,
+    machine: Machine,
+    parts: Mapping[str, str],
+) -> Report:
     """Answer queries about a folder of images; processes share the batches.
+
+    A job that was stopped, and is started again, goes on with the images that have no answer yet.
 
     Args:
         scm: the model.
@@ -76,6 +97,7 @@ def answer_folder(scm: SCM, image: Restored[ImageMechanism[Any]], reader: Reader
         reader: the reader of the images.
         job: the queries and the files to write.
         machine: this process.
+        parts: the hash of each checkpoint of the model, by part.
 
     Returns:
         The same report in every process.
@@ -83,48 +105,76 @@ def answer_folder(scm: SCM, image: Restored[ImageMechanism[Any]], reader: Reader
     Raises:
         InputError: a query, a file of noise or an output is refused, before anything is written.
     """
-    queries = _parse_queries(scm, reader, job)
-    with first_process_first(machine):
-        if machine.first:
-            _check_outputs(job)
-    sampling = scm.mechanism("image").sampling
-    noise_key = describe(image.sha256, reader.names, sampling)
-    saved = SavedNoise(job.load_noise, noise_key) if job.load_noise else None
-    size = saved.batch if saved else _choose_size(scm, reader, job, machine)
-    if saved:
-        saved.check(batch.obs for _, batch in reader.batches(size))
+    asked, sampling = _ask(scm, reader, job), scm.mechanism("image").sampling
+    files = _open_noise(scm, reader, job, machine, parts)
+    layout = Layout(job.out, reader.paths, [*asked])
+    queries = [query for query, _ in asked.values()]
+    progress = Progress(reader, queries, layout, job.paste, files)
+    command, columns = describe_command(job, [*asked], reader, sampling, parts), list_columns(reader.data_set.graph)
+    ledger = Ledger(job.out, TABLE, columns, command, progress.keys(), progress.select, job.overwrite, machine)
+    files.open(ledger.resumed)
     title, originals = write_title(image.path, sampling), reader.folder if job.paste else None
     unsolved = 0.0
-    with ExitStack() as files:
-        save = files.enter_context(write_noise(job.save_noise, noise_key, size)) if job.save_noise else None
-        writer = Writer(job.out, reader.paths, reader.data_set, reader.oracle, title, originals, machine)
-        files.enter_context(writer)
-        bar = tqdm(total=len(reader.paths), unit="image", desc="counterfactuals", disable=not machine.first)
-        files.enter_context(bar)
-        for count, (index, batch) in enumerate(reader.batches(size, machine.rank, machine.world)):
-            generator = seed_batch(job.seed, index * size, machine.device)
-            noise = saved.read(count, machine.device) if saved else scm.abduct(batch.obs, generator)
-            if save:
-                save(batch.obs, noise)
+    with (
+        ledger.going_on(),
+        Writer(ledger, layout, reader.data_set, reader.oracle, title, originals) as writer,
+        tqdm(total=len(reader.paths), unit="image", desc="counterfactuals", disable=not machine.first) as bar,
+    ):
+        bar.update(ledger.earlier)
+        for index, batch in reader.batches(files.batch, machine.rank, machine.world, ledger.finished):
+            noise = files.abduct(scm, index, batch.obs, make_streams(job.seed, batch.names, machine.device))
             unsolved = max([unsolved, *getattr(noise["image"], "unsolved", torch.empty(0)).tolist()])
-            answers = predict_queries(scm, batch, noise, queries, job.effects)
-            writer.add(index, batch, scm.predict(noise)["image"], answers)
-            bar.update(min(machine.world * size, len(reader.paths) - bar.n))
-    return _gather_report(reader, unsolved, machine)
+            answers, reasons = predict_queries(scm, batch, noise, asked, reader.data_set.graph.attributes)
+            writer.add(batch, scm.predict(noise)["image"], answers, reasons)
+            bar.update(min(machine.world * len(batch.names), len(reader.paths) - bar.n))
+    files.close()
+    return _gather_report(reader, ledger, unsolved, machine)
 
 
 def predict_queries(
-    scm: SCM, batch: Batch, noise: Mapping[str, Noise], queries: Sequence[Query], effects: Sequence[Effect]
-) -> dict[str, dict[str, Tensor]]:
-    """Return every variable of a batch under each query, along each of the paths, by the name of the query."""
-    answers = {}
-    for query in queries:
-        target = query.resolve(batch.obs, batch.names)
-        for effect in effects:
-            do = scm.along(batch.obs, noise, target, effect, "image")
-            name = query.text if effect == "total" else f"{query.text}__{effect}"
-            answers[name] = scm.predict(noise, do, batch.obs)
-    return answers
+    scm: SCM, batch: Batch, noise: Mapping[str, Noise], asked: Asked, attributes: Sequence[Variable]
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, str]]]:
+    """Predict a batch under each query.
+
+    Args:
+        scm: the model.
+        batch: the images.
+        noise: theirs.
+        asked: the queries.
+        attributes: the attributes of the graph, whose values must lie in their domains.
+
+    Returns:
+        By the name of the query, every variable; and by image, the queries that it has no answer to, with the reasons.
+        Such an image keeps what was observed, so that the others are computed as if it were one of them.
+    """
+    answers: dict[str, dict[str, Tensor]] = {}
+    refused: dict[str, dict[str, str]] = {}
+    for name, (query, effect) in asked.items():
+        target, reasons = query.resolve(batch.obs, batch.names)
+        for image, reason in reasons.items():
+            refused.setdefault(image, {})[name] = reason
+        answers[name] = scm.predict(noise, scm.along(batch.obs, noise, target, effect, "image"), batch.obs)
+        for i, reason in find_failures(attributes, answers[name]).items():
+            refused.setdefault(batch.names[i], {}).setdefault(name, reason)
+    return answers, refused
+
+
+def describe_command(
+    job: Job, asked: Sequence[str], reader: Reader, sampling: Any, parts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Describe all that the answers to a job depend on, besides each image by itself."""
+    return {
+        "dscm": __version__,
+        "images": str(reader.folder.resolve()),
+        "do": list(asked),
+        "seed": job.seed,
+        "fit": reader.data_set.source.framing.fit,
+        "paste": job.paste,
+        "save_noise": str(job.save_noise),
+        "load_noise": str(job.load_noise),
+        **parts,
+        **settings.show(sampling),
+    }
 
 
 def write_title(checkpoint: Path, sampling: Any) -> str:
@@ -134,24 +184,32 @@ def write_title(checkpoint: Path, sampling: Any) -> str:
     return f"{checkpoint.stem}{guidance}. {colours}"
 
 
-def _parse_queries(scm: SCM, reader: Reader, job: Job) -> list[Query]:
-    """Read the queries, and check as much of them as is possible before any image is read."""
-    queries = [parse_query(text, reader.data_set.graph, reader) for text in job.queries]
+def _ask(scm: SCM, reader: Reader, job: Job) -> Asked:
+    """Read the queries, and refuse as much as is possible before any image is read."""
+    queries = parse_queries(job.queries, reader.data_set.graph, reader)
     for query in queries:
         scm.check_upstream(query.changes, "image")
         if query.changes.keys() <= reader.attributes.keys():
-            query.resolve(reader.attributes, reader.names)
-    return queries
+            _, refused = query.resolve(reader.attributes, reader.names)
+            if len(refused) == len(reader.names):
+                name, reason = next(iter(refused.items()))
+                raise InputError(f"{option('do')} {query.text}: {reason} ({name}, and every other image)")
+    names = {"total": "{}", "direct": "{}__direct", "indirect": "{}__indirect"}
+    return {names[effect].format(query.text): (query, effect) for query in queries for effect in job.effects}
 
 
-def _check_outputs(job: Job) -> None:
-    """Refuse an output folder, or a file of noise, that exists already, unless it may be replaced."""
-    check_output(job.out, job.overwrite)
+def _open_noise(scm: SCM, reader: Reader, job: Job, machine: Machine, parts: Mapping[str, str]) -> NoiseFiles:
+    """Open the files of noise, where there are any, and choose the number of images in a batch."""
+    about = describe(parts, reader.names, scm.mechanism("image").sampling)
+    saved = SavedNoise(job.load_noise, about) if job.load_noise else None
+    size = saved.batch if saved else _choose_size(scm, reader, job, machine)
+    if saved:
+        saved.check((index, batch.obs) for index, batch in reader.batches(size))
     path = job.save_noise
-    if path and path.exists() and (path.is_dir() or not job.overwrite):
-        raise InputError(
-            f"{option('save_noise')} {path}: exists; name another file, or replace it with {option('overwrite')}"
-        )
+    if path and path.exists() and (path.is_dir() or not (job.overwrite or Ledger.is_in(job.out))):
+        words = f"exists; name another file, or replace it with {option('overwrite')}"
+        raise InputError(f"{option('save_noise')} {path}: {words}")
+    return NoiseFiles(size, saved, NoiseWriter(path, about, size) if path else None)
 
 
 def _choose_size(scm: SCM, reader: Reader, job: Job, machine: Machine) -> int:
@@ -165,9 +223,15 @@ def _choose_size(scm: SCM, reader: Reader, job: Job, machine: Machine) -> int:
     return choose_batch(job.batch, work if first else None, machine)
 
 
-def _gather_report(reader: Reader, unsolved: float, machine: Machine) -> Report:
+def _gather_report(reader: Reader, ledger: Ledger, unsolved: float, machine: Machine) -> Report:
     """Merge the reports of all processes."""
-    shares = gather({machine.rank: (reader.unreadable, unsolved)}, machine)
-    reasons = {path: reason for unreadable, _ in shares for path, reason in unreadable.items()}
-    in_order = {path: reasons[path] for path in reader.paths if path in reasons}
-    return Report(len(reader.paths), in_order, max(share for _, share in shares))
+    shares = gather({machine.rank: (reader.unreadable, ledger.finished, unsolved)}, machine)
+    reasons = {path: reason for unreadable, _, _ in shares for path, reason in unreadable.items()}
+    without = {name: queries for _, some, _ in shares for name, queries in some.items() if queries}
+    return Report(
+        len(reader.paths),
+        ledger.earlier,
+        {path: reasons[path] for path in reader.paths if path in reasons},
+        {name: without[name] for name in reader.names if name in without},
+        max(share for *_, share in shares),
+    )

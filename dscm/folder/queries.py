@@ -7,8 +7,10 @@ NAME=@FILE.csv:COLUMN    each image's own value, from its row of FILE
 NAME=@sub/IMAGE.png      the observed value of another image of the folder
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -51,35 +53,44 @@ class Query:
     """One intervention.
 
     Args:
-        text: the query in a normal form that can be part of a file name.
+        text: the query in a normal form.
         variables: those that are set, by name.
         changes: by variable, the function that computes its values.
         constants: by variable, the values that are the same for every image.
+        sources: by variable, the values that were read from elsewhere, by the name of the image that gets them.
     """
 
     text: str
     variables: Mapping[str, Variable]
     changes: Mapping[str, Change]
     constants: Mapping[str, float]
+    sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def resolve(self, obs: Mapping[str, Tensor], images: Sequence[str]) -> dict[str, Tensor]:
-        """Return the values of each variable that is set, (B,).
+    def resolve(self, obs: Mapping[str, Tensor], images: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Return the values of each variable that is set, (B,), and the images that cannot be answered.
 
         Args:
             obs: the observed values, each (B,).
             images: the names of the images, B.
 
-        Raises:
-            InputError: a value is outside its variable's domain.
+        Returns:
+            The values, in which an image that cannot be answered keeps what was observed; and by the name of such an
+            image the reason: a value is outside its variable's domain.
         """
-        do = {}
+        do: dict[str, Tensor] = {}
+        refused: dict[str, str] = {}
         for name, change in self.changes.items():
-            do[name] = change(obs[name], images)
-            for image, value in zip(images, do[name].tolist()):
-                if not self.variables[name].contains(value):
-                    query, domain = f"{option('do')} {self.text}", self.variables[name].domain
-                    raise InputError(f"{query}: {name} of {image} would be {value:g}; allowed: {domain}")
-        return do
+            variable, values = self.variables[name], change(obs[name], images)
+            allowed = variable.inside(values)
+            do[name] = torch.where(allowed, values, obs[name])
+            for i in (~allowed).nonzero().flatten().tolist():
+                would = f"{name} would be {values[i].item():g}"
+                refused.setdefault(images[i], f"{would}; allowed: {variable.domain}")
+        return do, refused
+
+    def read_from_elsewhere(self, image: str) -> list[float]:
+        """List the values that an image gets from other files."""
+        return [values[image] for values in self.sources.values()]
 
 
 def parse_query(text: str, graph: Graph, images: Images | None = None) -> Query:
@@ -95,23 +106,69 @@ def parse_query(text: str, graph: Graph, images: Images | None = None) -> Query:
             the source of a value is missing.
     """
     changes: dict[str, Change] = {}
-    constants, parts = {}, []
-    for part in text.split(","):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not name or not equals or not value:
-            raise InputError(f"{option('do')} {text}: '{part}' is not of the form name=value")
+    constants: dict[str, float] = {}
+    sources: dict[str, Mapping[str, float]] = {}
+    parts = []
+    for variable, value in _split(text, graph, images):
+        name = variable.name
         if name in changes:
             raise InputError(f"{option('do')} {text}: {name} is set twice")
-        variable = graph.variable(name)
-        constant = _parse_constant(variable, value)
-        if constant is None:
-            changes[name] = _parse_change(variable, value, images)
-        else:
-            constants[name], value = constant
+        if value in variable.labels or value[0] not in "+*@" and value != "flip":
+            constants[name], value = _parse_constant(variable, value)
             changes[name] = partial(_fill, value=constants[name])
+        elif value[0] == "@":
+            sources[name] = _parse_source(variable, value, images)
+            changes[name] = partial(_look_up, values=sources[name])
+        else:
+            changes[name] = _parse_change(variable, value)
         parts.append(f"{name}={value}")
     variables = {name: graph.variable(name) for name in changes}
-    return Query(",".join(parts).replace("/", "_"), variables, changes, constants)
+    return Query(",".join(parts), variables, changes, constants, sources)
+
+
+def parse_queries(texts: Sequence[str], graph: Graph, images: Images | None = None) -> list[Query]:
+    """Read several queries, as `parse_query`.
+
+    Raises:
+        InputError: as `parse_query`, or two of them are the same.
+    """
+    queries: dict[str, Query] = {}
+    for text in texts:
+        query = parse_query(text, graph, images)
+        if query.text in queries:
+            raise InputError(f"{option('do')} {text}: the same query is there twice")
+        queries[query.text] = query
+    return [*queries.values()]
+
+
+def _split(text: str, graph: Graph, images: Images | None) -> Iterator[tuple[Variable, str]]:
+    """Yield the variables of a query with their values, which may hold commas where they are known."""
+    rest: str | None = text
+    while rest is not None:
+        name, equals, value = (piece.strip() for piece in rest.partition("="))
+        if not name or "," in name or not equals or not value or value[0] == ",":
+            part = rest.partition(",")[0]
+            raise InputError(f"{option('do')} {text}: '{part}' is not of the form name=value")
+        variable = graph.variable(name)
+        ends = [match.start() for match in re.finditer(",|$", value)]
+        tried = ends if value[0] == "@" else ends[::-1]  # a file's name ends before the next comma, if it can
+        known = (end for end in tried if _is_known(variable, value[:end].rstrip(), images))
+        end = next(known, ends[0])
+        yield variable, value[:end].rstrip()
+        rest = value[end + 1 :] if end < len(value) else None
+
+
+def _is_known(variable: Variable, value: str, images: Images | None) -> bool:
+    """Tell whether a value is the whole name of a class, of an image, or of a file that exists, with a column."""
+    if value[:1] != "@" or value in variable.labels:
+        return value in variable.labels
+    is_image = images is not None and value[1:] in images.names
+    return is_image or Path(value[1:].rpartition(":")[0] or ".").is_file()
+
+
+def _look_up(observed: Tensor, images: Sequence[str], values: Mapping[str, float]) -> Tensor:
+    """Set each image's own value."""
+    return torch.tensor([values[image] for image in images]).to(observed)
 
 
 def _fill(observed: Tensor, _: Sequence[str], value: float) -> Tensor:
@@ -119,10 +176,8 @@ def _fill(observed: Tensor, _: Sequence[str], value: float) -> Tensor:
     return torch.full_like(observed, value)
 
 
-def _parse_constant(variable: Variable, text: str) -> tuple[float, str] | None:
-    """Read a value that is the same for every image, and its normal form; None if it depends on the image."""
-    if text == "flip" or text[0] in "+*@":
-        return None
+def _parse_constant(variable: Variable, text: str) -> tuple[float, str]:
+    """Read a value that is the same for every image, and its normal form."""
     value: float | None
     if variable.labels:
         label = text if text in variable.labels else without_fraction(text)
@@ -135,11 +190,9 @@ def _parse_constant(variable: Variable, text: str) -> tuple[float, str] | None:
     return value, variable.labels[int(value)] if variable.labels else f"{float(value)!r}".removesuffix(".0")
 
 
-def _parse_change(variable: Variable, text: str, images: Images | None) -> Change:
-    """Read a value that depends on the image."""
+def _parse_change(variable: Variable, text: str) -> Change:
+    """Read a change of what is observed."""
     part = f"{option('do')} {variable.name}={text}"
-    if text[0] == "@":
-        return _parse_source(variable, text, images)
     if text == "flip":
         if variable.kind != "binary":
             raise InputError(f"{part}: only a binary variable flips")
@@ -147,22 +200,22 @@ def _parse_change(variable: Variable, text: str, images: Images | None) -> Chang
     if not variable.real:
         raise InputError(f"{part}: {variable.name} is not a number to add to or to multiply")
     number = _parse_number(text[1:])
-    if number is None:
-        raise InputError(f"{part}: '{text[1:]}' is not a number")
+    if number is None or not math.isfinite(number):
+        raise InputError(f"{part}: '{text[1:]}' is not a finite number")
     if text[0] == "+":
         return lambda observed, _: observed + number
     return lambda observed, _: observed * number
 
 
-def _parse_source(variable: Variable, text: str, images: Images | None) -> Change:
-    """Read a value that comes from another image, or from a column of a CSV file."""
+def _parse_source(variable: Variable, text: str, images: Images | None) -> Mapping[str, float]:
+    """Read the value of each image from another image, or from a column of a CSV file."""
     part, source = f"{option('do')} {variable.name}={text}", text[1:]
     if images is None:
         raise InputError(f"{part}: there is no folder of images to take values from")
-    if source.lower().endswith(SUFFIXES):
+    if source in images.names or source.lower().endswith(tuple(SUFFIXES)):
         if source not in images.names:
             raise InputError(f"{part}: {source} is not an image of {images.folder}")
-        return partial(_fill, value=images.look_up(source, variable.name))
+        return dict.fromkeys(images.names, images.look_up(source, variable.name))
     path, colon, column = source.rpartition(":")
     if not colon:
         raise InputError(f"{part}: must be @FILE.csv:COLUMN, or @IMAGE, an image of {images.folder}")
@@ -173,7 +226,7 @@ def _parse_source(variable: Variable, text: str, images: Images | None) -> Chang
     missing = [name for name in images.names if name not in by_name]
     if missing:
         raise InputError(f"{part}: no value for {give_examples(missing)}")
-    return lambda observed, names: torch.tensor([by_name[name] for name in names]).to(observed)
+    return by_name
 
 
 def _parse_number(text: str) -> float | None:

@@ -1,7 +1,7 @@
 """Read a folder of images in batches, with their attributes."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from dscm.causal.variables import Variable
 from dscm.data.attributes import read_attribute_table
-from dscm.data.images import UnreadableImage, find_images
+from dscm.data.images import UnreadableImage
+from dscm.data.listing import list_images
 from dscm.data.pictures import Pictures
 from dscm.data.scaling import to_signed
 from dscm.data.sets import DataSet
+from dscm.data.survey import survey
 from dscm.errors import InputError
-from dscm.oracle import Oracle, complete, list_sources, observe
+from dscm.oracle import Oracle, complete, find_faults, list_sources, observe
 
 TABLE = "attributes.csv"
 Item = TypeVar("Item")
@@ -45,7 +47,7 @@ class Reader:
     """Read a folder of images and its ``attributes.csv``; attributes that it lacks are read off the images.
 
     Args:
-        folder: a folder of PNG, JPEG or BMP images.
+        folder: a folder of images.
         data_set: converts an image to the form in which the model sees it.
         shape: the shape of the model's image, (C, H, W).
         oracle: predicts the attributes that are not measured; None where all are.
@@ -57,7 +59,7 @@ class Reader:
         names: the paths as text, with ``/`` between their parts.
         attributes: from ``attributes.csv``, each (N,).
         notes: what was left out, or may be a mistake in the table, one line each.
-        unreadable: the images that could not be read, each with the reason.
+        unreadable: the images that could not be read, or cannot be asked about, each with the reason.
 
     Raises:
         InputError: there is no such folder, it has no images, or ``attributes.csv`` is wrong.
@@ -74,7 +76,8 @@ class Reader:
     ) -> None:
         self.folder, self.data_set, self.shape = folder, data_set, shape
         self.oracle, self.device, self.skip_missing = oracle, device, skip_missing
-        self.names = [path.as_posix() for path in find_images(folder)]
+        self.listing = list_images(folder)
+        self.names = [path.as_posix() for path in self.listing.images]
         self.attributes: Mapping[str, Tensor] = {}
         self.notes: list[str] = []
         if (folder / TABLE).exists():
@@ -84,25 +87,42 @@ class Reader:
         self.paths = [Path(name) for name in self.names]
         self.unreadable: dict[Path, str] = {}
 
-    def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[int, Batch]]:
-        """Yield the readable images of every ``size`` files, each batch with its number.
+    def batches(
+        self, size: int, rank: int = 0, world: int = 1, done: Container[str] = ()
+    ) -> Iterator[tuple[int, Batch]]:
+        """Yield the images of every ``size`` files that can be asked about, each batch with its number.
 
         Files are read in the background while the previous batch is in use.
 
         Args:
             size: number of files in a batch.
             rank, world: this process, which gets every ``world``-th batch, and the number of processes.
+            done: the names of images to leave out.
         """
-        for index, kept, levels in ahead(self._read_batches(size, rank, world)):
+        for index, kept, levels in ahead(self._read_batches(size, rank, world, done)):
             x = to_signed(levels.to(self.device, non_blocking=True))
             given = {name: value[kept].to(self.device) for name, value in self.attributes.items()}
-            attributes = complete(x, given, self.data_set.graph, self.oracle)
-            yield index, Batch([self.paths[i] for i in kept], {**attributes, "image": x})
+            obs = {**complete(x, given, self.data_set.graph, self.oracle), "image": x}
+            faults = find_faults(self.data_set.graph, obs, given)
+            self.unreadable |= {self.paths[kept[j]]: reason for j, reason in faults.items()}
+            good = [j for j in range(len(kept)) if j not in faults]
+            if good:
+                some = {name: value[good] for name, value in obs.items()}
+                yield index, Batch([self.paths[kept[j]] for j in good], some)
 
     @property
     def sources(self) -> dict[str, list[str]]:
         """List the attributes by where they come from."""
         return list_sources(self.data_set.graph, {f"from {TABLE}": self.attributes})
+
+    def survey(self, paste: bool = False) -> list[str]:
+        """Say, in a sentence each, what is passed over in the folder, and what happens to its images.
+
+        Args:
+            paste: whether answers are pasted into the images.
+        """
+        files = [self.folder / path for path in self.paths]
+        return self.listing.notes + survey(files, self.data_set.source.framing, self.shape[0] if paste else None)
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return the observed value of an attribute of one image.
@@ -119,11 +139,15 @@ class Reader:
         x = to_signed(levels[None]).to(self.device)
         return observe(x, self.data_set.graph, self.oracle, [attribute])[attribute].item()
 
-    def _read_batches(self, size: int, rank: int, world: int) -> Iterator[tuple[int, list[int], Tensor]]:
+    def _read_batches(
+        self, size: int, rank: int, world: int, done: Container[str]
+    ) -> Iterator[tuple[int, list[int], Tensor]]:
         """Yield the number of each batch, the indices of its images, and their pixels, uint8, pinned for a GPU."""
         for start in range(rank * size, len(self.paths), world * size):
             kept, images = [], []
             for i in range(start, min(start + size, len(self.paths))):
+                if self.names[i] in done:
+                    continue
                 try:
                     images.append(self._read(self.paths[i]))
                     kept.append(i)

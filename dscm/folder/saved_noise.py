@@ -1,15 +1,17 @@
 """Abducted noise in one file, so that later queries about the same images need no abduction.
 
 The file is a zip archive. ``about.json`` describes the checkpoint, the images and the settings of the abduction; each
-batch is a member of its own, so that only one is in memory.
+batch is a member of its own, so that only one is in memory. Until all batches are there, they lie in a hidden folder
+beside the file.
 """
 
 import hashlib
 import io
 import json
+import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from torch import Tensor
 
 from dscm.baselines.autoencoder import CodeSampling, PixelNoise
 from dscm.baselines.hvae import LadderNoise
+from dscm.causal.draws import Source
 from dscm.causal.learned import FlowNoise
 from dscm.causal.mechanisms import Noise, SigmoidNoise
+from dscm.causal.scm import SCM
 from dscm.data.scaling import to_levels
 from dscm.diffusion.mechanism import ImageNoise
 from dscm.diffusion.sampling import Sampling
@@ -33,15 +37,17 @@ NAMED_TUPLES: Mapping[str, Callable[..., Noise]] = {
 }
 
 
-def describe(sha256: str, images: Sequence[str], sampling: Any) -> dict[str, Any]:
+def describe(parts: Mapping[str, str], images: Sequence[str], sampling: Any) -> dict[str, Any]:
     """Describe all that abducted noise depends on.
 
     Args:
-        sha256: hash of the checkpoint of the image's mechanism.
+        parts: hashes of the checkpoints: that of the image's mechanism, ``checkpoint``, and of ``attributes``.
         images: their names, in order.
         sampling: the mechanism's settings.
     """
-    return {"format": FORMAT, "checkpoint": sha256, "images": list(images), "sampling": _describe_sampling(sampling)}
+    learned = {"attributes": parts["attributes"]} if "attributes" in parts else {}
+    content = {"format": FORMAT, "checkpoint": parts["checkpoint"], **learned, "images": list(images)}
+    return {**content, "sampling": _describe_sampling(sampling)}
 
 
 def _describe_sampling(sampling: Any) -> dict[str, Any]:
@@ -66,27 +72,50 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
     return content
 
 
-@contextmanager
-def write_noise(
-    path: Path, description: Mapping[str, Any], batch: int
-) -> Iterator[Callable[[Mapping[str, Tensor], Mapping[str, Noise]], None]]:
-    """Yield a function that adds the noise abducted from an observation; the file is whole when the block ends.
+class NoiseWriter:
+    """Write abducted noise batch by batch, so that a command that was stopped keeps what it has.
 
     Args:
-        path: the file.
+        path: the file, which is there, whole, after `close`.
         description: from `describe`.
         batch: number of images in a batch.
     """
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        archive.writestr(DESCRIPTION, json.dumps({**description, "batch": batch}))
 
-        def add(obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
-            plain = {k: v if isinstance(v, Tensor) else (type(v).__name__, *v) for k, v in noise.items()}
-            member = io.BytesIO()
-            torch.save({"obs": fingerprint(obs), "noise": plain}, member)
-            archive.writestr(f"{len(archive.namelist()) - 1:06d}.pt", member.getvalue())
+    def __init__(self, path: Path, description: Mapping[str, Any], batch: int) -> None:
+        self.path, self.about = path, json.dumps({**description, "batch": batch})
+        self.folder = path.with_name(f".{path.name}.parts")
 
-        yield add
+    def open(self, resumed: bool) -> None:
+        """Begin, or go on with the batches of an earlier command, whether it came to its end or not."""
+        if not resumed:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif self.path.is_file() and not self.folder.is_dir():
+            with zipfile.ZipFile(self.path) as archive:
+                archive.extractall(self.folder)
+
+    def has(self, index: int) -> bool:
+        """Tell whether an earlier command left batch ``index``."""
+        return self.path.is_file() or self._part(index).is_file()
+
+    def add(self, index: int, obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
+        """Add the noise of batch ``index``, abducted from an observation."""
+        plain = {k: v if isinstance(v, Tensor) else (type(v).__name__, *v) for k, v in noise.items()}
+        member = io.BytesIO()
+        torch.save({"obs": fingerprint(obs), "noise": plain}, member)
+        with atomic_path(self._part(index)) as temporary:
+            temporary.write_bytes(member.getvalue())
+
+    def close(self) -> None:
+        """Make the file of all batches."""
+        with atomic_path(self.path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr(zipfile.ZipInfo(DESCRIPTION), self.about)  # without a date: the same bytes every time
+            for part in sorted(self.folder.glob("[0-9]*.pt")):
+                archive.writestr(zipfile.ZipInfo(part.name), part.read_bytes())
+        shutil.rmtree(self.folder)
+
+    def _part(self, index: int) -> Path:
+        """Name the file of a batch."""
+        return self.folder / _member(index)
 
 
 class SavedNoise:
@@ -118,36 +147,91 @@ class SavedNoise:
         except Exception as error:  # damaged bytes make the readers raise nearly anything
             raise InputError(f"{path}: damaged, or not noise written by {option('save_noise')}") from error
 
-    def check(self, observations: Iterable[Mapping[str, Tensor]]) -> None:
-        """Compare the observations with those that the noise was abducted from, batch by batch.
+    def check(self, observations: Iterable[tuple[int, Mapping[str, Tensor]]]) -> None:
+        """Compare the observations, each with the number of its batch, with those that the noise was abducted from.
 
         Raises:
             InputError: the noise is that of other images or attributes.
         """
-        stored = [self._load(index)["obs"] for index in range(len(self.archive.namelist()) - 1)]
-        if stored != [fingerprint(obs) for obs in observations]:
+        stored = {name: self._load(name)["obs"] for name in self.archive.namelist() if name != DESCRIPTION}
+        if stored != {_member(index): fingerprint(obs) for index, obs in observations}:
             raise InputError(f"{self.path}: noise of other images, or of other factual attributes")
 
     def read(self, index: int, device: torch.device) -> dict[str, Noise]:
         """Return the noise of batch ``index``, on a device."""
-        content = self._load(index, device)
+        content = self._load(_member(index), device)
         return {k: v if isinstance(v, Tensor) else NAMED_TUPLES[v[0]](*v[1:]) for k, v in content["noise"].items()}
 
-    def _load(self, index: int, device: torch.device | None = None) -> dict[str, Any]:
+    def _load(self, name: str, device: torch.device | None = None) -> dict[str, Any]:
         """Read one member of the archive, whose checksums were compared before."""
-        member = io.BytesIO(self.archive.read(f"{index:06d}.pt"))
+        member = io.BytesIO(self.archive.read(name))
         return torch.load(member, map_location=device or "cpu", weights_only=True)
 
     def _compare(self, stored: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
         """Raise `InputError` where a stored description differs from the one that is needed."""
         if stored["checkpoint"] != needed["checkpoint"]:
             raise InputError(f"{self.path}: noise of another checkpoint")
+        if stored.get("attributes", needed.get("attributes")) != needed.get("attributes"):
+            raise InputError(f"{self.path}: noise of other mechanisms of the attributes")
         if stored["images"] != needed["images"]:
             raise InputError(f"{self.path}: noise of other images")
         one, other = _without_retired(stored["sampling"]), needed["sampling"]
         for name in sorted(one.keys() | other.keys()):
             if one.get(name) != other.get(name):
                 raise InputError(f"{self.path}: noise abducted with {name} {one.get(name)}, not {other.get(name)}")
+
+
+@dataclass(frozen=True)
+class NoiseFiles:
+    """The files of noise of a job about a folder.
+
+    Args:
+        batch: number of images in a batch.
+        saved: noise of an earlier job, which replaces abduction; None abducts.
+        saving: keeps the noise; None does not.
+    """
+
+    batch: int
+    saved: SavedNoise | None = None
+    saving: NoiseWriter | None = None
+
+    @property
+    def by_batch(self) -> bool:
+        """Tell whether images belong to their batch, whose noise is in one piece."""
+        return self.saved is not None or self.saving is not None
+
+    def has(self, index: int) -> bool:
+        """Tell whether nothing is to be kept of batch ``index`` that an earlier command did not."""
+        return self.saving is None or self.saving.has(index)
+
+    def open(self, resumed: bool) -> None:
+        """Begin to write, or go on with what an earlier command left."""
+        if self.saving:
+            self.saving.open(resumed)
+
+    def abduct(self, scm: SCM, index: int, obs: Mapping[str, Tensor], source: Source) -> dict[str, Noise]:
+        """Read or abduct the noise of batch ``index``, and keep it.
+
+        Args:
+            scm: the model.
+            index: the number of the batch.
+            obs: its observation, the image in [-1, 1].
+            source: of noise that the observation leaves undetermined.
+        """
+        noise = self.saved.read(index, obs["image"].device) if self.saved else scm.abduct(obs, source)
+        if self.saving:
+            self.saving.add(index, obs, noise)
+        return noise
+
+    def close(self) -> None:
+        """Make the file of all batches."""
+        if self.saving:
+            self.saving.close()
+
+
+def _member(index: int) -> str:
+    """Name the member of a batch."""
+    return f"{index:06d}.pt"
 
 
 def _without_retired(sampling: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
-from dscm.data.sets import DataSet, Split, get_data_set
+from dscm.data.sets import DataSet, Split
 from dscm.errors import InputError
 from dscm.plots.graph import draw_graph
 from dscm.training.run import Training
@@ -34,14 +34,14 @@ def check(training: Training) -> Iterator[str]:
         InputError: a split cannot be read.
     """
     graph, folder, run = training.graph, training.folder, training.run
-    splits, errors = _read_splits(get_data_set(graph, training.source), training.recipe.image_size(graph))
+    splits, errors = _read_splits(training.data_set, training.recipe.image_size(graph))
     picture = run / "graph.png" if run else folder.with_name(f"{folder.name}-graph.png")
     draw_graph(picture, graph)
     yield from summarise(graph, splits)
     yield f"graph: {picture}"
     if "train" in splits:
         device = training.machine.device
-        trainer = training.start({name: value.to(device) for name, value in splits["train"].items()})
+        trainer = training.start(training.select(splits["train"]))
         yield _estimate(trainer, training.last_step, device)
     for fault in find_faults(graph, splits):
         yield f"wrong: {fault}"
@@ -115,11 +115,11 @@ def _memory(device: torch.device) -> str:
     """Say how much memory was used."""
     if device.type == "cuda":
         used = torch.cuda.max_memory_allocated(device)
-    elif sys.platform == "win32":
-        return f"memory on {device} unknown"
     else:
-        import resource  # which Windows lacks
-
+        try:
+            import resource
+        except ImportError:  # on Windows
+            return f"memory on {device} unknown"
         unit = 1 if sys.platform == "darwin" else 1024
         used = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f"{used / 2**30:.1f} GiB of memory on {device}"

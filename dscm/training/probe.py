@@ -1,5 +1,6 @@
 """Scores of a trained part on held-out images: the probe of a code, the accuracy of an oracle."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,12 +126,13 @@ def main_score(variable: Variable) -> str:
 
 
 def f1(prediction: Tensor, target: Tensor) -> float:
-    """Compute ``F1 = 2·TP / (2·TP + FP + FN)`` of binary predictions, (N,)."""
+    """Compute ``F1 = 2·TP / (2·TP + FP + FN)`` of binary predictions, (N,), one of which at least is 1 or should be."""
     prediction, target = prediction.double(), target.double()
     return ((2 * prediction * target).mean() / (prediction + target).mean()).item()
 
 
 def r_squared(prediction: Tensor, truth: Tensor) -> float:
-    """Compute R², the share of the variance of ``truth`` (N, …) that the prediction explains."""
+    """Compute R², the share of the variance of ``truth`` (N, …) that the prediction explains; NaN if it has none."""
     prediction, truth = prediction.double(), truth.double()
-    return 1 - ((prediction - truth) ** 2).sum().item() / ((truth - truth.mean()) ** 2).sum().item()
+    variance = ((truth - truth.mean()) ** 2).sum().item() if len(truth) else 0.0
+    return 1 - ((prediction - truth) ** 2).sum().item() / variance if variance else math.nan

@@ -10,6 +10,7 @@ import torch
 from dscm import settings
 from dscm.causal.graph import Graph
 from dscm.checkpoint import Part
+from dscm.data.framing import Fit
 from dscm.errors import InputError, option
 from dscm.machine import warn_of_emulation
 from dscm.settings import setting
@@ -80,15 +81,22 @@ class Recipe:
     )
     skip_missing: bool = setting(
         False,
-        "Leave out any number of absent images instead of at most 1%; of your own data, images without a row in "
-        "attributes.csv, and rows without an image or a value.",
+        "Leave out any number of absent or broken images instead of at most 1%; of your own data, images without a row "
+        "in attributes.csv, and rows without an image or a value.",
     )
-    keep_aspect: bool = setting(False, "Of EMBED: pad mammograms to a square instead of stretching them.")
+    fit: Fit = setting("stretch", "How images become squares: by changing their aspect, cutting them, or adding black.")
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
 
     def __post_init__(self) -> None:
         """Check each setting, and that it belongs to what is trained."""
         settings.check(self)
+        for name in ("oracle", "attributes"):
+            if getattr(self, name) is not None and self.fine_tune is None:
+                raise InputError(f"{option(name)} {getattr(self, name)}: has no effect without {option('fine_tune')}")
+        if self.part != "image" and self.sample_every != type(self).sample_every:
+            raise InputError(
+                f"{option('sample_every')} {self.sample_every}: {option('part')} {self.part} has no samples"
+            )
         for name, owners in OWNERS.items():
             value = getattr(self, name)
             if value == getattr(type(self), name):  # the default

@@ -1,6 +1,7 @@
 """A training in a folder: it resumes, logs, saves, draws samples and reports."""
 
-import json
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,19 @@ from dscm import checkpoint, runs, settings
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
-from dscm.data.mammogram import Framing
+from dscm.data.framing import Framing
 from dscm.data.scaling import to_unit
 from dscm.data.sets import get_data_set
-from dscm.errors import InputError, option
+from dscm.errors import InputError, option, spell
 from dscm.files import atomic_path
-from dscm.machine import Machine, first_process_first, leave, set_up
+from dscm.machine import Machine, first_process_first, leave, set_up, wait
+from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
-from dscm.training.cuda_graph import Terms
+from dscm.training.log import Log
 from dscm.training.place import Place
 from dscm.training.probe import score
 from dscm.training.recipe import Recipe
+from dscm.training.stopping import stop_on_signal
 from dscm.training.trainer import Trainer
 from dscm.training.tuning import start_tuning
 
@@ -49,7 +52,9 @@ class Trained:
     @property
     def summary(self) -> str:
         """Return the scores as text, one a line."""
-        return "\n".join(f"{name}: {value:.4g}" for name, value in self.report.items())
+        undefined = "undefined: the test images it needs are too few, or their values all equal"
+        known = {name: f"{value:.4g}" if math.isfinite(value) else undefined for name, value in self.report.items()}
+        return "\n".join(f"{name}: {text}" for name, text in known.items())
 
 
 def train(
@@ -87,11 +92,14 @@ def train(
     Raises:
         InputError: a setting is not allowed, the data are missing or damaged, the folder has content, the training to
             resume had other settings, or the loss is not finite.
+        KeyboardInterrupt: the user stopped it; the checkpoint holds the last step.
     """
     place = Place(data, graph, data_dir, csv, cache_dir, out, run)
     training = Training(settings.change(Recipe(), choices, "a training"), place, set_up(device), resume)
+    for note in training.data_set.notes() if training.machine.first else ():
+        warnings.warn(spell(note), stacklevel=2)
     with torch.random.fork_rng():  # a training seeds PyTorch's own generators
-        trained = training.fit(overwrite, place.call(choices))
+        trained = training.fit(overwrite, place.call(choices), place.call(choices | {"resume": True}))
     leave(training.machine)
     return trained
 
@@ -116,8 +124,12 @@ class Training:
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
         self.recipe, self.machine = recipe, machine
         self.graph = place.choose_graph()
-        self.source = place.find_source(Framing(recipe.keep_aspect, recipe.clean_background), recipe.skip_missing)
+        self.source = place.find_source(Framing(recipe.fit, recipe.clean_background), recipe.skip_missing)
         self.folder, self.run = place.folder(recipe.part), place.whole
+        self.data_set = get_data_set(self.graph, self.source)
+        self.data_set.check_source()
+        for folder in (self.folder, self.run or self.folder):
+            runs.check_apart(folder, self.source.data_dir)
         self.path = self.folder / runs.CHECKPOINT
         self.settings = recipe.record(self.graph, machine.world)
         self.hyperparameters = recipe.hyperparameters(self.graph, machine.device)
@@ -131,6 +143,11 @@ class Training:
     def last_step(self) -> int | None:
         """Return the step at which the training ends; None where time alone ends it."""
         return self.recipe.last_step(self.graph)
+
+    def select(self, split: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Move the images and attributes of a split to the device; what else a data set holds is left out."""
+        names = ["image", *(variable.name for variable in self.graph.attributes)]
+        return {name: split[name].to(self.machine.device) for name in names}
 
     def start(self, data: Mapping[str, Tensor]) -> Trainer:
         """Build the objective, afresh or from the checkpoint to resume, and its trainer.
@@ -155,15 +172,17 @@ class Training:
             trainer.load_state_dict(self.state)
         return trainer
 
-    def fit(self, overwrite: bool = False, command: str = "") -> Trained:
+    def fit(self, overwrite: bool = False, command: str = "", resume: str = "") -> Trained:
         """Train until the last step or for the time of the recipe, and score the result.
 
         Args:
             overwrite: write into a folder that has content.
             command: what started the training, for the ``README.txt`` of a run.
+            resume: what continues it, for the message of an interruption.
 
         Raises:
             InputError: as `train`.
+            KeyboardInterrupt: Ctrl-C was typed, or the process was asked to end; the last step is saved.
         """
         if self.recipe.part == "attributes" and not self.graph.learned:
             raise InputError(f"{self.graph.name}: no mechanism of an attribute is learned; there is nothing to fit")
@@ -171,45 +190,53 @@ class Training:
             runs.check_output(self.folder, overwrite)
         data, held_out = self._load()
         trainer = self.start(data)
-        report: Mapping[str, float] = {}
         if self.machine.first:
             self._claim()
-            report = self._run(trainer, held_out)
-        else:
-            for _ in trainer.run(self.last_step, self.recipe.minutes):
-                pass
+        log = Log(self.folder / "log.jsonl", trainer.step, self.state) if self.machine.first else None
+        with stop_on_signal(trainer.stop, insist=self.machine.world == 1):
+            self._run(trainer, log, held_out)
+            if log:
+                self.save(trainer, log)
+            wait(self.machine)
+        if trainer.stopped:
+            raise KeyboardInterrupt(f"stopped; {self.path} holds step {trainer.step}; go on with: {resume}")
+        report = self._finish(trainer, log, held_out) if log else {}
         trained = Trained(self.path, report)
         if self.machine.first and self.run:
             runs.describe(self.run, self.recipe.part, f"{command}\n\n{trained.summary}")
         return trained
 
-    def save(self, trainer: Trainer, report: Mapping[str, float] | None = None) -> None:
+    def save(self, trainer: Trainer, log: Log, report: Mapping[str, float] | None = None) -> None:
         """Write the checkpoint, at the end with the scores; the last one stays until this one is whole."""
-        rest = {name: value for name, value in trainer.state_dict().items() if name != "model"}
+        rest = {name: value for name, value in trainer.state_dict().items() if name != "model"} | log.state()
         part, average = self.recipe.part, trainer.average
         checkpoint.save(self.path, part, average, self.graph, self.config, self.settings, test=report, **rest)
 
-    def _run(self, trainer: Trainer, held_out: Mapping[str, Tensor]) -> Mapping[str, float]:
-        """Train in the first process, which keeps the records; return the scores on the test split."""
-        part, log = self.recipe.part, Log(self.folder / "log.jsonl", trainer.step)
+    def _run(self, trainer: Trainer, log: Log | None, held_out: Mapping[str, Tensor]) -> None:
+        """Take the steps; the first process shows and records them."""
+        steps = trainer.run(self.last_step, self.recipe.minutes)
+        words = f"{self.recipe.part} {self.graph.name}"
         try:
-            with tqdm(total=self.last_step, initial=trainer.step, desc=f"{part} {self.graph.name}", unit="step") as bar:
-                for terms in trainer.run(self.last_step, self.recipe.minutes):
-                    bar.update()
-                    log.add(terms)
-                    self._record(trainer, log, bar, held_out)
+            with tqdm(total=self.last_step, initial=trainer.step, desc=words, unit="step", disable=not log) as bar:
+                for terms in steps:
+                    if log:
+                        bar.update()
+                        log.add(terms)
+                        self._record(trainer, log, bar, held_out)
         except InputError as error:
             kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
             raise InputError(f"{error.args[0]}; {kept}") from error
-        self.save(trainer)
+
+    def _finish(self, trainer: Trainer, log: Log, held_out: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """Score the averaged model on the test split, and complete the records."""
         report = score(trainer.average, self.graph, held_out)
-        self.save(trainer, report)
+        self.save(trainer, log, report)
         if isinstance(trainer.average, LearnedAttributes):
             draw_calibration(self.folder / "calibration.png", trainer.average, held_out)
         log.finish(trainer.step, trainer.seconds, report)
         return report
 
-    def _record(self, trainer: Trainer, log: "Log", bar: tqdm, held_out: Mapping[str, Tensor]) -> None:
+    def _record(self, trainer: Trainer, log: Log, bar: tqdm, held_out: Mapping[str, Tensor]) -> None:
         """Write log, checkpoint and samples at the steps at which they are due."""
         step, recipe = trainer.step, self.recipe
         saving = step % recipe.save_every == 0
@@ -218,7 +245,7 @@ class Training:
             rate = self.hyperparameters.batch * (bar.format_dict["rate"] or 0)
             bar.set_postfix(loss=f"{means['loss']:.4g}", images_per_s=f"{rate:.0f}")
         if saving:
-            self.save(trainer)
+            self.save(trainer, log)
         if recipe.part == "image" and step % recipe.sample_every == 0:
             parents = {name: held_out[name] for name in self.graph.image_parents}
             mechanism = cast(ImageMechanism[Any], trainer.average)
@@ -226,15 +253,16 @@ class Training:
 
     def _load(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Load the training and the test split onto the device, images uint8; the first process fills the cache."""
-        size, data_set = self.recipe.image_size(self.graph), get_data_set(self.graph, self.source)
+        size, data_set = self.recipe.image_size(self.graph), self.data_set
         with first_process_first(self.machine):
             splits = data_set.load("train", size), data_set.load("test", size)
-        train, test = ({name: value.to(self.machine.device) for name, value in split.items()} for split in splits)
+        train, test = map(self.select, splits)
         if self.recipe.part == "attributes":  # no pixels
             train["image"], test["image"] = train["image"][:, :0], test["image"][:, :0]
-        if self.recipe.part == "oracle" and "base" in train:  # an oracle of strokes also reads the digits as written
-            both = torch.cat([train["image"].amax(dim=1, keepdim=True), train["base"]])
-            train = {"image": both, "digit": train["digit"].repeat(2)}
+        if self.recipe.part == "oracle" and needs_strokes(self.graph):  # it also reads digits as written
+            written, digit = (splits[0][name].to(self.machine.device) for name in ("base", "digit"))
+            both = torch.cat([train["image"].amax(dim=1, keepdim=True), written])
+            train = {"image": both, "digit": digit.repeat(2)}
         return train, test
 
     def _claim(self) -> None:
@@ -250,7 +278,7 @@ class Training:
         state = checkpoint.read(self.path, self.recipe.part)
         if "raw" not in state:
             raise InputError(f"{self.path}: holds weights alone, without what resumes a training")
-        old = state["settings"]
+        old = {**state["settings"], "fit": Framing.of(state["settings"], self.graph.data_set).fit}
         for name, value in self.settings.items():
             if old.get(name) == value:
                 continue
@@ -263,57 +291,6 @@ class Training:
         if state["graph"] != self.graph.key:
             raise InputError(f"{self.path}: was trained with another graph; name another {option('out')}")
         return state
-
-
-class Log:
-    """Append averages to ``log.jsonl``, one JSON object a line; resuming drops what came after the checkpoint.
-
-    Args:
-        path: the file.
-        step: the step that the training starts from.
-    """
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, Tensor] = {}
-        lines = [line for line in path.read_text().splitlines() if _is_kept(line, step)] if path.exists() else []
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in lines))
-
-    def add(self, terms: Terms) -> None:
-        """Add one step's scalars; NaN stands for one that no image of the batch contributes to."""
-        for name, term in terms.items():
-            known = torch.isfinite(term)
-            self.sums[name] = self.sums.get(name, torch.zeros_like(term)) + torch.where(known, term, 0)
-            self.counts[name] = self.counts.get(name, torch.zeros_like(known, dtype=torch.long)) + known
-
-    def write(self, step: int, seconds: float) -> dict[str, float]:
-        """Append the averages since the last line, and return them; a scalar that was always NaN is left out."""
-        means = {name: (self.sums[name] / self.counts[name]).item() for name in self.sums if self.counts[name]}
-        self._append({"step": step, **means, "seconds": round(seconds, 1)})
-        self.sums, self.counts = {}, {}
-        return means
-
-    def finish(self, step: int, seconds: float, report: Mapping[str, float]) -> None:
-        """Append the averages of the last steps, if any are not written yet, and the final scores."""
-        if self.sums:
-            self.write(step, seconds)
-        self._append({"step": step, "final": report})
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        """Append one line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-
-def _is_kept(line: str, step: int) -> bool:
-    """Tell whether a line of the log is whole and not after a step."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return record["step"] <= step and "final" not in record
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ from dscm.training.cuda_graph import CapturedStep, Terms, can_capture
 from dscm.training.schedule import Hyperparameters, draw_batch, step_seed
 
 MAX_NORM = 1.0  # of the gradient
-NOT_PARENTS = ("image", "base")  # tensors of a data set that are no attributes
 
 
 class EMA:
@@ -57,7 +56,7 @@ class Trainer:
         objective: a module whose ``forward(value, parents, …)`` returns scalars, with ``loss`` among them, of images in
             [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets whichever of ``generator``, ``p_null``,
             ``beta``, ``focus`` and ``apart`` it has parameters for. Parameters without ``requires_grad`` stay.
-        data: ``image`` uint8 (N, C, H, W), and attributes (N,).
+        data: ``image`` uint8 (N, C, H, W), and the attributes (N,), nothing else.
         settings: the hyperparameters.
         device: the device of the training; objective and data are moved there.
         model: what is averaged and whose gradients are clipped; None is the whole objective.
@@ -79,6 +78,7 @@ class Trainer:
         self.model = model or objective
         self.rank, self.world = rank, world
         self.step, self.seconds = 0, 0.0
+        self.stopped = False
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.Adam(self.parameters, settings.learning_rate, fused=device.type == "cuda")
         self.ema = EMA(self.model, settings.ema)
@@ -111,6 +111,12 @@ class Trainer:
             if minutes is not None and self.world > 1:
                 self.seconds = self._first_clock()
             yield terms
+            if self._agree_to_stop():
+                return
+
+    def stop(self) -> None:
+        """Ask that `run` ends after the step that is under way, in all processes; ``stopped`` tells whether it did."""
+        self.stopped = True
 
     def advance(self) -> Terms:
         """Take one step, and return the scalars of the objective."""
@@ -144,7 +150,7 @@ class Trainer:
         if self.settings.flip:
             mirrored = torch.rand(len(value), generator=self.generator, device=self.device) < 0.5
             value = torch.where(mirrored[:, None, None, None], value.flip(-1), value)
-        parents = {name: tensor[index] for name, tensor in self.data.items() if name not in NOT_PARENTS}
+        parents = {name: tensor[index] for name, tensor in self.data.items() if name != "image"}
         known = self.settings.arguments(beta) | {"generator": self.generator}
         arguments = {name: argument for name, argument in known.items() if name in self.accepted}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
@@ -170,6 +176,14 @@ class Trainer:
         fused = self.device.type == "cuda"  # whatever device the state is of
         groups = [{**group, "fused": fused} for group in state["optimiser"]["param_groups"]]
         self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
+
+    def _agree_to_stop(self) -> bool:
+        """Tell whether any process was asked to stop, so that all stop after the same step."""
+        if self.world > 1:
+            asked = torch.tensor([self.stopped], dtype=torch.int32, device=self.device)
+            distributed.all_reduce(asked, distributed.ReduceOp.MAX)
+            self.stopped = bool(asked.item())
+        return self.stopped
 
     def _first_clock(self) -> float:
         """Return the seconds of the first process, so that all stop after the same step."""

@@ -6,6 +6,9 @@ from torch.nn import functional as F
 
 from dscm.causal.encoding import ParentScaling
 from dscm.causal.graph_file import get_graph
+from dscm.causal.learned import FlowMechanism
+from dscm.causal.variables import Variable
+from dscm.errors import InputError
 
 
 def test_parents_are_standardised_by_the_data_they_were_fitted_to() -> None:
@@ -38,3 +41,29 @@ def test_scaling_travels_with_the_weights() -> None:
     assert not torch.equal(fitted(data), fresh(data))
     fresh.load_state_dict(fitted.state_dict())
     assert torch.equal(fitted(data), fresh(data))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([3.0, 3.0, 3.0], r"a: the same in all training images, 3 \(3 images\); nothing can be learned of it"),
+        ([3.0], "a: the same in all training images, 3"),
+        ([3e38, -3e38], "a: standard deviation of .* in the training images; choose another unit"),
+        ([1.0, float("nan")], "a: standard deviation of nan"),
+    ],
+)
+def test_a_variable_that_tells_nothing_is_refused(values: list[float], message: str) -> None:
+    """Divided by a deviation of zero, an intervention would be a number that no training has seen."""
+    variable = Variable("a", "continuous", (), float("-inf"), float("inf"))
+    for model in (ParentScaling([variable]), FlowMechanism(variable, [])):
+        fit = model.fit if isinstance(model, ParentScaling) else model.fit_scaling
+        with pytest.raises(InputError, match=message):
+            fit({"a": torch.tensor(values)})
+
+
+def test_small_units_are_standardised_too() -> None:
+    """A diffusivity in m²/s differs by 1e-9, and counts as much as any other number."""
+    variable = Variable("a", "continuous", (), float("-inf"), float("inf"))
+    scaling, values = ParentScaling([variable]), 1e-9 * torch.linspace(1, 2, 50)
+    scaling.fit({"a": values})
+    assert scaling({"a": values}).std().item() == pytest.approx(1, abs=1e-4)

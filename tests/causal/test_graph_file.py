@@ -32,6 +32,9 @@ SPEC = {
 }
 
 
+SIGMOID = {"low": 0, "high": 1e6, "weights": {"age": 1}, "bias": 0, "scale": 1}
+
+
 def write(path: Path, change: Callable[[dict[str, Any]], object] = lambda spec: None) -> Path:
     spec = copy.deepcopy(SPEC)
     change(spec)
@@ -48,7 +51,7 @@ def test_everything_a_file_may_hold(tmp_path: Path) -> None:
     assert scanner.labels == ("A", "B", "C") and scanner.classes == 3 and scanner.domain == "A, B, C"
     assert [variable.name for variable in graph.learned] == ["age", "volume", "scanner", "marked"]
     assert score.mechanism().predict(torch.zeros(1), {"age": torch.ones(1)}).item() == 1.5
-    assert marked.domain == "0 or 1" and score.domain == "any number"
+    assert marked.domain == "0 or 1" and score.domain == "any finite number"
     again = get_graph(graph.key)
     assert again.key == graph.key and again.interventions == graph.interventions, "a checkpoint carries all of it"
 
@@ -67,6 +70,17 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
     return lambda spec: spec["variables"][name].update(fields)
 
 
+def add(name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda spec: spec["variables"].update({name: {"type": "binary"}})
+
+
+def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
+    """Also those of tensors that data sets of one's own do not have."""
+    names = ("base", "index", "loss", "z", "seconds", "counterfactual_x", "image_size", "größe")
+    for name in names:
+        assert name in [variable.name for variable in read_graph(write(tmp_path / "graph.json", add(name))).variables]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -80,6 +94,8 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
         (set_field("age", rang=[0, 1]), "age: type positive has no field 'rang'; try range"),
         (set_field("age", range=[1]), "age: range must be two numbers, the lower first"),
         (set_field("age", range=[5, 1]), "age: range must be two numbers, the lower first"),
+        (set_field("age", range=[1e10, 1e10 + 1]), "age: range must be two numbers, the lower first, that differ"),
+        (set_field("volume", range=[0, 1e39]), "volume: range must be two numbers"),
         (set_field("age", range=[-5, 1]), "the range of a positive variable must not begin below 0"),
         (lambda spec: spec["variables"]["volume"].pop("range"), "volume: type bounded needs the field 'range'"),
         (set_field("scanner", values=["A", "A"]), "values must be a list of at least two different ones"),
@@ -96,7 +112,15 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
         ),
         (
             set_field("score", equation={"linear-gaussian": {"weights": {"age": "2"}, "bias": 0, "scale": 1}}),
-            "score: equation 'linear-gaussian': age must be a number",
+            "score: equation 'linear-gaussian': age must be a finite number",
+        ),
+        (
+            set_field("score", equation={"linear-gaussian": {"weights": {"age": 2}, "bias": 10**400, "scale": 1}}),
+            "score: equation 'linear-gaussian': bias must be a finite number",
+        ),
+        (
+            set_field("volume", equation={"scaled-sigmoid": SIGMOID}),
+            "volume: equation 'scaled-sigmoid': low and high must lie in the range",
         ),
         (
             set_field("score", equation={"linear-gaussian": {"weights": {"age": 2}, "bias": 0, "scale": 0}}),
@@ -116,6 +140,14 @@ def set_field(name: str, **fields: object) -> Callable[[dict[str, Any]], object]
         (lambda spec: spec["variables"].update(type={"type": "binary"}), "type: no name for a variable"),
         (lambda spec: spec["variables"].update({"a.b": {"type": "binary"}}), "a.b: no name for a variable"),
         (set_field("age", range=5), "age: range must be two numbers"),
+        *((add(name), f"{name}: no name for a variable: it is ") for name in ("query", "l1", "split", "do", "others")),
+        (add("counterfactual_age"), "counterfactual_age: no name beside age, which has a column counterfactual_age"),
+        (add("measured_age"), "measured_age: no name beside age"),
+        *((add(name), "no name for a variable: choose one without") for name in ("", " a", "a ", "a\nb")),
+        (
+            lambda spec: spec["variables"].update(index={"type": "binary"}) or spec.update(data="embed"),
+            "index: no name",
+        ),
         (
             set_field("score", equation={"linear-gaussian": {"weights": 5, "bias": 0, "scale": 1}}),
             "must weigh exactly the parents: age",

@@ -218,3 +218,56 @@ def test_gradients_reach_the_intervention() -> None:
     a = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     CHAIN.counterfactual(OBS, {"a": a})["c"].sum().backward()
     assert a.grad.item() == 2 * 3 * -1
+
+
+@pytest.mark.parametrize("ends", [(0.0, 255.0), (40.0, 256.0)])
+def test_a_counterfactual_keeps_the_domain_and_composition_every_value_in_it(ends: tuple[float, float]) -> None:
+    """Saturated values, values off the sigmoid's range, and equations that would run beyond the ends."""
+    mechanisms = {
+        "a": GammaRoot(0.5, 10, 5.0),
+        "b": ScaledSigmoid(64.0, 255.0, {"a": 2.0}, bias=-5.0, scale=0.5),
+        "c": LinearGaussian({"a": 20.0}, 100.0, 40.0),
+    }
+    scm = SCM(mechanisms, {"b": ["a"], "c": ["a"]}, {"b": ends, "c": ends})
+    value = torch.linspace(*ends, 400)
+    obs = {"a": torch.linspace(0.5, 10, 400), "b": value, "c": value}
+    noise = scm.abduct(obs)
+    again = scm.predict(noise)
+    for name in ("b", "c"):
+        torch.testing.assert_close(again[name], value, rtol=0, atol=1e-4)
+        for a in (0.5, 1.0, 2.5, 5.0, 10.0):
+            answer = scm.predict(noise, {"a": a})[name]
+            assert ends[0] <= answer.min() and answer.max() <= ends[1]
+    assert (scm.predict(noise, {"a": 10.0})["c"] == ends[1]).any(), "without ends it would leave them"
+    drawn = scm.sample(2_000, seeded())
+    assert all(ends[0] <= drawn[name].min() and drawn[name].max() <= ends[1] for name in ("b", "c"))
+
+
+def test_a_sigmoid_of_a_short_range_has_finite_noise_at_its_ends() -> None:
+    """The default margin is half a grey level, which a range of 0 to 1 does not have."""
+    for high in (0.01, 0.5, 1.0):
+        mechanism = ScaledSigmoid(0.0, high, {}, bias=0.0, scale=1.0)
+        value = torch.tensor([0.0, high / 4, high])
+        noise = mechanism.abduct(value, {})
+        assert noise.eps.isfinite().all() and noise.eps[0] < noise.eps[1] < noise.eps[2]
+        torch.testing.assert_close(mechanism.predict(noise, {}), value)
+
+
+def test_noise_does_not_follow_what_becomes_of_its_observation() -> None:
+    obs = {"a": torch.tensor([2.0, 3.0]), "d": torch.tensor([1, 2])}
+    scm = SCM({"a": GammaRoot(0.5, 10, 5.0), "d": CategoricalRoot(3)}, {})
+    noise = scm.abduct(obs)
+    obs["a"][0], obs["d"][0] = 9.0, 0
+    answer = scm.predict(noise)
+    answer["a"][1] = 9.0
+    assert scm.predict(noise)["a"].tolist() == [2, 3] and noise["d"].tolist() == [1, 2]
+
+
+def test_noise_of_another_batch_is_refused() -> None:
+    noise = CHAIN.abduct(OBS)
+    with pytest.raises(InputError, match="the noise of a is of a batch of 2, observed a of one of 1"):
+        CHAIN.predict(noise, {}, {name: value[:1] for name, value in OBS.items()})
+    with pytest.raises(InputError, match="the noise of a is of a batch of 2, b of one of 1"):
+        CHAIN.predict({**noise, "b": noise["b"][:1]})
+    with pytest.raises(InputError, match="the noise lacks c; it needs a, b, c"):
+        CHAIN.predict({name: noise[name] for name in "ab"})

@@ -1,5 +1,6 @@
 """Images as Python users have them: every form and every range, and none guessed in silence."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from dscm.causal.graph_file import get_graph
+from dscm.data.framing import Framing
 from dscm.data.pictures import read_pictures
 from dscm.data.sets import Source, get_data_set
 from dscm.errors import InputError
@@ -90,8 +92,44 @@ def test_files_folders_and_pillow_images(tmp_path: Path) -> None:
         (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\): .* alpha channel .* drop the last"),
         (np.zeros((8, 8, 2), np.uint8), r"shape \(8, 8, 2\): .* alpha channel .* drop the last"),
         ([], "images: there are none"),
+        (None, "images: NoneType: must be a path, a Pillow image, an array or a tensor"),
+        ([[0.0, 1.0], [1.0, 0.0]], "images: list: must be a path"),
+        ({"a.png": COLOUR[0]}.values, "images: .*method: must be a path"),
+        ((GREY[0] > 100).astype(np.uint8), "image 00000: uint8 values of 0 and 1 alone: give booleans"),
+        ((GREY[0] > 100).astype(int), "image 00000: int64 values of 0 and 1 alone: give booleans"),
+        (GREY[0] * 1j, "image 00000: complex128 values of shape .*: must be numbers or booleans"),
+        (GREY[0].astype(object), "image 00000: object values"),
+        (torch.zeros(3, 0, 8), r"image 00000: float32 values of shape .3, 0, 8.: must be numbers .*, and some"),
+        (torch.zeros(8), r"image 00000: shape \(\): must be"),
+        (np.full((8, 8), 300, np.int32), "image 00000: int32 values from 300 to 300: must be 0 to 255"),
     ],
 )
 def test_refused(pictures: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(pictures)
+
+
+@pytest.mark.parametrize(
+    "value_range", [(1.0, 0.0), (0.0, 0.0), (0.0, float("nan")), (0.0, float("inf")), 255, "ab", None]
+)
+def test_ranges_refused(value_range: Any) -> None:
+    with pytest.raises(InputError, match="value_range .*: must be two finite numbers, that of black first"):
+        read(COLOUR / 255, value_range=value_range)
+
+
+def test_what_happens_to_pictures_is_warned_of(tmp_path: Path) -> None:
+    """Once, with a count, and in the words of Python; not where the fit keeps the aspect."""
+    Image.new("RGBA", (8, 4)).save(tmp_path / "a.png")
+    (tmp_path / "b.heic").touch()
+    with pytest.warns(UserWarning) as caught:
+        read(tmp_path)
+    said = [str(warning.message) for warning in caught]
+    assert said[0].endswith("passed over: 1 .heic") and len(said) == 3
+    assert said[1].endswith("not square and stretched to a square; fit crop or fit pad keeps the aspect")
+    with pytest.warns(UserWarning, match="^1 of 2 images: not square"):
+        read([np.zeros((8, 8), np.uint8), np.zeros((4, 8, 3), np.uint8)])
+    padding = get_data_set(get_graph("celebahq"), Source(framing=Framing("pad")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        levels = read_pictures(np.full((4, 8), 255, np.uint8), padding, (1, 8, 8)).levels
+    assert levels[0, 0, 2:6].min() == 255 and levels[0, 0, :2].max() == 0

@@ -8,7 +8,7 @@ import torch
 
 from dscm.causal.graph_file import get_graph, parse
 from dscm.errors import InputError
-from dscm.folder.queries import parse_query
+from dscm.folder.queries import parse_queries, parse_query
 
 DIGITS = get_graph("morphomnist")
 SPEC = {
@@ -38,7 +38,9 @@ class Pictures:
 def ask(text: str) -> dict[str, list[float]]:
     """Resolve a query about the observation."""
     query = parse_query(text, OWN, Pictures())
-    return {name: value.tolist() for name, value in query.resolve(OBS, NAMES).items()}
+    do, refused = query.resolve(OBS, NAMES)
+    assert not refused
+    return {name: value.tolist() for name, value in do.items()}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_a_class_is_named_by_its_label() -> None:
     graph, obs = parse(spec, Path("own.json")), {"stage": torch.tensor([0, 1])}
     for text in ("stage=3", "stage=3.0"):
         query = parse_query(text, graph)
-        assert query.resolve(obs, NAMES)["stage"].tolist() == [2, 2]
+        assert query.resolve(obs, NAMES)[0]["stage"].tolist() == [2, 2]
     with pytest.raises(InputError, match="stage must be 1, 2, 3"):
         parse_query("stage=0", graph)
 
@@ -73,7 +75,7 @@ def test_a_class_is_named_by_its_label() -> None:
 def test_a_bound_is_inside() -> None:
     """Also one that float32 rounds outwards."""
     query = parse_query("slant=1.2", DIGITS)
-    assert query.resolve({"slant": torch.zeros(2)}, NAMES)["slant"].tolist() == pytest.approx([1.2, 1.2])
+    assert query.resolve({"slant": torch.zeros(2)}, NAMES)[0]["slant"].tolist() == pytest.approx([1.2, 1.2])
 
 
 def test_a_column_of_a_file_of_other_images_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +104,6 @@ def test_a_column_of_another_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("age=+-3", "age of a.png would be -1; allowed: more than 0"),
         ("age=0", "do age=0: age must be more than 0"),
         ("age=old", "age must be more than 0"),
         ("kind=square", "kind must be disk, cross"),
@@ -115,3 +116,56 @@ def test_a_column_of_another_file(tmp_path: Path) -> None:
 def test_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ask(text)
+
+
+def test_an_image_that_leaves_the_domain_is_refused_alone() -> None:
+    """It keeps what was observed, so that the others are answered."""
+    do, refused = parse_query("age=+-3", OWN).resolve(OBS, NAMES)
+    assert do["age"].tolist() == [2, 2]
+    assert refused == {"a.png": "age would be -1; allowed: more than 0"}
+
+
+LABELS = parse(
+    {"variables": {"er": {"type": "categorical", "values": ["-", "+", "flip", "@x", "*2"]},
+                   "kind": {"type": "categorical", "values": ["disk", "disk, round", "a=1, er=+"]},
+                   "image": {"type": "image", "size": 16, "channels": 1, "parents": ["er", "kind"]}}},
+    Path("labels.json"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("er=+", {"er": 1}),
+        ("er=flip", {"er": 2}),
+        ("er=@x", {"er": 3}),
+        ("er=*2,kind=disk", {"er": 4, "kind": 0}),
+        ("kind=disk, round", {"kind": 1}),
+        ("kind=disk, er=-", {"kind": 0, "er": 0}),
+        ("kind=disk, round, er=+", {"kind": 1, "er": 1}),
+        ("kind=a=1, er=+ , er=-", {"kind": 2, "er": 0}),
+    ],
+)
+def test_labels_are_asked_for_whatever_they_hold(text: str, expected: dict[str, int]) -> None:
+    """Signs of other forms of a value, commas, and even other queries."""
+    query = parse_query(text, LABELS)
+    assert query.constants == expected
+    assert parse_query(query.text, LABELS).constants == expected
+
+
+def test_a_comma_in_the_name_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "old, new.csv"
+    path.write_text("image,years\na.png,7\nb/c.png,8\n")
+    assert ask(f"age=@{path}:years, kind=cross") == {"age": [7, 8], "kind": [1, 1]}
+
+
+@pytest.mark.parametrize("text", ["age", "age=", "=3", "age=3,", "age=3,,kind=disk", ",age=3", "age=,kind=disk", ""])
+def test_what_is_no_list_of_values_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not of the form name=value"):
+        parse_query(text, OWN)
+
+
+def test_a_query_is_asked_once() -> None:
+    with pytest.raises(InputError, match="do age=3.0: the same query is there twice"):
+        parse_queries(["age=3", "age=4", "age=3.0"], OWN)
+    assert [query.text for query in parse_queries(["age=3", "age=3.0000000001"], OWN)] == ["age=3", "age=3.0000000001"]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 SCALE = 4  # factor of the upscaled image, on which everything but intensity is measured
 BOUND_FRACTION = 0.02  # fraction of the ink outside width and height
+BACKGROUND = 0.75  # share of an image's range above which its frame is bright
 CHUNK = 128  # images measured together; as many as fit the cache of a CPU
 NAMES = ("thickness", "intensity", "slant", "area", "length", "width", "height")
 
@@ -44,6 +45,26 @@ def measure(images: Tensor, names: tuple[str, ...] = NAMES) -> dict[str, Tensor]
         if parts
         else {name: torch.zeros(0) for name in names}
     )
+
+
+def find_strokeless(images: Tensor) -> dict[int, str]:
+    """Find images that hold no bright strokes on a dark background, so that `measure` means nothing.
+
+    Args:
+        images: grey levels, (B, C, H, W); in colour, the brightest channel counts.
+
+    Returns:
+        By the number of the image, the reason.
+    """
+    grey = images.amax(dim=1).float()
+    low, high = grey.amin(dim=(1, 2)), grey.amax(dim=(1, 2))
+    frame = torch.cat([grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1]], dim=1).median(dim=1).values
+    faults: dict[int, str] = {}
+    for i in (frame > low + BACKGROUND * (high - low)).nonzero().flatten().tolist():
+        faults[i] = "dark strokes on a bright background; white strokes on black are expected: invert the image"
+    for i in (low == high).nonzero().flatten().tolist():
+        faults[i] = "blank, all pixels are equal; white strokes on black are expected"
+    return faults
 
 
 def _measure_chunk(grey: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
