@@ -1,6 +1,6 @@
 """A causal model for Python: load it, ask it, keep its answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -198,7 +198,7 @@ class Model:
             InputError: an image cannot be read, an attribute is unknown, has a value outside its domain, or can be
                 neither measured nor predicted.
         """
-        return self._observe(*self._read(images, value_range, skip_missing), attributes)
+        return self._observe(*self._read(images, attributes, value_range, skip_missing), attributes)
 
     @torch.no_grad()
     def abduct(self, obs: Mapping[str, Tensor], seed: int = 0) -> dict[str, Noise]:
@@ -283,24 +283,26 @@ class Model:
             InputError: as `observe`, `using` and `effect`.
         """
         model = self.using(**settings) if settings else self
-        pictures, table = self._read(images, value_range, skip_missing)
+        pictures, table = self._read(images, attributes, value_range, skip_missing)
         obs = self._signed(self._observe(pictures, table, attributes))
         change = self._intervention(do, obs, pictures.names)
         size = check_integer("batch", batch, 1)
         composition, values = answer(model.scm, obs, change, effect, pictures.names, size, seed)
         refuse(find_failures(self.graph.attributes, values), pictures.names)
-        query, sources = (
-            write_query(do, effect),
-            list_sources(self.graph, {"given": attributes, f"from {TABLE}": table}),
-        )
+        query = write_query(do, effect)
+        sources = list_sources(self.graph, {"given": attributes, f"from {TABLE}": table})
         return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values, sources)
 
     def _read(
-        self, images: Picture | Sequence[Picture], value_range: tuple[float, float], skip_missing: bool
+        self,
+        images: Picture | Sequence[Picture],
+        given: Collection[str],
+        value_range: tuple[float, float],
+        skip_missing: bool,
     ) -> tuple[Pictures, Mapping[str, Tensor]]:
-        """Bring images to the model's size, and read the table of their folder."""
+        """Bring images to the model's size, and read the attributes that are not given from their folder's table."""
         pictures = read_pictures(images, self.data_set, self.mechanism.shape, value_range)
-        return join_table(pictures, self.graph, skip_missing)
+        return join_table(pictures, [v for v in self.graph.attributes if v.name not in given], skip_missing)
 
     def _observe(
         self, pictures: Pictures, table: Mapping[str, Tensor], attributes: Mapping[str, Values]

@@ -75,9 +75,10 @@ def test_a_table_may_hold_some_attributes(model: Model, tmp_path: Path, capsys: 
     shapes.write_set(folder, 3)
     (folder / "attributes.csv").unlink()
     seen = model.observe(folder)
-    (folder / "attributes.csv").write_text("image,KIND,size\n./00002.png,Cross,0.5\n00000.png,disk,0.4\n")
+    (folder / "attributes.csv").write_text("image,KIND,size\n./00002.png,Cross,\n00000.png,disk,0.4\n")
     with pytest.raises(InputError, match="no row for '00001.png' .* leave them out with skip_missing"):
         model.observe(folder)
+    assert len(model.observe(folder, skip_missing=True)["image"]) == 1, "the other has no size"
     answer = model.counterfactual(folder, {"striped": "flip"}, attributes={"size": 0.6}, skip_missing=True)
     assert answer.names == ["00000.png", "00002.png"] and "'00001.png'; left out" in capsys.readouterr().err
     assert answer.obs["kind"].tolist() == [0, 2] and answer.obs["size"].tolist() == pytest.approx([0.6, 0.6])

@@ -1,7 +1,7 @@
 """Read a folder of images in batches, with their attributes."""
 
 import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from dscm.causal.graph import Graph
+from dscm.causal.variables import Variable
 from dscm.data.attributes import read_attribute_table
 from dscm.data.images import UnreadableImage
 from dscm.data.listing import list_images
@@ -81,8 +81,8 @@ class Reader:
         self.attributes: Mapping[str, Tensor] = {}
         self.notes: list[str] = []
         if (folder / TABLE).exists():
-            graph = data_set.graph
-            table = read_attribute_table(folder / TABLE, self.names, graph.attributes, True, skip_missing)
+            variables = data_set.graph.attributes
+            table = read_attribute_table(folder / TABLE, self.names, variables, partial=True, skip_missing=skip_missing)
             self.names, self.attributes, self.notes = table.images, table.values, table.notes
         self.paths = [Path(name) for name in self.names]
         self.unreadable: dict[Path, str] = {}
@@ -162,12 +162,14 @@ class Reader:
         return self.data_set.read(self.folder / path, self.shape)
 
 
-def join_table(pictures: Pictures, graph: Graph, skip_missing: bool) -> tuple[Pictures, Mapping[str, Tensor]]:
+def join_table(
+    pictures: Pictures, variables: Sequence[Variable], skip_missing: bool
+) -> tuple[Pictures, Mapping[str, Tensor]]:
     """Read the table of a folder whose images are read already.
 
     Args:
         pictures: the images.
-        graph: the causal graph.
+        variables: the attributes to read.
         skip_missing: whether to leave out images without a row or a value, and rows without an image, with a line on
             standard error.
 
@@ -179,7 +181,8 @@ def join_table(pictures: Pictures, graph: Graph, skip_missing: bool) -> tuple[Pi
     """
     if pictures.folder is None or not (pictures.folder / TABLE).exists():
         return pictures, {}
-    table = read_attribute_table(pictures.folder / TABLE, pictures.names, graph.attributes, True, skip_missing)
+    path = pictures.folder / TABLE
+    table = read_attribute_table(path, pictures.names, variables, partial=True, skip_missing=skip_missing)
     for note in table.notes:
         print(note, file=sys.stderr)
     left = {*table.images}
