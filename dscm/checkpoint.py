@@ -111,8 +111,7 @@ def save(
         "model": model.state_dict(),
         **rest,
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    _write(path, content)
 
 
 def read(path: Path, part: Part) -> dict[str, Any]:
@@ -178,8 +177,13 @@ def export(source: Path, part: Part, target: Path) -> None:
     content = read(source, part)
     half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
     entries = ("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test")
-    with atomic_path(target) as temporary:
-        torch.save({k: content[k] for k in entries if k in content} | {"model": half}, temporary)
+    _write(target, {k: content[k] for k in entries if k in content} | {"model": half})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint through a file of Python's, whose errors say what is wrong, such as a full disk."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def _restore(path: Path, part: Part, device: torch.device) -> Restored[Any]:

@@ -31,10 +31,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
-        if error.filename in (None, name, temporary):
-            error.filename = str(path)
-        raise
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # PyTorch hides the error of its file
+        if not isinstance(cause, OSError):
+            raise
+        if cause.errno and cause.filename in (None, name, temporary):
+            cause.filename = str(path)
+        raise cause from None
     finally:
         temporary.unlink(missing_ok=True)
 

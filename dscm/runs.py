@@ -102,8 +102,11 @@ def find_oracle(
     """Restore the oracle of a graph's attributes; None where none is to be found. Arguments as `find_learned`.
 
     Raises:
-        InputError: a checkpoint is damaged, or does not predict every attribute that is not measured.
+        InputError: a checkpoint is damaged, does not predict every attribute that is not measured, or is given for a
+            graph whose attributes are all measured.
     """
+    if path and not graph.predicted:
+        raise InputError(f"{option('oracle')} {path}: every attribute of {graph.name} is measured; leave it out")
     path = path or find_companion(run, "oracle", graph)
     if path is None:
         return None

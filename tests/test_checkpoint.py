@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -85,8 +86,8 @@ def test_saving_again_keeps_the_old_file_until_the_new_one_is_whole(
 ) -> None:
     """A write that breaks off leaves the checkpoint of before and nothing beside it."""
 
-    def break_off(content: dict, file: Path) -> None:
-        Path(file).write_bytes(b"half")
+    def break_off(content: dict, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError("no space left on device")
 
     before = path.read_bytes()

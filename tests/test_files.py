@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from dscm.files import atomic_path
 
@@ -51,3 +52,20 @@ def test_permissions_follow_the_umask_which_stays(tmp_path: Path) -> None:
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(mask)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("library", ["python", "torch"])
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, library: str) -> None:
+    """Not the temporary one, though PyTorch hides what the system said."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error, atomic_path(tmp_path / "c.pt") as temporary, temporary.open("wb") as file:
+            torch.save(torch.zeros(1000), file) if library == "torch" else file.write(bytes(10**6))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.filename == str(tmp_path / "c.pt") and error.value.strerror == "File too large"
+    assert not list(tmp_path.iterdir())

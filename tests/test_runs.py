@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from dscm import runs
 from dscm.causal.graph_file import get_graph, read_graph
@@ -29,3 +30,8 @@ def test_chapters_are_replaced_in_place(tmp_path: Path) -> None:
         runs.describe(tmp_path, title, text)
     text = (tmp_path / "README.txt").read_text()
     assert text.index("== image ==\n\nthree == four") < text.index("== oracle ==\n\ntwo") and "one" not in text[100:]
+
+
+def test_no_oracle_where_all_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="every attribute of morphomnist-intensity is measured; leave it out"):
+        runs.find_oracle(tmp_path / "oracle.pt", None, get_graph("morphomnist-intensity"), torch.device("cpu"))

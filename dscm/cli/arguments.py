@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, get_origin, get_type_hints
 
 from dscm import settings
 from dscm.data.cache import user_cache_dir
-from dscm.errors import InputError
+from dscm.errors import InputError, option
 from dscm.machine import AUTO, Machine, is_first_to_fail, set_up
 
 Arguments = argparse.Namespace  # of a parsed command line
@@ -78,21 +78,32 @@ class Parser(argparse.ArgumentParser):
         return {name: kind for name, kind in fields.items() if name not in typed}
 
     def read(self, arguments: Sequence[str] | None = None) -> Arguments:
-        """Parse the command line; ``args.settings`` holds the pairs of ``--set``, and flags that were typed."""
+        """Parse the command line.
+
+        ``args.settings`` holds the pairs of ``--set`` and the flags of settings; ``args.typed`` the names of all that
+        was typed.
+        """
         known = self.settable()
         entries = [f"  {name:<18}{_explain(kind, name)}" for name, kind in known.items()]
         lines = [textwrap.fill(entry, 100, subsequent_indent=20 * " ") for entry in entries]
         self.epilog = "\n".join(["settings of --set NAME=VALUE:", *lines]) if lines else None
-        args = self.parse_args(self._translate(sys.argv[1:] if arguments is None else arguments))
+        words = self._translate(sys.argv[1:] if arguments is None else arguments)
+        args = self.parse_args(words)
         values: dict[str, Any] = {}
         for pair in args.pairs:
             name, equals, text = pair.partition("=")
+            if name in known and not equals and get_type_hints(known[name])[name] is bool:
+                equals, text = "=", "on"
             if not equals or name not in known:
                 self.error(f"--set {pair}: must be NAME=VALUE; names are {', '.join(known)}")
             value = settings.parse(known[name], name, text)
             values[name] = (*values.get(name, ()), value) if settings.takes_several(known[name], name) else value
         typed = {name: getattr(args, name) for name in self.flags if getattr(args, name) is not None}
         args.settings = values | {name: tuple(v) if isinstance(v, list) else v for name, v in typed.items()}
+        flags = {flag: action.dest for action in self._actions for flag in action.option_strings}
+        args.typed = {
+            flags[word] for word in (word.partition("=")[0] for word in words) if word in flags
+        } | values.keys()
         return args
 
     def show(self, name: str) -> str:
@@ -135,6 +146,22 @@ class Parser(argparse.ArgumentParser):
             else:
                 result.append(word)
         return result
+
+
+def refuse_unused(args: Arguments, owner: str, names: Sequence[str]) -> None:
+    """Refuse options that were typed and would change nothing beside another one.
+
+    Args:
+        args: the command line, as `Parser.read` returns it.
+        owner: the other option.
+        names: those that have no effect beside it.
+
+    Raises:
+        InputError: one of them was typed.
+    """
+    for name in names:
+        if name in args.typed:
+            raise InputError(f"{option(name)}: has no effect with {option(owner)}; leave one of them out")
 
 
 def number(kind: type, low: float, high: float = float("inf"), open_low: bool = False) -> Callable[[str], Any]:

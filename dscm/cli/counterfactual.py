@@ -11,6 +11,9 @@ Each --do is one query; commas join variables into one intervention:
     NAME=@FILE.csv:COLUMN    each image's own value, from its row of FILE
     NAME=@sub/IMAGE.png      the observed value of another image of the folder
 
+Where IMAGES has an attributes.csv, it gives the observed values of the attributes that it has columns for; the others
+are measured on the images, or predicted by the oracle.
+
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
 result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
 and changed only where the query changes it. Under torchrun, processes share the images.
@@ -23,9 +26,9 @@ from typing import get_args
 
 from dscm import assets, settings
 from dscm.causal.scm import Effect
-from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, start
+from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, refuse_unused, start
 from dscm.cli.models import add_model_arguments, load_model
-from dscm.cli.sampling import SAMPLING, add_sampling, configure
+from dscm.cli.sampling import ALIGNMENT, INFERENCE, SAMPLING, add_sampling, configure
 from dscm.cli.script import one_line_errors
 from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
@@ -36,6 +39,11 @@ from dscm.folder.writer import SHEET, TABLE
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
 from dscm.settings import setting
+
+UNUSED = {  # options that would change nothing, by the one that makes it so
+    "sample": ("effect", "paste", "save_noise", "load_noise", "skip_missing", "abduction", *ALIGNMENT, *INFERENCE),
+    "load_noise": ("batch", "seed"),
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,9 @@ def make_parser() -> Parser:
 def run(parser: Parser) -> int:
     """Answer every query about every image, or draw samples; returns the exit code."""
     args = parser.read()
+    for owner, unused in UNUSED.items():
+        if getattr(args, owner) is not None:
+            refuse_unused(args, owner, unused)
     machine = start(args)
     single = [name for name in ("sample", "save_noise", "load_noise") if getattr(args, name)]
     if machine.world > 1 and single:
@@ -82,8 +93,6 @@ def run(parser: Parser) -> int:
     choices = dict(args.settings)
     skip_missing = choices.pop("skip_missing", False)
     model = configure(load_model(args, machine.device), choices)
-    if args.sample and skip_missing:
-        raise InputError(f"{option('skip_missing')}: {option('sample')} reads no images")
     if args.sample:
         return sample(args, model, machine)
     if not args.do:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, start
 from dscm.cli.models import add_model_arguments, load_models
-from dscm.cli.sampling import SAMPLING, configure
+from dscm.cli.sampling import SAMPLING, check_alignment, configure
 from dscm.cli.script import one_line_errors
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.sampling import Sampling
@@ -33,7 +33,11 @@ class Reading:
     """How the data set is read."""
 
     csv: tuple[str, ...] = setting((), "CSV file of EMBED; may be repeated. Default: those at the top of its folder.")
-    skip_missing: bool = setting(False, "Skip any number of absent images instead of at most 1%.")
+    skip_missing: bool = setting(
+        False,
+        "Leave out any number of absent images instead of at most 1%; of your own data, images without a row in "
+        "attributes.csv, and rows without an image or a value.",
+    )
 
 
 def make_parser() -> Parser:
@@ -63,6 +67,7 @@ def run(parser: Parser) -> None:
     args = parser.read()
     if args.out is None and args.run is None:
         raise InputError(f"name the folder to write with {option('out')}, or a run with {option('run')}")
+    check_alignment(args.settings, args.settings.get("abduction", ()))
     machine, choices = start(args), dict(args.settings)
     models: Sequence[Model] = load_models(args, machine.device)
     if choices.pop("compile", False):

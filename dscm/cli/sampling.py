@@ -1,6 +1,6 @@
 """Flags and settings of abduction and prediction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ class Compilation:
 
 SAMPLING = (Sampling, LadderSampling, ClassifierSampling, Compilation)  # classes whose fields a command line sets
 
+ALIGNMENT = ("cta_lr", "cta_steps", "cta_optimizer")  # settings of dynamic abduction alone
+INFERENCE = ("sample_code", "pixel_noise", "mix")  # how a baseline abducts, and what it keeps of that
+
 
 def add_sampling(parser: Parser) -> None:
     """Add the common settings as flags, to a parser of `SAMPLING`, which takes the others by ``--set``."""
@@ -39,6 +42,7 @@ def configure(model: Model, settings: Mapping[str, Any]) -> Model:
     """
     changes = dict(settings)
     compiled = changes.pop("compile", False)
+    check_alignment(changes, [changes.get("abduction", "")])
     if changes.get("precision") == "bfloat16":
         warn_of_emulation(model.device)
     configured = model.using(**changes)
@@ -48,3 +52,18 @@ def configure(model: Model, settings: Mapping[str, Any]) -> Model:
     if compiled and isinstance(mechanism, DiffusionMechanism):
         mechanism.unet.compile(dynamic=False)  # kernels for any size of batch are no faster than eager ones
     return configured
+
+
+def check_alignment(settings: Mapping[str, Any], abductions: Sequence[str]) -> None:
+    """Refuse settings of dynamic abduction where there is none.
+
+    Args:
+        settings: those that were typed.
+        abductions: those that are used.
+
+    Raises:
+        InputError: one of the settings has no effect.
+    """
+    for name in ALIGNMENT:
+        if name in settings and "dynamic" not in abductions:
+            raise InputError(f"{option(name)}: has no effect without {option('abduction')} dynamic")

@@ -90,14 +90,13 @@ def _explain(error: BaseException) -> str | None:
     """Say in a line why a file or memory could not be had; None for any other error."""
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
-        return f"{os.fspath(error.filename)!s}: {reason}" if error.filename is not None else reason
+        return f"{error.filename}: {reason}" if error.filename is not None else reason
     if isinstance(error, BrokenProcessPool):
         return "a process that read images was ended from outside, most likely for lack of memory"
     scarce = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
     if scarce or "out of memory" in str(error):
         return f"out of memory; {SMALLER}"
-    before = error.__cause__ or error.__context__  # PyTorch wraps the error of the file that it writes
-    return _explain(before) if isinstance(error, RuntimeError) and isinstance(before, OSError) else None
+    return None
 
 
 def _prepare_console() -> None:

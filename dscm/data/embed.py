@@ -168,9 +168,9 @@ def _read_attributes(
     for name, (_, column, rows) in found.items():
         for i, row in enumerate(rows):
             if is_gap(row.cells[column]):
-                lost.setdefault(i, f"have no {column}")
+                lost.setdefault(i, f"without {column}")
             elif name == "density" and _simplify(row.cells[column]) == str(MALE):
-                lost.setdefault(i, f"have {column} {MALE} (normal male)")
+                lost.setdefault(i, f"with {column} {MALE} (normal male)")
     full = [i for i in range(len(images)) if i not in lost]
     values = {name: torch.zeros(len(images), dtype=torch.int64) for name in names}
     for name, (path, column, rows) in found.items():

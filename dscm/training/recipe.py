@@ -78,13 +78,24 @@ class Recipe:
     attributes: Path | str | None = setting(
         None, "Checkpoint of the learned attributes for fine-tuning. Default: the run's, or the bundled one."
     )
-    skip_missing: bool = setting(False, "Skip any number of absent images instead of at most 1%.")
+    skip_missing: bool = setting(
+        False,
+        "Leave out any number of absent images instead of at most 1%; of your own data, images without a row in "
+        "attributes.csv, and rows without an image or a value.",
+    )
     keep_aspect: bool = setting(False, "Of EMBED: pad mammograms to a square instead of stretching them.")
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
 
     def __post_init__(self) -> None:
         """Check each setting, and that it belongs to what is trained."""
         settings.check(self)
+        for name in ("oracle", "attributes"):
+            if getattr(self, name) is not None and self.fine_tune is None:
+                raise InputError(f"{option(name)} {getattr(self, name)}: has no effect without {option('fine_tune')}")
+        if self.part != "image" and self.sample_every != type(self).sample_every:
+            raise InputError(
+                f"{option('sample_every')} {self.sample_every}: {option('part')} {self.part} has no samples"
+            )
         for name, owners in OWNERS.items():
             value = getattr(self, name)
             if value == getattr(type(self), name):  # the default

@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from dscm.cli.arguments import Parser, batch_size, number
+from dscm.cli.arguments import Parser, batch_size, number, refuse_unused
+from dscm.cli.sampling import check_alignment
 from dscm.cli.script import one_line_errors
 from dscm.errors import InputError, option
 from dscm.settings import check, setting
@@ -42,6 +43,7 @@ def parser() -> Parser:
         ("--steps 5", {"steps": 5}),
         ("--set code_mix=0.5 --set pixel_noise=off", {"code_mix": 0.5, "pixel_noise": False}),
         ("--set grid=odd", {"grid": "odd"}),
+        ("--set pixel_noise", {"pixel_noise": True}),
         ("--set rates=1 --set rates=2", {"rates": (1.0, 2.0)}),
     ],
 )
@@ -101,3 +103,21 @@ def test_help_is_short_and_lists_every_setting(script: str) -> None:
     flags = [line for line in done.stdout.splitlines() if line.startswith("  --")]
     assert 10 < len(flags) <= 25, len(flags)
     assert "settings of --set NAME=VALUE:" in done.stdout
+
+
+def test_what_changes_nothing_is_refused(parser: Parser) -> None:
+    """A default that was typed too, and a setting; what was not typed is no matter."""
+    for words in (["--steps", "20"], ["--steps=3"], ["--set", "grid=even"]):
+        args = parser.read(words)
+        name = "grid" if "--set" in words else "steps"
+        assert args.typed == {name} | ({"pairs"} if "--set" in words else set())
+        with pytest.raises(InputError, match=f"{name}: has no effect with sample; leave one of them out"):
+            refuse_unused(args, "sample", ["code_mix", name])
+    refuse_unused(parser.read([]), "sample", ["steps", "grid"])
+
+
+def test_settings_of_dynamic_abduction_need_it() -> None:
+    check_alignment({"cta_lr": 0.1}, ["semantic", "dynamic"])
+    check_alignment({"steps": 3}, ["semantic"])
+    with pytest.raises(InputError, match="cta_lr: has no effect without abduction dynamic"):
+        check_alignment({"cta_lr": 0.1}, ["semantic"])

@@ -205,9 +205,9 @@ def test_rows_without_a_density_are_counted_and_left_out(tmp_path: Path, capsys:
     data = load_some(tmp_path, make_set(tmp_path, tissueden=densities))
     for name, values in data.items():
         assert torch.equal(values, expected[name][[1, 3, 4, 5]]), name
-    note = "split 'train': 2 of 6 rows are left out: 1 have tissueden 5 (normal male), 1 have no tissueden\n"
+    note = "split 'train': 2 of 6 rows are left out: 1 with tissueden 5 (normal male), 1 without tissueden\n"
     assert capsys.readouterr().err.partition("breasts.csv, ")[2].startswith(note)
-    assert "have no" not in (load_some(tmp_path, make_set(tmp_path), "valid"), capsys.readouterr().err)[1]
+    assert "left out" not in (load_some(tmp_path, make_set(tmp_path), "valid"), capsys.readouterr().err)[1]
 
 
 def test_binary_columns_as_others_write_them(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Probes: how much a code says of each parent, and encoding in chunks."""
 
+import math
+
 import pytest
 import torch
 
 from dscm.data.scaling import to_signed
-from dscm.training.probe import encode_all, probe_code
+from dscm.training.probe import encode_all, probe_code, r_squared
 from tests.support.networks import F64, GRAPH, PARENTS, make
 
 
@@ -42,3 +44,12 @@ def test_encoding_in_chunks_is_encoding_at_once(monkeypatch: pytest.MonkeyPatch)
     code, kl = encode_all(model, images, pa.float())
     torch.testing.assert_close(code, model.encode(to_signed(images), pa.float()))
     torch.testing.assert_close(kl, model.kl(to_signed(images), pa.float()))
+
+
+def test_what_no_image_tells_is_undefined() -> None:
+    """R² of a constant, and every score of a single image, whose other half is empty."""
+    assert math.isnan(r_squared(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 3.0])))
+    assert r_squared(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0])) == 0.5
+    parents = {name: value[:1] for name, value in PARENTS.items()}
+    scores = probe_code(torch.ones(1, 2), make(0).scaling.variables, parents)
+    assert len(scores) == 4 and all(map(math.isnan, scores.values()))

@@ -91,3 +91,16 @@ def test_sizes_are_multiples_of_the_patches() -> None:
     with pytest.raises(InputError, match="size 30: must be a multiple of 4, the side of the model's patches"):
         Recipe(size=30).image_size(FACES)
     assert Recipe(size=32).image_size(FACES) == 32 and Recipe().image_size(FACES) == 64
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"oracle": "oracle.pt"}, "oracle oracle.pt: has no effect without fine_tune"),
+        ({"attributes": "a.pt"}, "attributes a.pt: has no effect without fine_tune"),
+        ({"part": "oracle", "sample_every": 5}, "sample_every 5: part oracle has no samples"),
+    ],
+)
+def test_settings_without_effect_are_refused(choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Recipe(**choices)
