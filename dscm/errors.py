@@ -16,8 +16,8 @@ class InputError(ValueError):
         return self.typed(lambda name: name)
 
     def typed(self, name: Callable[[str], str]) -> str:
-        """Return the message, with each setting written as ``name`` does."""
-        return re.sub("\0(\\w+)\0", lambda match: name(match[1]), " ".join(map(str, self.args)))
+        """Return the message in one line, with each setting written as ``name`` does."""
+        return re.sub("\0(\\w+)\0", lambda match: name(match[1]), " ".join(map(str, self.args)).replace("\n", " "))
 
 
 def option(name: str) -> str:
