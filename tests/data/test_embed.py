@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from dscm.data.embed import COLUMNS, SHARES, Split, assign_split, load
-from dscm.data.mammogram import Framing
+from dscm.data.framing import Framing
 from dscm.data.table import write_csv
 from dscm.errors import InputError
 
@@ -129,7 +129,7 @@ def test_decoded_once_and_again_with_other_options(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", None)
         assert same(load_some(tmp_path, csvs), expected) and file.stat().st_mtime_ns == before
-    padded = load_some(tmp_path, csvs, framing=Framing(keep_aspect=True))
+    padded = load_some(tmp_path, csvs, framing=Framing("pad"))
     assert padded["image"][3, 0, 5, 0] == expected["image"][3, 0, 5, 0] and padded["image"][:, 0, 7].max() == 0
     load_some(tmp_path, csvs, framing=Framing(clean_background=True))
     assert len(list((tmp_path / "cache").iterdir())) == 3
