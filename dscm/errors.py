@@ -16,8 +16,8 @@ class InputError(ValueError):
         return self.typed(lambda name: name)
 
     def typed(self, name: Callable[[str], str]) -> str:
-        """Return the message, with each setting written as ``name`` does."""
-        return spell(" ".join(map(str, self.args)), name)
+        """Return the message in one line, with each setting written as ``name`` does."""
+        return spell(" ".join(map(str, self.args)).replace("\n", " "), name)
 
 
 def option(name: str) -> str:

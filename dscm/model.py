@@ -27,7 +27,7 @@ from dscm.folder.answer import Answer, answer, read_intervention, write_query
 from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
 from dscm.oracle import Oracle, complete, find_faults, list_sources, no_oracle
-from dscm.settings import check_integer
+from dscm.settings import check_integer, check_mapping
 
 
 def load(
@@ -53,11 +53,14 @@ def load(
     Raises:
         InputError: there is no such model, a checkpoint is damaged, or the parts do not belong together.
 
+    >>> from dscm import assets
     >>> model = load("morphomnist")
     >>> answer = model.counterfactual(assets.DIGITS / "00000.png", {"thickness": 5.0})
     >>> answer["intensity"] > answer.obs["intensity"]
     tensor([True])
     """
+    if not isinstance(source, str | Path):
+        raise InputError(f"{option('source')} {source}: must be the path of a run or a checkpoint, or a model's name")
     place = device if isinstance(device, torch.device) else choose_device(device)
     path, home = runs.find_image(source, Path(run) if run else None)
     image = restore_image(path, place)
@@ -309,6 +312,7 @@ class Model:
     ) -> dict[str, Tensor]:
         """Complete the attributes of images: given ones, those of the folder's table, measured and predicted ones."""
         n = len(pictures.names)
+        check_mapping("attributes", attributes, "a dict of values by name")
         given = {name: read_values(self.graph.variable(name), value, n).expand(n) for name, value in attributes.items()}
         placed = {name: value.to(self.device) for name, value in {**table, **given}.items()}
         levels = pictures.levels.to(self.device)
@@ -322,6 +326,7 @@ class Model:
         Raises:
             InputError: the image has another shape or dtype than the model's observations, or as `read_observation`.
         """
+        check_mapping("obs", obs, "a dict of tensors by name, as observe returns it")
         image = obs.get("image")
         if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape[1:] != self.mechanism.shape:
             shape = ", ".join(map(str, self.mechanism.shape))

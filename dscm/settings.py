@@ -70,6 +70,21 @@ def show(settings: Any) -> dict[str, str]:
     return {field.name: str(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
 
 
+def check_mapping(name: str, value: object, form: str) -> None:
+    """Check that an argument holds values by name.
+
+    Args:
+        name: the argument.
+        value: what was passed.
+        form: what it must be.
+
+    Raises:
+        InputError: it is no mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f"{option(name)} {value}: must be {form}")
+
+
 def parse(kind: type, name: str, text: str) -> Any:
     """Read the value of a field from text.
 
@@ -153,7 +168,7 @@ def _suits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, types.UnionType):
         return any(_suits(value, kind) for kind in get_args(hint))
     if get_origin(hint) is Literal:
-        return value in get_args(hint)
+        return isinstance(value, str) and value in get_args(hint)
     if _takes_several(hint):
         return isinstance(value, tuple) and bool(value) and all(_suits(part, get_args(hint)[0]) for part in value)
     if get_origin(hint) is tuple:
@@ -162,7 +177,7 @@ def _suits(value: Any, hint: Any) -> bool:
         )
     if hint in (int, float):
         number = numbers.Integral if hint is int else numbers.Real
-        return isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, number) and not isinstance(value, bool) and -math.inf < value < math.inf  # type: ignore[operator]
     return isinstance(value, hint)
 
 

@@ -82,7 +82,29 @@ CALLS: dict[str, tuple[Callable[[Model, Obs, Any], object], str]] = {
         lambda m, o, n: m.predict(n, {"thickness": 3.0}, {name: value[:1] for name, value in o.items()}),
         "the noise of thickness is of a batch of 2, observed thickness of one of 1",
     ),
-    "do that is text": (lambda m, o, n: m.predict(n, "thickness=3"), "do thickness=3: must hold values by name"),
+    "do that is text": (
+        lambda m, o, n: m.predict(n, "thickness=3"),
+        "do thickness=3: must be a dict of values by name",
+    ),
+    "attributes in a list": (
+        lambda m, o, n: m.observe(FILE, [3.0]),
+        "attributes .3.0.: must be a dict of values by name",
+    ),
+    "an observation of images": (lambda m, o, n: m.abduct(FILE), "obs .*: must be a dict of tensors by name"),
+    "noise that is none": (lambda m, o, n: m.predict(3), "noise 3: must be a dict by name, as abduct returns it"),
+    "noise of a number": (
+        lambda m, o, n: m.predict({**n, "slant": 3.0}),
+        "the noise of slant: must be as abduct returns",
+    ),
+    "an integer beyond floats": (
+        lambda m, o, n: m.using(steps=10**400),
+        "steps 10000.*: must be an integer, at least 1",
+    ),
+    "a setting in lines": (lambda m, o, n: m.using(grid=np.eye(2)), r"grid \[\[1. 0.\]  ?\[0. 1.\]\]: must be one of"),
+    "a model in a list": (
+        lambda m, o, n: dscm.load(["morphomnist"]),
+        "source .'morphomnist'.: must be the path of a run",
+    ),
     "do of the image": (lambda m, o, n: m.predict(n, {"image": 0}), "unknown variable 'image'"),
     "do of infinity": (lambda m, o, n: m.predict(n, {"thickness": torch.inf}), "thickness=inf: must be 0.5 to 10 px"),
     "do of other batches": (

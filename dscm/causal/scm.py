@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dscm.causal.draws import Source
 from dscm.causal.mechanisms import Intervened, Mechanism, Noise
 from dscm.errors import InputError
+from dscm.settings import check_mapping
 
 Intervention = Mapping[str, float | Tensor]
 Effect = Literal["total", "direct", "indirect"]
@@ -110,9 +111,13 @@ class SCM(nn.Module):
 
     def _check_noise(self, noise: Mapping[str, Noise], obs: Mapping[str, Tensor]) -> None:
         """Check that there is noise of every variable, and of one batch, that of the observation if there is one."""
+        check_mapping("noise", noise, "a dict by name, as abduct returns it")
         missing = [name for name in self.order if name not in noise]
         if missing:
             raise InputError(f"the noise lacks {', '.join(missing)}; it needs {', '.join(self.order)}")
+        for name in self.order:
+            if not isinstance(noise[name], Tensor | tuple) or not isinstance(_first(noise[name]), Tensor):
+                raise InputError(f"the noise of {name}: must be as abduct returns it, not {type(noise[name]).__name__}")
         sizes = {name: len(_first(noise[name])) for name in self.order}
         sizes |= {f"observed {name}": len(obs[name]) for name in self.order if name in obs}
         name, n = next(iter(sizes.items()))
@@ -140,7 +145,7 @@ class SCM(nn.Module):
 
         Source: Pearl 2001, "Direct and indirect effects"; paper, A.2.
         """
-        if effect not in get_args(Effect):
+        if not isinstance(effect, str) or effect not in get_args(Effect):
             raise InputError(f"effect '{effect}': must be one of {', '.join(get_args(Effect))}")
         upstream = self.check_upstream(do, target) if do else set()
         if effect == "total" or not do:
@@ -228,7 +233,7 @@ def _find_changes(do: Intervention, obs: Mapping[str, Tensor]) -> Intervened:
 
 def _first(noise: Noise) -> Tensor:
     """Return the tensor of a variable's noise that has the batch size, dtype and device of its value."""
-    return noise if isinstance(noise, Tensor) else noise[0]
+    return noise if isinstance(noise, Tensor) else cast(Tensor, noise[0])
 
 
 def _set(name: str, value: float | Tensor, noise: Noise, mechanism: Mechanism[Any]) -> Tensor:

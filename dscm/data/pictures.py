@@ -49,8 +49,8 @@ def read_pictures(
             are (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels, or a batch of these along the first dimension;
             a batch of grey images without a channel is (N, H, W), N other than 3. uint8 is 0 to 255, uint16 is 0
             to 65,535, other integers must lie within 0 to 255, booleans are black and white, and floating point
-            numbers must lie within ``value_range``. Whole numbers of 0 and 1 alone are refused: they are a mask, or
-            were to be floating point numbers.
+            numbers must lie within ``value_range``. Whole numbers that make an image all but black are refused: 0 and
+            1 are a mask, or were to be floating point numbers, and uint16 up to 257 held 8 bits.
         data_set: the data set whose form they take.
         shape: what the model takes, (C, H, W).
         value_range: black and white of floating point numbers.
@@ -61,6 +61,8 @@ def read_pictures(
     Raises:
         InputError: an image cannot be read, or an array has another shape, or values outside its range.
     """
+    if isinstance(pictures, str) and not pictures:  # which would be the current folder
+        raise InputError("images: the path is empty")
     _check_range(value_range)
     folder, notes = None, list[str]()
     if isinstance(pictures, str | Path) and Path(pictures).is_dir():
@@ -94,7 +96,9 @@ def _unstack(pictures: np.ndarray | Tensor | Sequence[Picture], channels: int) -
     if channels == 1 and pictures.ndim == 3 and pictures.shape[0] == 3 and pictures.shape[-1] not in (1, 3):
         forms = "three grey images are (3, 1, H, W), one in colour is (1, 3, H, W) or (H, W, 3)"
         raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
-    if pictures.ndim == 3 and pictures.shape[-1] in (2, 4):  # would else be H grey images, 2 or 4 pixels wide
+    if pictures.ndim < 2:
+        raise InputError(f"images of shape {tuple(pictures.shape)}: must be (H, W) at least")
+    if pictures.ndim == 3 and pictures.shape[-1] in (2, 4, 5, 6, 7):  # would else be H grey images, as narrow
         forms = "with an alpha channel an image is not (H, W, C) here; drop the last channel: (H, W), (H, W, 1 or 3)"
         raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
     single = pictures.ndim == 2 or (pictures.ndim == 3 and {pictures.shape[0], pictures.shape[-1]} & {1, 3})
@@ -128,7 +132,7 @@ def _read(
             return data_set.read(Path(picture), shape)
         pixels = decode(picture) if isinstance(picture, Image.Image) else _to_pixels(picture, value_range)
         return data_set.fit(pixels, shape)
-    except UnreadableImage as error:
+    except (UnreadableImage, ValueError) as error:  # the second of a Pillow image that is closed
         raise InputError(f"image {name}: {error}") from error
 
 
@@ -146,11 +150,17 @@ def _check_range(value_range: tuple[float, float]) -> None:
 def _to_pixels(picture: np.ndarray | Tensor, value_range: tuple[float, float]) -> np.ndarray:
     """Turn an array into uint8 or uint16, (H, W) or (H, W, 3)."""
     if isinstance(picture, Tensor):
+        if picture.layout != torch.strided or picture.is_quantized or picture.is_meta:
+            raise UnreadableImage(
+                f"{picture.dtype}, {picture.layout}: must be an ordinary tensor that holds its values"
+            )
         picture = picture.detach().cpu()
         picture = (picture.float() if picture.is_floating_point() else picture).numpy()
     pixels = np.asarray(picture)
-    if pixels.dtype.kind not in "biuf" or not pixels.size:
-        raise UnreadableImage(f"{pixels.dtype} values of shape {pixels.shape}: must be numbers or booleans, and some")
+    if pixels.dtype.kind not in "biuf" or not pixels.size or np.ma.is_masked(picture):
+        raise UnreadableImage(
+            f"{pixels.dtype} values of shape {pixels.shape}: must be numbers or booleans, none masked"
+        )
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -166,8 +176,9 @@ def _to_levels(pixels: np.ndarray, value_range: tuple[float, float]) -> np.ndarr
     """Turn values of any dtype into uint8 or uint16, refusing those outside their range."""
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype.kind in "iu" and pixels.max() == 1 and pixels.min() >= 0:
-        raise UnreadableImage(f"{pixels.dtype} values of 0 and 1 alone: give booleans for black and white, or 0 to 255")
+    if pixels.dtype.kind in "iu" and 0 < pixels.max() <= (257 if pixels.dtype == np.uint16 else 1):
+        forms = "give booleans for a mask, uint8 for 8 bits"
+        raise UnreadableImage(f"{pixels.dtype} values up to {pixels.max()}: all but black; {forms}")
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels
     low, high = value_range if pixels.dtype.kind == "f" else (0, 255)

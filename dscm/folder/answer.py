@@ -26,6 +26,7 @@ from dscm.folder.writer import TABLE, Writer, label, list_columns
 from dscm.oracle import Oracle
 from dscm.plots.sheets import Row, effect_map, make_sheet
 from dscm.runs import check_output
+from dscm.settings import check_mapping
 
 SHOWN = 12  # images of a plot
 TITLE = "Effect: red is brighter than the composition, blue darker."
@@ -175,10 +176,7 @@ def read_intervention(
     Raises:
         InputError: a variable is unknown, or a value outside its domain.
     """
-    if not isinstance(do, Mapping):
-        raise InputError(
-            f"{option('do')} {do}: must hold values by name, as in {{'{graph.attributes[0].name}': VALUE}}"
-        )
+    check_mapping("do", do, f"a dict of values by name, as in {{'{graph.attributes[0].name}': VALUE}}")
     result: dict[str, Tensor] = {}
     for name, value in do.items():
         variable = graph.variable(name)
