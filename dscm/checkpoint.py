@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, BinaryIO, Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -130,9 +130,7 @@ def read(path: Path, part: Part) -> dict[str, Any]:
         raise InputError(f"{path}: no such checkpoint")
     try:
         _check_bytes(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickles, which are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: not a checkpoint of dscm, or it holds code, which was not run") from error
     except Exception as error:  # damaged bytes make the reader raise nearly anything
@@ -144,6 +142,21 @@ def read(path: Path, part: Part) -> dict[str, Any]:
     if content["kind"] != part:
         raise InputError(f"{path}: holds a model of kind '{content['kind']}'; '{part}' is needed here")
     return content
+
+
+def load_plain(source: Path | BinaryIO, device: torch.device | str = "cpu") -> Any:
+    """Read tensors and plain data of `torch.save`, without running code, or warnings of what is unusual.
+
+    Args:
+        source: a path or an open file.
+        device: where the tensors go.
+
+    Raises:
+        Exception: of nearly any kind, if the data are damaged or hold code.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(source, map_location=device, weights_only=True)
 
 
 def restore_image(path: Path, device: torch.device) -> Restored[ImageMechanism[Any]]:
@@ -195,12 +208,18 @@ def _restore(path: Path, part: Part, device: torch.device) -> Restored[Any]:
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["model"].items()})
     except InputError as error:
         raise InputError(f"{path}: {error.args[0]}") from error
-    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, OverflowError, IndexError) as error:
         raise InputError(f"{path}: the weights do not fit the model that the checkpoint describes") from error
     if not all(value.isfinite().all() for value in model.state_dict().values()):
         raise InputError(f"{path}: holds weights that are not finite")
     model = model.to(device).eval().requires_grad_(False)
     settings, step, seconds = content.get("settings", {}), content.get("step"), content.get("seconds")
+    if (
+        not isinstance(settings, dict)
+        or not isinstance(step, int | None)
+        or not isinstance(seconds, int | float | None)
+    ):
+        raise InputError(f"{path}: damaged: what it says of its training is not readable")
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return Restored(model, Path(path), graph, content["config"], settings, step, seconds, sha256)
 

@@ -1,10 +1,12 @@
 """Files that are written whole or not at all."""
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"  # of the program that writes them
 UNFINISHED = ".unfinished-"  # begins the temporary name of a file
@@ -40,6 +42,25 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise cause from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def parse_json(text: str, make_object: Callable[[list[tuple[str, Any]]], Any] = dict) -> Any:
+    """Parse JSON of any origin.
+
+    Args:
+        text: the JSON.
+        make_object: makes an object of its pairs.
+
+    Raises:
+        ValueError: it is not JSON, it is nested too deeply, a number has thousands of digits, or a text has half of a
+            character, which no file in UTF-8 can hold.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=make_object)
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return value
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -13,7 +13,7 @@ from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
 from dscm.checkpoint import Part, Restored, restore_attributes, restore_oracle
 from dscm.errors import InputError, option
-from dscm.files import atomic_path
+from dscm.files import atomic_path, parse_json
 from dscm.oracle import Oracle
 
 GRAPH, DATA, README, CHECKPOINT = "graph.json", "data.json", "README.txt", "checkpoint.pt"
@@ -125,7 +125,7 @@ def write_graph(run: Path, graph: Graph) -> None:
         InputError: the run has another graph.
     """
     path, text = run / GRAPH, json.dumps(graph.spec, indent=1, ensure_ascii=False) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         raise InputError(f"{path}: is another graph than {graph.name}; name another {option('run')}")
     run.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -149,7 +149,7 @@ def find_data(run: Path | None) -> tuple[Path | None, tuple[Path, ...]]:
     if run is None or not (run / DATA).is_file():
         return None, ()
     try:
-        paths = json.loads((run / DATA).read_text(encoding="utf-8"))
+        paths = parse_json((run / DATA).read_text(encoding="utf-8"))
         return Path(paths["data_dir"]), tuple(map(Path, paths["csv"]))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run / DATA}: damaged; name the data set with {option('data_dir')}") from error
@@ -164,12 +164,12 @@ def describe(run: Path, title: str, text: str) -> None:
         text: the text of the chapter.
     """
     path = run / README
-    old = path.read_text(encoding="utf-8") if path.exists() else PREFACE
+    old = path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else PREFACE
     preface, *rest = re.split(r"^== (.*) ==$\n", old, flags=re.MULTILINE)
     chapters = dict(zip(rest[::2], (body.strip() for body in rest[1::2]))) | {title: text.strip()}
     whole = "\n\n".join([preface.strip(), *(f"== {title} ==\n\n{body}" for title, body in chapters.items())])
     with atomic_path(path) as temporary:
-        temporary.write_text(whole + "\n", encoding="utf-8")
+        temporary.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
 
 
 def check_apart(folder: Path, images: Path | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dscm.files import atomic_path
+from dscm.files import atomic_path, parse_json
 
 
 def test_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
@@ -69,3 +69,11 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, library: st
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error.value.filename == str(tmp_path / "c.pt") and error.value.strerror == "File too large"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a":' * 100_000, '"\\ud800"', '{"\\udfff": 1}', "1 2"])
+def test_json_that_cannot_be_held_is_a_value_error(text: str) -> None:
+    """Also where Python's reader raises something else, or only the writer would."""
+    assert parse_json('{"ä": [1, null]}') == {"ä": [1, None]}
+    with pytest.raises(ValueError):
+        parse_json(text)

@@ -32,6 +32,12 @@ def test_chapters_are_replaced_in_place(tmp_path: Path) -> None:
     assert text.index("== image ==\n\nthree == four") < text.index("== oracle ==\n\ntwo") and "one" not in text[100:]
 
 
+def test_a_readme_in_another_encoding_keeps_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "README.txt").write_bytes("My dömo\r\n".encode("cp1252"))
+    runs.describe(tmp_path, "image", "one")
+    assert "My dömo".encode("cp1252") in (tmp_path / "README.txt").read_bytes()
+
+
 def test_no_oracle_where_all_is_measured(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="every attribute of morphomnist-intensity is measured; leave it out"):
         runs.find_oracle(tmp_path / "oracle.pt", None, get_graph("morphomnist-intensity"), torch.device("cpu"))

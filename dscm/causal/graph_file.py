@@ -17,6 +17,7 @@ from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, M
 from dscm.causal.scm import topological_order
 from dscm.causal.variables import Variable, as_float32
 from dscm.errors import InputError
+from dscm.files import parse_json
 
 FOLDER = Path(__file__).parents[1] / "assets" / "graphs"
 EQUATIONS: Mapping[str, Callable[..., Mechanism]] = {
@@ -85,14 +86,20 @@ def read_graph(path: Path) -> Graph:
         InputError: it cannot be read, is not JSON, or as `parse`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        spec = json.loads(text, object_pairs_hook=partial(_refuse_duplicates, path))
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise InputError(f"{path}: is not a file")
+        text = path.read_text(encoding="utf-8-sig")  # Windows marks UTF-8
+        spec = parse_json(text, partial(_refuse_duplicates, path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
     graph = parse(spec, path, text)
     known = GRAPHS.get(graph.name)
     return known if known and known.spec == graph.spec else graph
@@ -176,7 +183,7 @@ class _Reader:
 
     def variable(self, name: str, spec: Any) -> Variable:
         """Read one variable."""
-        if not isinstance(spec, dict) or spec.get("type") not in FIELDS:
+        if not isinstance(spec, dict) or spec.get("type") not in [*FIELDS]:
             self.fail(name, f"must be an object with a type, one of {', '.join(FIELDS)}")
         kind = spec["type"]
         needed, allowed = FIELDS[kind]
@@ -191,6 +198,8 @@ class _Reader:
             self.fail(name, "parents must be a list of names")
         if len(set(parents)) < len(parents):
             self.fail(name, "parents names a variable twice")
+        if not isinstance(spec.get("unit", ""), str):
+            self.fail(name, "unit must be text")
         low, high, labels = self.domain(name, kind, spec)
         domain = (low, high, len(labels) or 2)
         mechanism = self.equation(name, kind, spec, tuple(parents), domain) if "equation" in spec else None
@@ -200,13 +209,14 @@ class _Reader:
         """Return the lowest and the highest value, and the labels of a categorical variable."""
         if kind == "categorical":
             values = spec["values"]
-            labels = tuple(map(str, values)) if isinstance(values, list) else ()
+            plain = isinstance(values, list) and all(isinstance(value, str | int | float) for value in values)
+            labels = tuple(map(str, values)) if plain else ()
             if len(labels) < 2 or len(set(labels)) < len(labels):
-                self.fail(name, "values must be a list of at least two different ones")
+                self.fail(name, "values must be a list of at least two different ones, texts or numbers")
             return 0, len(labels) - 1, labels
         if kind == "image":
             size, channels = spec["size"], spec["channels"]
-            if not isinstance(size, int) or size < 8 or channels not in (1, 3):
+            if type(size) is not int or size < 8 or type(channels) is not int or channels not in (1, 3):
                 self.fail(name, "size must be a whole number of at least 8 pixels, and channels 1 or 3")
             return -1, 1, ()
         ends = {"continuous": (-math.inf, math.inf), "positive": (0, math.inf)}.get(kind, (0, 1))
@@ -263,8 +273,11 @@ class _Reader:
     def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Read which parents of the image an evaluation intervenes on, and which together."""
         groups = self.names(spec, "interventions", parents, deep=True)
-        if not all(groups):
+        firsts = [names[0] for names in groups if names]
+        if len(firsts) < len(groups):
             self.fail("interventions", "a list of names is empty")
+        if len(set(firsts)) < len(firsts) or any(len(set(names)) < len(names) for names in groups):
+            self.fail("interventions", "a name is twice in a list, or two lists begin with the same one")
         return tuple(map(tuple, groups))
 
     def names(self, spec: Mapping[str, Any], field: str, known: tuple[str, ...], deep: bool = False) -> list[Any]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ def one_line_errors(show: Callable[[str], str]) -> Iterator[None]:
     _prepare_console()
     before = _interrupt_on_end()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on the metadata of images
+            yield
         sys.stdout.flush()  # a full disk is noticed here rather than after the last line of the script
     except InputError as error:
         _stop(WRONG_INPUT, error.typed(show))

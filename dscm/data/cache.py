@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dscm.data.images import UnreadableImage
 from dscm.errors import InputError, option
-from dscm.files import atomic_path
+from dscm.files import atomic_path, parse_json
 
 MAX_ABSENT = 0.01  # fraction of a split's images; more suggest a wrong folder
 MAX_NAMED = 20  # images that a message names
@@ -99,7 +99,7 @@ def decode(
         _decode_into(path, root, names, read, shape, workers, skip_broken)
     try:
         images = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: PyTorch warns about read-only arrays
-        listed = json.loads(_beside(path).read_text(encoding="utf-8")) if len(images) < len(names) else {}
+        listed = parse_json(_beside(path).read_text(encoding="utf-8")) if len(images) < len(names) else {}
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: damaged; delete it and the images are decoded again") from error
     broken = {int(index): reason for index, reason in listed.items()}

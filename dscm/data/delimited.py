@@ -32,6 +32,8 @@ def read_text(path: Path) -> str:
         InputError: the file is missing or is not text.
     """
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise InputError(f"{path}: is not a file")
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error

@@ -15,7 +15,7 @@ from dscm.errors import InputError, option
 from dscm.evaluation.configuration import Conditions, Configuration
 from dscm.evaluation.protocol import PerImage
 from dscm.evaluation.statistics import bootstrap_interval, summarise
-from dscm.files import atomic_path
+from dscm.files import atomic_path, parse_json
 from dscm.runs import check_output
 
 METRICS = "metrics.json"
@@ -161,7 +161,7 @@ class Records:
 
     def _read(self) -> list[Record]:
         """Read metrics.json."""
-        entries = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        entries = parse_json((self.folder / METRICS).read_text(encoding="utf-8"))
         return [Record.from_json(entry) for entry in entries]
 
     def _merge(self) -> list[Record]:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TextIO, cast
 import torch
 
 from dscm.errors import InputError, option
-from dscm.files import atomic_path, remove_unfinished
+from dscm.files import atomic_path, parse_json, remove_unfinished
 from dscm.machine import Machine, first_process_first, wait
 from dscm.runs import check_output
 
@@ -126,7 +126,7 @@ class Ledger:
         """Refuse a folder of another command, and say what differs."""
         path = self.out / COMMAND
         try:
-            old = json.loads(path.read_text(encoding="utf-8"))
+            old = parse_json(path.read_text(encoding="utf-8"))
             differing = [name for name in {**old, **command} if old.get(name) != command.get(name)]
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: damaged; name another {option('out')}") from error
@@ -186,7 +186,7 @@ def _read_items(path: Path) -> dict[str, Item]:
     items: dict[str, Item] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
-            items |= json.loads(line)
+            items |= parse_json(line)
         except (ValueError, TypeError):
             continue
     return {name: item for name, item in items.items() if isinstance(item, dict) and {"key", "refused"} <= item.keys()}

@@ -8,6 +8,7 @@ NAME=@sub/IMAGE.png      the observed value of another image of the folder
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,7 +164,7 @@ def _is_known(variable: Variable, value: str, images: Images | None) -> bool:
     if value[:1] != "@" or value in variable.labels:
         return value in variable.labels
     is_image = images is not None and value[1:] in images.names
-    return is_image or Path(value[1:].rpartition(":")[0] or ".").is_file()
+    return is_image or os.path.isfile(value[1:].rpartition(":")[0])
 
 
 def _look_up(observed: Tensor, images: Sequence[str], values: Mapping[str, float]) -> Tensor:

@@ -10,8 +10,10 @@ import io
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,13 @@ from dscm.causal.draws import Source
 from dscm.causal.learned import FlowNoise
 from dscm.causal.mechanisms import Noise, SigmoidNoise
 from dscm.causal.scm import SCM
+from dscm.checkpoint import load_plain
 from dscm.data.scaling import to_levels
 from dscm.diffusion.mechanism import ImageNoise
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
-from dscm.files import atomic_path
+from dscm.files import atomic_path, parse_json
+from dscm.settings import check_integer
 
 FORMAT = 4
 DESCRIPTION = "about.json"
@@ -89,13 +93,17 @@ class NoiseWriter:
         """Begin, or go on with the batches of an earlier command, whether it came to its end or not."""
         if not resumed:
             shutil.rmtree(self.folder, ignore_errors=True)
-        elif self.path.is_file() and not self.folder.is_dir():
-            with zipfile.ZipFile(self.path) as archive:
-                archive.extractall(self.folder)
+        elif self._kept and not self.folder.is_dir():
+            try:
+                with zipfile.ZipFile(self.path) as archive:
+                    archive.extractall(self.folder)
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise InputError(f"{self.path}: damaged; remove it, and the same command writes it again") from error
 
     def has(self, index: int) -> bool:
         """Tell whether an earlier command left batch ``index``."""
-        return self.path.is_file() or self._part(index).is_file()
+        return _member(index) in self._kept or self._part(index).is_file()
 
     def add(self, index: int, obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
         """Add the noise of batch ``index``, abducted from an observation."""
@@ -112,6 +120,14 @@ class NoiseWriter:
             for part in sorted(self.folder.glob("[0-9]*.pt")):
                 archive.writestr(zipfile.ZipInfo(part.name), part.read_bytes())
         shutil.rmtree(self.folder)
+
+    @cached_property
+    def _kept(self) -> set[str]:
+        """List the members of the file that an earlier command finished; none if there is no such file."""
+        if not zipfile.is_zipfile(self.path):
+            return set()
+        with zipfile.ZipFile(self.path) as archive:
+            return {*archive.namelist()}
 
     def _part(self, index: int) -> Path:
         """Name the file of a batch."""
@@ -137,15 +153,15 @@ class SavedNoise:
         try:
             self.archive = zipfile.ZipFile(path)
             damaged = self.archive.testzip()
-            stored = json.loads(self.archive.read(DESCRIPTION))
+            stored = parse_json(self.archive.read(DESCRIPTION).decode("utf-8"))
             if damaged or stored["format"] != FORMAT:
                 raise ValueError
-            self.batch = int(stored["batch"])
+            self.batch = check_integer("batch", stored["batch"], 1)
             self._compare(stored, description)
         except InputError:
             raise
         except Exception as error:  # damaged bytes make the readers raise nearly anything
-            raise InputError(f"{path}: damaged, or not noise written by {option('save_noise')}") from error
+            raise self._damaged() from error
 
     def check(self, observations: Iterable[tuple[int, Mapping[str, Tensor]]]) -> None:
         """Compare the observations, each with the number of its batch, with those that the noise was abducted from.
@@ -153,19 +169,37 @@ class SavedNoise:
         Raises:
             InputError: the noise is that of other images or attributes.
         """
-        stored = {name: self._load(name)["obs"] for name in self.archive.namelist() if name != DESCRIPTION}
-        if stored != {_member(index): fingerprint(obs) for index, obs in observations}:
-            raise InputError(f"{self.path}: noise of other images, or of other factual attributes")
+        members = {*self.archive.namelist()} - {DESCRIPTION}
+        for index, obs in observations:
+            stored, noise = self._load(_member(index)) if _member(index) in members else ("", {})
+            if stored != fingerprint(obs):
+                raise self._of_others()
+            if noise.keys() != obs.keys() or not all(_fits(part, len(obs["image"])) for part in noise.values()):
+                raise self._damaged()
+            members.remove(_member(index))
+        if members:
+            raise self._of_others()
 
     def read(self, index: int, device: torch.device) -> dict[str, Noise]:
         """Return the noise of batch ``index``, on a device."""
-        content = self._load(_member(index), device)
-        return {k: v if isinstance(v, Tensor) else NAMED_TUPLES[v[0]](*v[1:]) for k, v in content["noise"].items()}
+        return self._load(_member(index), device)[1]
 
-    def _load(self, name: str, device: torch.device | None = None) -> dict[str, Any]:
-        """Read one member of the archive, whose checksums were compared before."""
-        member = io.BytesIO(self.archive.read(name))
-        return torch.load(member, map_location=device or "cpu", weights_only=True)
+    def _load(self, name: str, device: torch.device | None = None) -> tuple[str, dict[str, Noise]]:
+        """Read the hash of the observation and the noise from one member of the archive."""
+        try:
+            content = load_plain(io.BytesIO(self.archive.read(name)), device or "cpu")
+            plain = content["noise"].items()
+            return content["obs"], {k: v if isinstance(v, Tensor) else NAMED_TUPLES[v[0]](*v[1:]) for k, v in plain}
+        except Exception as error:  # as above
+            raise self._damaged() from error
+
+    def _of_others(self) -> InputError:
+        """Make the error that the images are not those of the file."""
+        return InputError(f"{self.path}: noise of other images, or of other factual attributes")
+
+    def _damaged(self) -> InputError:
+        """Make the error that the file cannot be read."""
+        return InputError(f"{self.path}: damaged, or not noise written by {option('save_noise')}")
 
     def _compare(self, stored: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
         """Raise `InputError` where a stored description differs from the one that is needed."""
@@ -232,6 +266,17 @@ class NoiseFiles:
 def _member(index: int) -> str:
     """Name the member of a batch."""
     return f"{index:06d}.pt"
+
+
+def _fits(noise: Noise, n: int) -> bool:
+    """Tell whether every tensor of a variable's noise is empty, or holds numbers of n images."""
+    parts = (noise,) if isinstance(noise, Tensor) else noise
+    return all(
+        isinstance(part, Tensor)
+        and (part.dtype in (torch.float32, torch.int64) and part.layout is torch.strided)
+        and (part.numel() == 0 or (part.dim() > 0 and len(part) == n and not part.isnan().any()))
+        for part in parts
+    )
 
 
 def _without_retired(sampling: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dscm.files import atomic_path
+from dscm.files import atomic_path, parse_json
 from dscm.training.cuda_graph import Terms
 
 
@@ -26,7 +26,7 @@ class Log:
         self.path = path
         self.sums: dict[str, Tensor] = dict((state or {}).get("log_sums", {}))
         self.counts: dict[str, Tensor] = dict((state or {}).get("log_counts", {}))
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         with atomic_path(path) as temporary:
             kept = "".join(line + "\n" for line in lines if _is_kept(line, step))
             temporary.write_text(kept, encoding="utf-8")
@@ -62,10 +62,21 @@ class Log:
             file.write(json.dumps(record) + "\n")
 
 
+def check_state(state: Mapping[str, Any]) -> None:
+    """Check what a checkpoint holds of a log.
+
+    Raises:
+        ValueError, TypeError, AttributeError: these are no sums and counts of the same scalars.
+    """
+    sums, counts = dict(state.get("log_sums", {})), dict(state.get("log_counts", {}))
+    if sums.keys() != counts.keys() or any(value.dim() for value in [*sums.values(), *counts.values()]):
+        raise ValueError
+
+
 def _is_kept(line: str, step: int) -> bool:
     """Tell whether a line of the log is whole and not after a step."""
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
+        record = parse_json(line)
+        return record["step"] <= step and "final" not in record
+    except (ValueError, KeyError, TypeError):
         return False
-    return record["step"] <= step and "final" not in record

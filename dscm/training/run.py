@@ -24,7 +24,7 @@ from dscm.files import atomic_path
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
 from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
-from dscm.training.log import Log
+from dscm.training.log import Log, check_state
 from dscm.training.place import Place
 from dscm.training.probe import score
 from dscm.training.recipe import Recipe
@@ -34,6 +34,7 @@ from dscm.training.tuning import start_tuning
 
 LOG_EVERY = 50  # steps
 SAMPLES = 64  # images in a grid
+RESUMES = {"settings", "step", "seconds", "raw", "optimiser"}  # entries of a checkpoint
 SAMPLE_STEPS = 25  # of a diffusion mechanism that draws them
 
 
@@ -169,7 +170,7 @@ class Training:
             objective, data, self.hyperparameters, machine.device, model, rank=machine.rank, world=machine.world
         )
         if self.state:
-            trainer.load_state_dict(self.state)
+            self._resume(trainer, self.state)
         return trainer
 
     def fit(self, overwrite: bool = False, command: str = "", resume: str = "") -> Trained:
@@ -273,11 +274,21 @@ class Training:
             runs.write_graph(self.run, self.graph)
             runs.write_data(self.run, self.source.data_dir, self.source.csv)
 
+    def _resume(self, trainer: Trainer, state: Mapping[str, Any]) -> None:
+        """Go on from the content of a checkpoint; refuse one that does not fit the model."""
+        try:
+            trainer.load_state_dict(state)
+            check_state(state)
+        except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            raise InputError(f"{self.path}: damaged: its weights do not fit the model that is trained") from error
+
     def _read_state(self) -> dict[str, Any]:
         """Read the checkpoint to resume; refuse that of another graph or other settings."""
         state = checkpoint.read(self.path, self.recipe.part)
-        if "raw" not in state:
+        if not state.keys() >= RESUMES:
             raise InputError(f"{self.path}: holds weights alone, without what resumes a training")
+        if not isinstance(state["settings"], dict):
+            raise InputError(f"{self.path}: damaged: its settings are not readable")
         old = {**state["settings"], "fit": Framing.of(state["settings"], self.graph.data_set).fit}
         for name, value in self.settings.items():
             if old.get(name) == value:

@@ -169,13 +169,19 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from what `state_dict` returned, or from the content of a checkpoint."""
-        self.step, self.seconds = state["step"], state["seconds"]
+        """Resume from what `state_dict` returned, or from the content of a checkpoint.
+
+        Raises:
+            RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError: it is of another objective.
+        """
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.objective.load_state_dict(state["raw"])
         self.average.load_state_dict(state["model"])
-        fused = self.device.type == "cuda"  # whatever device the state is of
-        groups = [{**group, "fused": fused} for group in state["optimiser"]["param_groups"]]
-        self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
+        own = self.optimiser.state_dict()  # its settings are those of this training and device
+        self.optimiser.load_state_dict(own | {"state": state["optimiser"]["state"]})
+        for parameter in self.parameters:
+            if any(moment.shape not in (parameter.shape, ()) for moment in self.optimiser.state[parameter].values()):
+                raise ValueError("a moment of another shape than its parameter")
 
     def _agree_to_stop(self) -> bool:
         """Tell whether any process was asked to stop, so that all stop after the same step."""

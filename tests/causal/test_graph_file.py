@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,14 @@ def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
         (set_field("scanner", values="AB"), "values must be a list of at least two different ones"),
         (set_field("image", size=4), "image: size must be a whole number of at least 8 pixels, and channels 1 or 3"),
         (set_field("image", channels=2), "channels 1 or 3"),
+        (set_field("image", channels=1.0), "channels 1 or 3"),
+        (set_field("image", channels=True), "channels 1 or 3"),
+        (set_field("age", type=["bounded"]), "age: must be an object with a type"),
+        (set_field("age", type={}), "age: must be an object with a type"),
+        (set_field("age", unit=["years"]), "age: unit must be text"),
+        (set_field("scanner", values=["A", None]), "scanner: values must be a list"),
+        (lambda spec: spec.update(interventions=[["age", "age"]]), "interventions: a name is twice"),
+        (lambda spec: spec.update(interventions=[["age"], ["age", "volume"]]), "two lists begin with the same"),
         (lambda spec: spec["variables"].pop("image"), "there must be one variable of type image, called 'image'"),
         (set_field("age", parents=["image"]), "cycle"),
         (set_field("score", equation={"cubic": {}}), "equation must be an object with one of gamma, linear-gaussian"),
@@ -158,6 +167,37 @@ def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path, change: Callable, message: str) -> None:
     with pytest.raises(InputError, match=rf"graph.json.*{message}"):
         read_graph(write(tmp_path / "graph.json", change))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ('{"name": "\\ud800", "variables": {}}', "surrogates not allowed"),
+        ('{"variables": {}} x', "line 1: not JSON"),
+    ],
+)
+def test_json_of_any_kind(tmp_path: Path, text: str, message: str) -> None:
+    """What the reader of JSON cannot hold is refused like what is none."""
+    path = tmp_path / "graph.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"graph.json.*{message}"):
+        read_graph(path)
+
+
+def test_a_mark_of_utf8_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Windows writes one."""
+    path = write(tmp_path / "graph.json")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_graph(path).spec == SPEC
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "graph.json")
+    with pytest.raises(InputError, match="graph.json: is not a file"):
+        read_graph(tmp_path / "graph.json")
 
 
 def test_the_image_has_no_children(tmp_path: Path) -> None:

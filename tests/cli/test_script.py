@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 
@@ -37,6 +38,14 @@ def test_one_line_and_a_code(error: BaseException, code: int, line: str, capsys:
     out, err = capsys.readouterr()
     assert stop.value.code == code and not out
     assert err.startswith(f"error: {line}") and err.count("\n") == 1, err
+
+
+def test_what_pillow_remarks_is_not_shown(recwarn: pytest.WarningsRecorder) -> None:
+    """Of metadata that nobody reads; other warnings are."""
+    with one_line_errors(str):
+        warnings.warn_explicit("Corrupt EXIF data", UserWarning, "TiffImagePlugin.py", 982, "PIL.TiffImagePlugin")
+        warnings.warn_explicit("overflow", RuntimeWarning, "metrics.py", 1, "dscm.evaluation.metrics")
+    assert [str(warning.message) for warning in recwarn] == ["overflow"]
 
 
 def test_the_end_of_a_job_interrupts_and_the_handler_returns() -> None:

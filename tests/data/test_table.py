@@ -1,5 +1,6 @@
 """Cells of tables, as people write them: read to the same values, or refused by line and column."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,13 @@ def test_damaged_tables(tmp_path: Path, text: bytes, message: str) -> None:
     with pytest.raises(InputError, match=f"t.csv.*{message}") as caught:
         read_csv(tmp_path / "t.csv")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="a.csv: is not a file"):
+        read_csv(tmp_path / "a.csv")
 
 
 def test_columns_by_name(tmp_path: Path) -> None:

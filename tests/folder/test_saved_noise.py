@@ -1,12 +1,18 @@
 """Noise that is saved by one query and used by another."""
 
+import io
+import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dscm import assets
+from dscm.errors import InputError
+from dscm.folder.saved_noise import NoiseWriter, SavedNoise
 from tests.support.scripts import FAST, call_script, refuse, succeed
 
 
@@ -73,3 +79,73 @@ def test_what_is_no_noise_is_refused(saved: Path, digits: Path, tmp_path: Path, 
     whole = (saved / "noise.zip").read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     assert "damaged, or not noise" in ask(refuse, digits, path, tmp_path / "out")
+
+
+ABOUT = {"format": 4, "checkpoint": "a", "images": ["0.png", "1.png"], "sampling": {}}
+OBS = {"age": torch.tensor([1.0, 2.0]), "image": torch.zeros(2, 1, 2, 2)}
+
+
+def write_noise(path: Path) -> Path:
+    """Write the noise of two images."""
+    writer = NoiseWriter(path, ABOUT, 2)
+    writer.add(0, OBS, {"age": torch.zeros(2), "image": torch.zeros(2, 1, 2, 2)})
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.pop("noise"),
+        lambda content: content.update(noise=[1]),
+        lambda content: content["noise"].pop("age"),
+        lambda content: content["noise"].update(other=torch.zeros(2)),
+        lambda content: content["noise"].update(age="zero"),
+        lambda content: content["noise"].update(age=("FlowNoise", 1, 2)),
+        lambda content: content["noise"].update(age=("Unknown", torch.zeros(2))),
+        lambda content: content["noise"].update(age=torch.zeros(3)),
+        lambda content: content["noise"].update(age=torch.tensor(1.0)),
+        lambda content: content["noise"].update(age=torch.tensor([1.0, float("nan")])),
+        lambda content: content["noise"].update(age=torch.zeros(2, dtype=torch.bool)),
+        lambda content: content["noise"].update(age=torch.zeros(2).to_sparse()),
+    ],
+)
+def test_noise_of_another_form_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Before anything is answered, though the archive itself is whole."""
+    path = write_noise(tmp_path / "noise.zip")
+    SavedNoise(path, ABOUT).check([(0, OBS)])
+    with zipfile.ZipFile(path) as archive:
+        about, content = (
+            archive.read("about.json"),
+            torch.load(io.BytesIO(archive.read("000000.pt")), weights_only=True),
+        )
+    change(content)
+    torch.save(content, tmp_path / "part")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("about.json", about)
+        archive.write(tmp_path / "part", "000000.pt")
+    with pytest.raises(InputError, match="noise.zip: damaged, or not noise"):
+        SavedNoise(path, ABOUT).check([(0, OBS)])
+
+
+@pytest.mark.parametrize("batch", [0, -1, "2", 1.5, None])
+def test_the_size_of_a_batch_is_a_number_of_images(tmp_path: Path, batch: object) -> None:
+    with zipfile.ZipFile(tmp_path / "noise.zip", "w") as archive:
+        archive.writestr("about.json", json.dumps({**ABOUT, "batch": batch}))
+    with pytest.raises(InputError, match="noise.zip: damaged|batch"):
+        SavedNoise(tmp_path / "noise.zip", ABOUT)
+
+
+def test_a_finished_file_that_was_damaged_is_written_again(tmp_path: Path) -> None:
+    """A command that goes on takes nothing from what is no archive, and refuses one whose bytes were changed."""
+    path = write_noise(tmp_path / "noise.zip")
+    assert NoiseWriter(path, ABOUT, 2).has(0)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x03\x04", 10) + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="noise.zip: damaged; remove it"):
+        NoiseWriter(path, ABOUT, 2).open(resumed=True)
+    path.write_bytes(b"hello")
+    again = NoiseWriter(path, ABOUT, 2)
+    again.open(resumed=True)
+    assert not again.has(0)

@@ -1,6 +1,7 @@
 """The loop of a training against a reference that spells every formula out, and what reaches the objective."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -159,6 +160,27 @@ def test_a_training_resumes_bit_for_bit() -> None:
         pass
     assert rest.step == 9 and torch.equal(rest.model.weight, whole.model.weight)
     assert torch.equal(rest.average.weight, whole.average.weight)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(step="four"),
+        lambda state: state.update(step=float("inf")),
+        lambda state: state.update(raw={}),
+        lambda state: state.pop("optimiser"),
+        lambda state: state["model"].update(weight=torch.zeros(1, 6)),
+        lambda state: state["optimiser"].update(state=[1]),
+        lambda state: state["optimiser"]["state"][0].update(exp_avg=torch.zeros(5)),
+        lambda state: state["optimiser"]["state"][0].update(exp_avg="zero"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
+    """When it is read, not some steps later."""
+    state = copy.deepcopy(train(SETTINGS, 4).state_dict())
+    change(state)
+    with pytest.raises((RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError)):
+        Trainer(Regression(), make_data(), SETTINGS, CPU).load_state_dict(state)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_spares_the_weights() -> None:
