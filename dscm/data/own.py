@@ -65,16 +65,9 @@ def load(
     names = [table.images[i] for i in chosen]
     place = {image: i for i, image in enumerate(images)}
     channels = graph.image_channels
-    image, kept = decode(
-        folder,
-        names,
-        partial(read_image, size=size, channels=channels, framing=framing),
-        (channels, size, size),
-        cache_dir,
-        f"folder-{split}-{size}-{channels}{framing.suffix}",
-        workers,
-        skip_missing,
-    )
+    reader = partial(read_image, size=size, channels=channels, framing=framing)
+    label, shape = f"folder-{split}-{size}-{channels}{framing.suffix}", (channels, size, size)
+    image, kept = decode(folder, names, reader, shape, cache_dir, label, workers, skip_missing)
     chosen = [chosen[i] for i in kept]
     values = {name: value[chosen] for name, value in table.values.items()}
     return {"image": image, "index": torch.tensor([place[table.images[i]] for i in chosen]), **values}
