@@ -7,6 +7,7 @@ Flags come from the fields of the settings dataclasses. The common ones are flag
 import argparse
 import dataclasses
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -32,13 +33,15 @@ class Parser(argparse.ArgumentParser):
     """A parser whose flags come from settings.
 
     Args:
-        description: the script's docstring.
+        description: the script's docstring, with its commands as typed in the checkout.
         kinds: classes of settings, whose fields without a flag are given by ``--set``.
     """
 
     def __init__(self, description: str | None, kinds: Sequence[type]) -> None:
         super().__init__(
-            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+            description=_as_installed(description or ""),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         self.kinds, self.flags = tuple(kinds), set[str]()
         self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="pairs",
@@ -216,6 +219,13 @@ def add_data(group: argparse._ArgumentGroup) -> None:
 def start(args: Arguments) -> Machine:
     """Choose the device and join the other processes."""
     return set_up(args.device, args.threads)
+
+
+def _as_installed(text: str) -> str:
+    """Write commands as they are typed where the package is installed and this is one of its commands."""
+    if sys.argv[0].endswith(".py"):
+        return text
+    return re.sub(r"(torchrun .*?)(\w+)\.py", r"\1--no-python dscm-\2", re.sub(r"python (\w+)\.py", r"dscm-\1", text))
 
 
 def _flag(name: str) -> str:
