@@ -17,9 +17,18 @@ class InputError(ValueError):
 
     def typed(self, name: Callable[[str], str]) -> str:
         """Return the message, with each setting written as ``name`` does."""
-        return re.sub("\0(\\w+)\0", lambda match: name(match[1]), " ".join(map(str, self.args)))
+        return spell(" ".join(map(str, self.args)), name)
 
 
 def option(name: str) -> str:
-    """Name a setting within the message of an `InputError`."""
+    """Name a setting within the message of an `InputError`, or a note to the user."""
     return f"\0{name}\0"
+
+
+def spell(message: str, name: Callable[[str], str] = str) -> str:
+    """Return a message with each setting written as ``name`` does; by default as Python has it."""
+    return re.sub("\0(\\w+)\0", lambda match: name(match[1]), message)
+
+
+class UnreadableImage(Exception):
+    """Say in one line why an image cannot be used, without its file name."""

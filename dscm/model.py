@@ -1,8 +1,9 @@
 """A causal model for Python: load it, ask it, keep its answers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -16,12 +17,12 @@ from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import Effect
 from dscm.causal.values import Values, find_failures, read_observation, read_values, refuse
 from dscm.checkpoint import Restored, restore_image
-from dscm.data.mammogram import Framing
+from dscm.data.framing import Fit, Framing
 from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import Source, get_data_set
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.errors import InputError
+from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, write_query
 from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
@@ -35,6 +36,7 @@ def load(
     oracle: Path | str | None = None,
     attributes: Path | str | None = None,
     run: Path | str | None = None,
+    fit: Fit | None = None,
     **settings: Any,
 ) -> "Model":
     """Load a causal model.
@@ -45,6 +47,7 @@ def load(
         device: the device of the model; None is a GPU where there is one.
         oracle, attributes: checkpoints of the other parts; None takes the run's, or else the bundled ones.
         run: the run folder whose other parts complete a checkpoint.
+        fit: how images become squares, ``stretch``, ``crop`` or ``pad``; None is as in the training.
         settings: as `Model.using` takes them.
 
     Raises:
@@ -59,7 +62,7 @@ def load(
     path, home = runs.find_image(source, Path(run) if run else None)
     image = restore_image(path, place)
     learned = runs.find_learned(attributes, home, image.graph, place)
-    model = Model(image, learned, runs.find_oracle(oracle, home, image.graph, place))
+    model = Model(image, learned, runs.find_oracle(oracle, home, image.graph, place), fit=fit)
     return model.using(**settings) if settings else model
 
 
@@ -74,6 +77,7 @@ class Model:
         attributes: the checkpoint of the learned mechanisms, where the graph has any.
         oracle: the checkpoint of the predictor of attributes that are neither observed nor measured.
         mechanism: a view of the mechanism of the image with other settings; None is the mechanism itself.
+        fit: as `load` takes it.
 
     Raises:
         InputError: a mechanism of an attribute is learned, and ``attributes`` is None.
@@ -85,7 +89,11 @@ class Model:
         attributes: Restored[LearnedAttributes] | None = None,
         oracle: Restored[Oracle] | None = None,
         mechanism: ImageMechanism[Any] | None = None,
+        fit: Fit | None = None,
     ) -> None:
+        if fit not in (None, *get_args(Fit)):
+            raise InputError(f"{option('fit')} {fit}: must be one of {', '.join(get_args(Fit))}")
+        self.fit = fit
         self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint = checkpoint, attributes, oracle
         self.mechanism = mechanism or checkpoint.model
         self.scm = self.graph.scm(self.mechanism, self.learned).to(self.device)
@@ -122,8 +130,9 @@ class Model:
 
     @property
     def framing(self) -> Framing:
-        """Return how mammograms are brought to a square."""
-        return Framing.of(self.checkpoint.settings)
+        """Return how images become squares: as in the training, unless another fit is chosen."""
+        trained = Framing.of(self.checkpoint.settings, self.graph.data_set)
+        return replace(trained, fit=self.fit) if self.fit else trained
 
     @property
     def device(self) -> torch.device:
@@ -152,7 +161,7 @@ class Model:
         except InputError as error:
             untrained = isinstance(self.mechanism, DiffusionMechanism) and not self.mechanism.null_trained
             raise InputError(f"{self.checkpoint.path}: {error.args[0]}" if untrained else error.args[0]) from error
-        return Model(self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint, view)
+        return Model(self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint, view, self.fit)
 
     def require_oracle(self) -> Oracle | None:
         """Return the oracle; None where every attribute is measured.

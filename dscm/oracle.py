@@ -205,8 +205,8 @@ def list_sources(graph: Graph, given: Mapping[str, Collection[str]]) -> dict[str
 
 
 def needs_strokes(graph: Graph) -> bool:
-    """Tell whether strokes are all that an oracle must see: where it predicts the digit alone, not how it is drawn."""
-    return {variable.name for variable in graph.predicted} <= {"digit"}
+    """Tell whether strokes are all that an oracle must see: of digits, where it does not predict how they are drawn."""
+    return graph.data_set == "morphomnist" and {variable.name for variable in graph.predicted} <= {"digit"}
 
 
 def no_oracle(names: Iterable[str]) -> InputError:

@@ -172,6 +172,20 @@ def describe(run: Path, title: str, text: str) -> None:
         temporary.write_text(whole + "\n", encoding="utf-8")
 
 
+def check_apart(folder: Path, images: Path | None) -> None:
+    """Refuse the folder of the images as an output folder: what is written there would be images of it the next time.
+
+    Args:
+        folder: the output folder.
+        images: the folder of the images; None where there is none.
+
+    Raises:
+        InputError: they are the same folder.
+    """
+    if images and folder.is_dir() and images.is_dir() and folder.samefile(images):
+        raise InputError(f"{option('out')} {folder}: is the folder of the images; name another")
+
+
 def check_output(folder: Path, overwrite: bool) -> None:
     """Refuse an output folder that has content; nothing is made yet, since the rest of the input may be wrong too.
 

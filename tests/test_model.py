@@ -69,6 +69,24 @@ def test_one_call_is_its_steps(model: Model, tmp_path: Path) -> None:
         torch.testing.assert_close(answer[name].float(), value.float(), rtol=0, atol=1.0 if name == "image" else 1e-5)
 
 
+def test_a_table_may_hold_some_attributes(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The rest is as without a table; what is given in Python counts more."""
+    folder = tmp_path / "images"
+    shapes.write_set(folder, 3)
+    (folder / "attributes.csv").unlink()
+    seen = model.observe(folder)
+    (folder / "attributes.csv").write_text("image,KIND,size\n./00002.png,Cross,0.5\n00000.png,disk,0.4\n")
+    with pytest.raises(InputError, match="no row for '00001.png' .* leave them out with skip_missing"):
+        model.observe(folder)
+    answer = model.counterfactual(folder, {"striped": "flip"}, attributes={"size": 0.6}, skip_missing=True)
+    assert answer.names == ["00000.png", "00002.png"] and "'00001.png'; left out" in capsys.readouterr().err
+    assert answer.obs["kind"].tolist() == [0, 2] and answer.obs["size"].tolist() == pytest.approx([0.6, 0.6])
+    for name in ("warmth", "striped", "image"):
+        assert torch.equal(answer.obs[name], seen[name][[0, 2]])
+    predicted = {"predicted by the oracle": ["warmth", "striped"]}
+    assert answer.sources == {"given": ["size"], "from attributes.csv": ["kind"]} | predicted
+
+
 def test_guidance_by_do_is_the_same_from_the_model_and_the_causal_model(model: Model, obs: dict[str, Tensor]) -> None:
     """It is an argument of the prediction, and nothing that a caller must remember."""
     guided = model.using(guidance="do=6,others=1", guidance_interval=(0.0, 1000.0))

@@ -13,7 +13,8 @@ from torch import Tensor
 from dscm.causal.graph import Graph
 from dscm.causal.graph_file import GRAPHS
 from dscm.data.attributes import read_attribute_table
-from dscm.data.images import find_images, read_image
+from dscm.data.images import read_image
+from dscm.data.listing import find_images
 from dscm.data.scaling import to_signed
 
 FOLDER = Path(__file__).parent

@@ -10,13 +10,13 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_origin, get_type_hints
 
 from dscm import settings
 from dscm.data.cache import user_cache_dir
-from dscm.errors import InputError, option
+from dscm.errors import InputError, option, spell
 from dscm.machine import AUTO, Machine, is_first_to_fail, set_up
 
 Arguments = argparse.Namespace  # of a parsed command line
@@ -26,6 +26,7 @@ GONE = {  # flags of earlier versions, and what to type now
     "--channels-last": "",
     "--tolerance": "",
     "--eager": "",
+    "--keep-aspect": "--fit pad",
 }
 
 
@@ -97,6 +98,8 @@ class Parser(argparse.ArgumentParser):
             name, equals, text = pair.partition("=")
             if name in known and not equals and get_type_hints(known[name])[name] is bool:
                 equals, text = "=", "on"
+            if now := GONE.get(_flag(name)):
+                self.error(f"--set {pair}: no longer exists; type {now}")
             if not equals or name not in known:
                 self.error(f"--set {pair}: must be NAME=VALUE; names are {', '.join(known)}")
             value = settings.parse(known[name], name, text)
@@ -219,6 +222,12 @@ def add_data(group: argparse._ArgumentGroup) -> None:
 def start(args: Arguments) -> Machine:
     """Choose the device and join the other processes."""
     return set_up(args.device, args.threads)
+
+
+def say(notes: Iterable[str], parser: Parser) -> None:
+    """Print notes to the user on standard error, one line each, with settings as they are typed."""
+    for note in notes:
+        print(f"note: {spell(note, parser.show)}", file=sys.stderr)
 
 
 def _as_installed(text: str) -> str:

@@ -19,8 +19,8 @@ PARTS: Mapping[AssetName, checkpoint.Part] = {
     "oracle": "oracle",
 }
 FLAGS = ("patch", "batch", "precision", "size", "seed")
-PAIRS = ("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart", "keep_aspect", "clean_background")
-DEFAULTS = {"p_null": 0.1, "seed": 0, "keep_aspect": False, "clean_background": False}  # left out of the command
+PAIRS = ("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart", "fit", "clean_background")
+DEFAULTS = {"p_null": 0.1, "seed": 0, "fit": "stretch", "clean_background": False}  # left out of the command
 DIGITS = "MNIST's 60,000 training digits, redrawn by dscm.data.morphomnist"
 
 

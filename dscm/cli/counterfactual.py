@@ -11,6 +11,9 @@ Each --do is one query; commas join variables into one intervention:
     NAME=@FILE.csv:COLUMN    each image's own value, from its row of FILE
     NAME=@sub/IMAGE.png      the observed value of another image of the folder
 
+Where IMAGES has an attributes.csv, it gives the observed values of the attributes that it has columns for; the others
+are measured on the images, or predicted by the oracle.
+
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
 result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
 and changed only where the query changes it. Under torchrun, processes share the images.
@@ -23,10 +26,11 @@ from typing import get_args
 
 from dscm import assets, settings
 from dscm.causal.scm import Effect
-from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, refuse_unused, start
+from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, refuse_unused, say, start
 from dscm.cli.models import add_model_arguments, load_model
 from dscm.cli.sampling import ALIGNMENT, INFERENCE, SAMPLING, add_sampling, configure
 from dscm.cli.script import one_line_errors
+from dscm.data.framing import Fit
 from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
@@ -35,6 +39,7 @@ from dscm.folder.samples import Draw, write_samples
 from dscm.folder.writer import SHEET, TABLE
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
+from dscm.runs import check_apart
 from dscm.settings import setting
 
 UNUSED = {  # options that would change nothing, by the one that makes it so
@@ -55,7 +60,7 @@ def make_parser() -> Parser:
     """Declare the command line."""
     parser = Parser(__doc__, (*SAMPLING, Reading))
     group = parser.add_argument_group("queries")
-    words = "a folder of PNG, JPEG or BMP images (default: bundled ones)"
+    words = "a folder of images (default: bundled ones)"
     group.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help=words)
     words = "a query; may be repeated (see above)"
     group.add_argument("--do", action="append", default=[], metavar="NAME=VALUE[,…]", help=words)
@@ -63,6 +68,8 @@ def make_parser() -> Parser:
     group.add_argument("--effect", choices=get_args(Effect), nargs="+", default=["total"], help=words)
     words = "instead draw N images from the model, under the --do if there is one"
     group.add_argument("--sample", type=number(int, 1), metavar="N", help=words)
+    words = "how images become squares (default: as in the training of the model)"
+    group.add_argument("--fit", choices=get_args(Fit), help=words)
     add_model_arguments(parser)
     add_sampling(parser)
     group = parser.add_argument_group("output")
@@ -98,6 +105,9 @@ def run(parser: Parser) -> int:
     if images is None:
         raise InputError(f"no images of {model.graph.name} are bundled: name the folder of yours")
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device, skip_missing)
+    check_apart(args.out, images)
+    if machine.first:
+        say(reader.survey(args.paste), parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
     job = Job(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
     report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
@@ -107,8 +117,8 @@ def run(parser: Parser) -> int:
 
 def sample(args: Arguments, model: Model, machine: Machine) -> int:
     """Draw images from the model; returns the exit code."""
-    if args.images or len(args.do) > 1:
-        raise InputError(f"{option('sample')}: takes no images, and at most one {option('do')}")
+    if args.images or args.fit or len(args.do) > 1:
+        raise InputError(f"{option('sample')}: takes no images, no {option('fit')}, and at most one {option('do')}")
     query = parse_query(args.do[0], model.graph) if args.do else None
     if query and query.constants.keys() != query.changes.keys():
         words = "nothing is observed that a value could depend on"

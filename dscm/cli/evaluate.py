@@ -33,7 +33,11 @@ class Reading:
     """How the data set is read."""
 
     csv: tuple[str, ...] = setting((), "CSV file of EMBED; may be repeated. Default: those at the top of its folder.")
-    skip_missing: bool = setting(False, "Skip any number of absent images instead of at most 1%.")
+    skip_missing: bool = setting(
+        False,
+        "Leave out any number of absent images instead of at most 1%; of your own data, images without a row in "
+        "attributes.csv, and rows without an image or a value.",
+    )
 
 
 def make_parser() -> Parser:

@@ -40,7 +40,7 @@ def load_model(args: argparse.Namespace, device: torch.device) -> Model:
         InputError: there is no such model, or its parts do not belong together.
     """
     source = args.checkpoint or _source(args)
-    return _checked(args, load(source, device, args.oracle, args.attributes, args.run))
+    return _checked(args, load(source, device, args.oracle, args.attributes, args.run, args.fit))
 
 
 def load_models(args: argparse.Namespace, device: torch.device) -> list[Model]:

@@ -13,7 +13,7 @@ and samples/. With --resume a training that was stopped or killed continues from
 from pathlib import Path
 
 from dscm.causal.graph_file import GRAPHS
-from dscm.cli.arguments import Parser, add_data, add_machine, start
+from dscm.cli.arguments import Parser, add_data, add_machine, say, start
 from dscm.cli.script import one_line_errors, typed_command
 from dscm.machine import leave
 from dscm.training.dry_run import check
@@ -32,6 +32,7 @@ def make_parser() -> Parser:
                       "your own images (default: morphomnist)")  # fmt: skip
     data.add_argument("--graph", type=Path, metavar="JSON", help="the causal graph of your own images")
     add_data(data)
+    parser.add_fields(data, Recipe, "fit")
     data.add_argument("--csv", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
                       help="the one or two CSV files of EMBED (default: those at the top of its folder)")  # fmt: skip
     output = parser.add_argument_group("output")
@@ -55,7 +56,10 @@ def run(parser: Parser) -> None:
     training = Training(Recipe(**args.settings, seed=args.seed), place, start(args), args.resume)
     if training.recipe.part == "attributes" and not training.graph.learned:
         print(f"{training.graph.name}: every attribute is a root or has a known equation; there is nothing to fit")
-    elif args.check:
+        return leave(training.machine)
+    if training.machine.first:
+        say(training.data_set.notes(), parser)
+    if args.check:
         for line in check(training):
             print(line)
     else:

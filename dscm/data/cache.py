@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from dscm.machine import worker_pool
 
 MAX_ABSENT = 0.01  # fraction of a split's images; more suggest a wrong folder
 MAX_NAMED = 20  # images that a message names
+HEADER = 128  # bytes of a cache file before its pixels
 CHUNK = 32  # images per task of a worker
 
 
@@ -72,10 +73,12 @@ def decode(
     cache_dir: Path,
     label: str,
     workers: int = 1,
-) -> Tensor:
+    skip_broken: bool = False,
+) -> tuple[Tensor, list[int]]:
     """Decode images, or map the cache file that an earlier call wrote.
 
-    The cache file is keyed by ``label``, ``shape``, and the name, size and modification time of every image.
+    The cache file is keyed by ``label``, ``shape``, and the name, size and modification time of every image. Images
+    that cannot be decoded are listed in a file beside it.
 
     Args:
         root: the folder of the images.
@@ -85,9 +88,11 @@ def decode(
         cache_dir: the folder of the cache file.
         label: names the file and everything that determines the pixels besides the images, as in ``faces-64``.
         workers: number of worker processes.
+        skip_broken: whether to leave out images that cannot be decoded, with one line on standard error.
 
     Returns:
-        uint8 (N, C, H, W), read from the file on indexing. Writing to it changes memory, never the file.
+        uint8 (N, C, H, W), read from the file on indexing, and the N indices into ``names``, ascending. Writing to the
+        images changes memory, never the file.
 
     Raises:
         InputError: images cannot be decoded, or the cache file is damaged.
@@ -95,11 +100,36 @@ def decode(
     """
     path = cache_dir / f"{label}-{_fingerprint(root, names, label, shape)}.npy"
     if not path.is_file():  # processes that race here write equal files
-        _decode_into(path, root, names, read, shape, workers)
+        _decode_into(path, root, names, read, shape, workers, skip_broken)
     try:
-        return torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: PyTorch warns about read-only arrays
-    except (ValueError, EOFError) as error:
+        images = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: PyTorch warns about read-only arrays
+        listed = json.loads(_beside(path).read_text(encoding="utf-8")) if len(images) < len(names) else {}
+    except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: damaged; delete it and the images are decoded again") from error
+    broken = {int(index): reason for index, reason in listed.items()}
+    if broken:
+        print(f"{_report(root, names, broken, skip_broken)}; left out", file=sys.stderr)
+    return images, [index for index in range(len(names)) if index not in broken]
+
+
+def _report(root: Path, names: Sequence[str], broken: Mapping[int, str], skip: bool) -> str:
+    """Count and name the broken images; each index has its reason.
+
+    Raises:
+        InputError: they may not be skipped, or all images are broken.
+    """
+    reasons = [f"{names[index]} ({reason})" for index, reason in broken.items()]
+    message = f"{root}: {len(broken)} of {len(names)} images do not decode: {_name_some(reasons)}"
+    if not skip:
+        raise InputError(f"{message}; leave them out with {option('skip_missing')}")
+    if len(broken) == len(names):
+        raise InputError(message)
+    return message
+
+
+def _beside(path: Path) -> Path:
+    """Name the list of broken images beside a cache file, by index with the reason."""
+    return path.with_suffix(".broken.json")
 
 
 def _fingerprint(root: Path, names: Sequence[str], label: str, shape: tuple[int, ...]) -> str:
@@ -116,24 +146,34 @@ def _decode_into(
     read: Callable[[Path], Tensor],
     shape: tuple[int, ...],
     workers: int,
+    skip_broken: bool,
 ) -> None:
     """Decode all images into one .npy file, written sequentially so that a full disk raises instead of crashing."""
-    broken = []
+    broken: dict[int, str] = {}
     with (
         atomic_path(path) as temporary,
         open(temporary, "wb") as file,
         worker_pool(workers) as pool,
     ):
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(names), *shape)}
-        np.lib.format.write_array_header_1_0(file, header)
+        file.write(_write_header(len(names), shape))
         results = pool.map(partial(_try_to_read, read, shape), [root / name for name in names], chunksize=CHUNK)
-        for name, result in zip(names, tqdm(results, total=len(names), desc="decoding images", unit="image")):
+        for i, result in enumerate(tqdm(results, total=len(names), desc="decoding images", unit="image")):
             if isinstance(result, bytes):
                 file.write(result)
             else:
-                broken.append(f"{name} ({result})")
+                broken[i] = result
         if broken:
-            raise InputError(f"{root}: {len(broken)} of {len(names)} images do not decode: {_name_some(broken)}")
+            _report(root, names, broken, skip_broken)
+            file.seek(0)
+            file.write(_write_header(len(names) - len(broken), shape))
+            with atomic_path(_beside(path)) as list_of_broken:
+                list_of_broken.write_text(json.dumps(broken), encoding="utf-8")
+
+
+def _write_header(n: int, shape: tuple[int, ...]) -> bytes:
+    """Write the header of a .npy file of ``n`` images, always as long."""
+    text = str({"descr": "|u1", "fortran_order": False, "shape": (n, *shape)}).ljust(HEADER - 11) + "\n"
+    return np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text.encode()
 
 
 def _try_to_read(read: Callable[[Path], Tensor], shape: tuple[int, ...], path: Path) -> bytes | str:

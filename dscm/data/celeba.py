@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dscm.data.cache import decode, find_present
 from dscm.data.delimited import read_text
+from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import read_image
 from dscm.errors import InputError
 
@@ -41,6 +42,7 @@ def load(
     cache_dir: Path,
     workers: int = 1,
     skip_missing: bool = False,
+    framing: Framing = STRETCHED,
 ) -> dict[str, Tensor]:
     """Load a split of CelebA-HQ, resized to squares and decoded once.
 
@@ -52,7 +54,8 @@ def load(
         size: height and width in pixels.
         cache_dir: the folder of the decoded images.
         workers: number of processes that decode.
-        skip_missing: whether to skip any number of absent images instead of at most 1%.
+        skip_missing: whether to skip any number of absent or broken images.
+        framing: how faces become squares.
 
     Returns:
         ``image`` uint8 (N, 3, size, size), memory-mapped; ``index`` int64 (N,), the number in the image's name;
@@ -69,15 +72,13 @@ def load(
     folder = data_dir / FOLDER if (data_dir / FOLDER).is_dir() else data_dir
     images, values = _read_split(folder, split, names)
     present = find_present(_find(folder / IMAGES), images, f"{folder / MAPPING}, split {split!r}", skip_missing)
-    image = decode(
-        folder / IMAGES,
-        [images[index] for index in present],
-        partial(read_image, size=size, channels=3),
-        (3, size, size),
-        cache_dir,
-        f"celebahq-{split}-{size}",
-        workers,
+    reader, label = (
+        partial(read_image, size=size, channels=3, framing=framing),
+        f"celebahq-{split}-{size}{framing.suffix}",
     )
+    names_of_files, shape = [images[index] for index in present], (3, size, size)
+    image, kept = decode(folder / IMAGES, names_of_files, reader, shape, cache_dir, label, workers, skip_missing)
+    present = [present[i] for i in kept]
     columns = zip(*(values[index] for index in present))
     index = torch.tensor([int(Path(images[i]).stem) for i in present])
     return {"image": image, "index": index, **{name: torch.tensor(column) for name, column in zip(names, columns)}}

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from dscm.data.cache import decode, find_present
-from dscm.data.mammogram import STRETCHED, Framing, read
+from dscm.data.framing import STRETCHED, Framing
+from dscm.data.mammogram import read
 from dscm.data.names import Names
 from dscm.data.table import Row, Table, is_gap, locate, read_binary, read_csv, read_integers, read_labels
 from dscm.errors import InputError, option
@@ -73,9 +74,8 @@ def load(
         split, names: ``train``, ``valid`` or ``test``; and the attributes to load, keys of `COLUMNS`.
         size: height and width in pixels.
         cache_dir, workers: the folder of the decoded images, and the number of processes that decode.
-        framing: how mammograms become squares.
-        seed: seed of the split.
-        skip_missing: whether to skip any number of absent images instead of at most 1%.
+        framing, seed: how mammograms become squares; and the seed of the split.
+        skip_missing: whether to skip any number of absent or broken images.
 
     Returns:
         ``image`` uint8 (N, 1, size, size), memory-mapped; ``index`` int64 (N,), the position of each image in the
@@ -97,7 +97,9 @@ def load(
     present = find_present(Path(data_dir), [*files.values()], source, skip_missing)
     index = [listed[i] for i in present]
     reader, label = partial(read, size=size, framing=framing), f"embed-{split}-{size}-{framing.name}"
-    image = decode(Path(data_dir), [files[i] for i in index], reader, (1, size, size), cache_dir, label, workers)
+    chosen, shape = [files[i] for i in index], (1, size, size)
+    image, kept = decode(Path(data_dir), chosen, reader, shape, cache_dir, label, workers, skip_missing)
+    index = [index[i] for i in kept]
     return {"image": image, "index": torch.tensor(index)} | {name: value[index] for name, value in values.items()}
 
 
@@ -168,9 +170,9 @@ def _read_attributes(
     for name, (_, column, rows) in found.items():
         for i, row in enumerate(rows):
             if is_gap(row.cells[column]):
-                lost.setdefault(i, f"have no {column}")
+                lost.setdefault(i, f"without {column}")
             elif name == "density" and _simplify(row.cells[column]) == str(MALE):
-                lost.setdefault(i, f"have {column} {MALE} (normal male)")
+                lost.setdefault(i, f"with {column} {MALE} (normal male)")
     full = [i for i in range(len(images)) if i not in lost]
     values = {name: torch.zeros(len(images), dtype=torch.int64) for name in names}
     for name, (path, column, rows) in found.items():

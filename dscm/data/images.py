@@ -1,4 +1,4 @@
-"""A folder of images, read one at a time, so that memory does not grow with the folder."""
+"""Images, read one at a time, so that memory does not grow with their number."""
 
 from pathlib import Path
 
@@ -7,49 +7,31 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from dscm.errors import InputError
+from dscm.data.framing import STRETCHED, Framing
+from dscm.errors import UnreadableImage
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-FORMATS = ("PNG", "JPEG", "BMP")
-EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+Image.init()  # Pillow's registry of formats
+PHOTOGRAPHS = ("PNG", "JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "QOI")
+UNSIGNED = ("DIB", "TGA", "PCX", "SGI")  # whose content does not tell what it is: only the suffix does
+FORMATS = tuple(name for name in PHOTOGRAPHS if name in Image.OPEN)
+SUFFIXES = {
+    suffix: name for suffix, name in Image.registered_extensions().items() if name in PHOTOGRAPHS + UNSIGNED
+}  # as far as this Pillow was built with them
+COLOUR = ("CMYK", "YCbCr", "RGBX")  # which Pillow does not convert to RGBA but to RGB
+EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", *COLOUR)
 GREY = ("1", "L", "LA")
-SIXTEEN_BIT = ("I;16", "I;16B", "I")  # Pillow before 10.3 calls a 16-bit grey PNG "I"
+SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # Pillow before 10.3 calls a 16-bit grey PNG "I"
 
 
-class UnreadableImage(Exception):
-    """Say in one line why an image cannot be used, without its file name."""
-
-
-def find_images(folder: Path | str) -> list[Path]:
-    """List the PNG, JPEG and BMP files of a folder and its sub-folders, except hidden ones.
-
-    Args:
-        folder: the folder.
-
-    Returns:
-        Paths relative to ``folder``, sorted.
-
-    Raises:
-        InputError: ``folder`` does not exist, is not a folder or has no images.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    names = sorted(path.relative_to(folder) for path in files)
-    images = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not images:
-        raise InputError(f"{folder}: no images in it; looked for {', '.join(SUFFIXES)}")
-    return images
-
-
-def read_image(path: Path | str, size: int, channels: int) -> Tensor:
+def read_image(path: Path | str, size: int, channels: int, framing: Framing = STRETCHED) -> Tensor:
     """Read one image as a square with 8 bits per channel, upright, with transparency over black.
 
     Args:
-        path: a PNG, JPEG or BMP file of mode 1, L, LA, P, RGB, RGBA, CMYK or 16-bit grey.
+        path: a file of one of the `FORMATS` and of mode 1, L, LA, P, RGB, RGBA, CMYK, YCbCr or 16-bit grey; of several
+            frames the first is read.
         size: height and width of the result in pixels; other sizes are resized (bicubic, antialiased).
         channels: 1 for grey, 3 for RGB.
+        framing: how it becomes a square.
 
     Returns:
         uint8 (channels, size, size).
@@ -57,23 +39,28 @@ def read_image(path: Path | str, size: int, channels: int) -> Tensor:
     Raises:
         UnreadableImage: the file is empty, truncated, not an image, or of another mode.
     """
-    return fit(read_pixels(path), size, channels)
+    return fit(read_pixels(path), size, channels, framing)
 
 
-def fit(pixels: np.ndarray, size: int, channels: int) -> Tensor:
+def fit(pixels: np.ndarray, size: int, channels: int, framing: Framing = STRETCHED) -> Tensor:
     """Convert an image to the size and channels of a model.
 
     Args:
         pixels: uint8 or uint16, (H, W) or (H, W, 3).
         size: height and width of the result in pixels.
         channels: 1 for grey, 3 for RGB.
+        framing: how the image becomes a square.
 
     Returns:
         uint8 (channels, size, size).
+
+    Raises:
+        UnreadableImage: the image is too long to pad.
     """
+    window = framing.window(*pixels.shape[:2])
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257).round().astype(np.uint8)
-    return resize_image(Image.fromarray(pixels).convert({1: "L", 3: "RGB"}[channels]), size)
+    return resize_image(Image.fromarray(pixels).convert({1: "L", 3: "RGB"}[channels]).crop(window.box), size)
 
 
 def read_pixels(path: Path | str) -> np.ndarray:
@@ -88,7 +75,7 @@ def read_pixels(path: Path | str) -> np.ndarray:
     Raises:
         UnreadableImage: as `read_image`.
     """
-    return decode(_open(Path(path)))
+    return decode(open_image(path))
 
 
 def decode(image: Image.Image) -> np.ndarray:
@@ -104,7 +91,12 @@ def decode(image: Image.Image) -> np.ndarray:
         UnreadableImage: the image has another mode.
     """
     if image.mode in SIXTEEN_BIT:
-        return np.asarray(image).astype(np.uint16)
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > np.iinfo(np.uint16).max:
+            raise UnreadableImage(
+                f"mode {image.mode} with levels from {levels.min()} to {levels.max()}: not 16-bit grey"
+            )
+        return levels.astype(np.uint16)
     return np.array(_to_eight_bits(image).convert("L" if image.mode in GREY else "RGB"))
 
 
@@ -116,26 +108,36 @@ def resize_image(image: Image.Image, size: int) -> Tensor:
     return pixels.permute(2, 0, 1).contiguous()
 
 
-def _open(path: Path) -> Image.Image:
-    """Decode an image file and apply its EXIF orientation."""
+def open_image(path: Path | str) -> Image.Image:
+    """Decode the first frame of an image file and apply its EXIF orientation.
+
+    Raises:
+        UnreadableImage: the file is empty, truncated, or not an image.
+    """
     try:
-        if path.stat().st_size == 0:
+        if Path(path).stat().st_size == 0:
             raise UnreadableImage("the file is empty (0 bytes)")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=list_formats(path)) as image:
             image.load()
             return ImageOps.exif_transpose(image)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage("not a PNG, JPEG or BMP image") from error
+        raise UnreadableImage("not a PNG, JPEG or other image") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise UnreadableImage(" ".join(f"cannot be decoded: {error}".split())) from error
 
 
+def list_formats(path: Path | str) -> list[str]:
+    """List the formats that an image file may have, whatever its suffix says, and that of its suffix."""
+    named = SUFFIXES.get(Path(path).suffix.lower(), "")
+    return [*FORMATS, *([named] if named in UNSIGNED else [])]
+
+
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Convert any accepted mode of at most 8 bits to RGBA, composited over black."""
-    if image.mode == "CMYK":
-        image = image.convert("RGB")  # Pillow has no conversion from CMYK to RGBA
+    if image.mode in COLOUR:
+        image = image.convert("RGB")
     if image.mode in EIGHT_BIT:
         return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     raise UnreadableImage(f"mode {image.mode} is not one of {', '.join(EIGHT_BIT)} or 16-bit grey")

@@ -1,9 +1,6 @@
 """Mammograms as models see them, an 8-bit square with the breast on the left, and the inverse transform."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,35 +8,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from dscm.data.framing import STRETCHED, Framing, Window
 from dscm.data.images import read_pixels
 
 BACKGROUND = 0.02  # fraction of full scale; brighter pixels show the breast or an object on the detector
-
-
-@dataclass(frozen=True)
-class Framing:
-    """Choose how mammograms become squares.
-
-    Args:
-        keep_aspect: whether to pad with black at the right or bottom instead of stretching.
-        clean_background: whether to black out all but the largest connected region brighter than `BACKGROUND`.
-    """
-
-    keep_aspect: bool = False
-    clean_background: bool = False
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Framing":
-        """Return the framing in a model's training settings."""
-        return cls(settings.get("keep_aspect", False), settings.get("clean_background", False))
-
-    @property
-    def name(self) -> str:
-        """Name the framing, as in ``padded-clean``."""
-        return f"{'padded' if self.keep_aspect else 'stretched'}-{'clean' if self.clean_background else 'whole'}"
-
-
-STRETCHED = Framing()
 
 
 def read(path: Path, size: int, framing: Framing = STRETCHED) -> Tensor:
@@ -92,14 +64,10 @@ def transform(layer: np.ndarray, pixels: np.ndarray, size: int, framing: Framing
     Returns:
         float32 (1, size, size).
     """
-    height, width = pixels.shape
     if _lies_right(pixels):
         layer = layer[:, ::-1]
-    if framing.keep_aspect:
-        side = max(height, width)
-        layer = np.pad(layer, ((0, side - height), (0, side - width)))
-    x = torch.from_numpy(np.ascontiguousarray(layer, np.float32))[None, None]
-    return F.interpolate(x, (size, size), mode="bicubic", antialias=True)[0]
+    x = _find_window(pixels, framing).cut(torch.from_numpy(np.ascontiguousarray(layer, np.float32))[None])
+    return F.interpolate(x[None], (size, size), mode="bicubic", antialias=True)[0]
 
 
 def place_back(square: Tensor, pixels: np.ndarray, framing: Framing = STRETCHED) -> Tensor:
@@ -114,10 +82,7 @@ def place_back(square: Tensor, pixels: np.ndarray, framing: Framing = STRETCHED)
         float (C, H, W).
     """
     pixels = clean(pixels, framing)
-    height, width = pixels.shape
-    side = max(height, width)
-    shape = (side, side) if framing.keep_aspect else (height, width)
-    x = F.interpolate(square[None], shape, mode="bicubic", antialias=True)[0, :, :height, :width]
+    x = _find_window(pixels, framing).place(square, *pixels.shape)
     return x.flip(-1) if _lies_right(pixels) else x
 
 
@@ -129,6 +94,12 @@ def clean(pixels: np.ndarray, framing: Framing) -> np.ndarray:
     areas = np.bincount(regions.ravel())
     areas[0] = 0  # label 0 is the background
     return np.where(regions == areas.argmax(), pixels, 0)
+
+
+def _find_window(pixels: np.ndarray, framing: Framing) -> Window:
+    """Find the window of a mammogram (H, W) whose breast lies left: padded at right and bottom, cropped around it."""
+    height, width = pixels.shape
+    return framing.window(height, width, (0.5 if framing.fit == "crop" else 0, 0))
 
 
 def _lies_right(pixels: np.ndarray) -> bool:

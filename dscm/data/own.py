@@ -12,7 +12,9 @@ from torch import Tensor
 from dscm.causal.graph import Graph
 from dscm.data.attributes import Attributes, read_attribute_table
 from dscm.data.cache import decode
-from dscm.data.images import find_images, read_image
+from dscm.data.framing import STRETCHED, Framing
+from dscm.data.images import read_image
+from dscm.data.listing import find_images
 from dscm.data.table import read_labels
 from dscm.errors import InputError
 
@@ -30,6 +32,7 @@ def load(
     cache_dir: Path,
     workers: int = 1,
     skip_missing: bool = False,
+    framing: Framing = STRETCHED,
 ) -> dict[str, Tensor]:
     """Load a split of a folder of images, resized to squares and decoded once.
 
@@ -42,7 +45,8 @@ def load(
         cache_dir: the folder of the decoded images.
         workers: number of processes that decode.
         skip_missing: whether to leave out, with a line on standard error, images without a row, rows without an
-            image, and rows with an empty cell.
+            image, rows with an empty cell, and broken images.
+        framing: how images become squares.
 
     Returns:
         ``image`` uint8 (N, C, size, size), memory-mapped; ``index`` int64 (N,), the position of each image among all
@@ -58,20 +62,14 @@ def load(
     chosen = [i for i, part in enumerate(_read_splits(table)) if part == split]
     if not chosen:
         raise InputError(f"{folder / ATTRIBUTES}, split {split!r}: no images")
-    names = [table.images[i] for i in chosen]
+    names, channels = [table.images[i] for i in chosen], graph.image_channels
+    reader = partial(read_image, size=size, channels=channels, framing=framing)
+    label = f"folder-{split}-{size}-{channels}{framing.suffix}"
+    image, kept = decode(folder, names, reader, (channels, size, size), cache_dir, label, workers, skip_missing)
     place = {image: i for i, image in enumerate(images)}
-    channels = graph.image_channels
-    image = decode(
-        folder,
-        names,
-        partial(read_image, size=size, channels=channels),
-        (channels, size, size),
-        cache_dir,
-        f"folder-{split}-{size}-{channels}",
-        workers,
-    )
-    values = {name: value[chosen] for name, value in table.values.items()}
-    return {"image": image, "index": torch.tensor([place[name] for name in names]), **values}
+    index = torch.tensor([place[names[i]] for i in kept])
+    rows = [chosen[i] for i in kept]
+    return {"image": image, "index": index, **{name: value[rows] for name, value in table.values.items()}}
 
 
 def assign_split(image: str) -> Split:

@@ -1,5 +1,6 @@
 """Images as Python users have them: files, folders, Pillow images, arrays and tensors, whose ranges are checked."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data.images import UnreadableImage, decode, find_images
+from dscm.data.images import UnreadableImage, decode
+from dscm.data.listing import list_images
 from dscm.data.sets import DataSet
-from dscm.errors import InputError, option
+from dscm.data.survey import survey
+from dscm.errors import InputError, option, spell
 
 Picture = Path | str | Image.Image | np.ndarray | Tensor
 UNIT = (0.0, 1.0)
@@ -52,14 +55,19 @@ def read_pictures(
         shape: what the model takes, (C, H, W).
         value_range: black and white of floating point numbers.
 
+    Warns:
+        UserWarning: files are passed over, or something happens to images that a user may not expect, as `survey` says.
+
     Raises:
         InputError: an image cannot be read, or an array has another shape, or values outside its range.
     """
     _check_range(value_range)
-    folder = None
+    folder, notes = None, list[str]()
     if isinstance(pictures, str | Path) and Path(pictures).is_dir():
         folder = Path(pictures)
-        named: list[tuple[str, Picture]] = [(path.as_posix(), folder / path) for path in find_images(folder)]
+        listing = list_images(folder)
+        notes = listing.notes
+        named: list[tuple[str, Picture]] = [(path.as_posix(), folder / path) for path in listing.images]
     elif isinstance(pictures, str | Path):
         named = [(Path(pictures).name, pictures)]
     else:
@@ -67,6 +75,8 @@ def read_pictures(
         named = [(_name(picture, i), picture) for i, picture in enumerate(listed)]
     if not named:
         raise InputError("images: there are none")
+    for note in notes + survey([_peekable(picture) for _, picture in named], data_set.source.framing):
+        warnings.warn(spell(note), stacklevel=4)  # where the model is asked
     levels = [_read(name, picture, data_set, shape, value_range) for name, picture in named]
     return Pictures(_distinguish([name for name, _ in named]), torch.stack(levels), folder)
 
@@ -89,6 +99,14 @@ def _unstack(pictures: np.ndarray | Tensor | Sequence[Picture], channels: int) -
         raise InputError(f"images of shape {tuple(pictures.shape)}: {forms}")
     single = pictures.ndim == 2 or (pictures.ndim == 3 and {pictures.shape[0], pictures.shape[-1]} & {1, 3})
     return [pictures] if single else [*pictures]
+
+
+def _peekable(picture: Picture) -> Path | tuple[int, ...] | Image.Image:
+    """Return what tells the form of an image before it is read: its file, itself, or its height and width."""
+    if isinstance(picture, np.ndarray | Tensor):
+        shape = tuple(picture.shape)
+        return shape[1:] if len(shape) == 3 and shape[0] in (1, 3) else shape[:2]
+    return picture if isinstance(picture, Image.Image) else Path(picture)
 
 
 def _distinguish(names: list[str]) -> list[str]:

@@ -3,19 +3,20 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 
 from dscm.causal.graph import Graph
 from dscm.data import celeba, embed, mammogram, own
 from dscm.data.cache import user_cache_dir
+from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import fit, read_pixels
-from dscm.data.mammogram import STRETCHED, Framing
+from dscm.data.listing import list_images
 from dscm.data.morphomnist import dataset as morphomnist
 from dscm.data.phantoms.layouts import Recipe, read_recipe
+from dscm.data.survey import survey
 from dscm.data.truth import Truth, digit_truth, face_truth, mammogram_truth
 from dscm.errors import InputError, option
 
@@ -31,8 +32,8 @@ class Source:
         data_dir: the folder of the data set; None downloads MNIST, the only set with a download.
         cache_dir: the folder of decoded and generated images.
         csv: the one or two CSV files of EMBED; by default those at the top of its folder.
-        framing: how mammograms become squares.
-        skip_missing: whether to leave out any number of absent images instead of at most 1%, and of the user's own
+        framing: how images become squares.
+        skip_missing: whether to leave out any number of absent or broken images, and of the user's own
             data rows without an image or a value, and images without a row.
         workers: number of processes that decode or generate.
     """
@@ -52,10 +53,33 @@ class DataSet(ABC):
     Args:
         graph: the causal graph.
         source: where the data are and how they are read.
+
+    Attributes:
+        takes: the settings of `Source` that change how the data set is loaded.
     """
+
+    takes: ClassVar[tuple[str, ...]] = ()
 
     graph: Graph
     source: Source = field(default_factory=Source)
+
+    def check_source(self) -> None:
+        """Check that every setting of how the data are read has an effect on this data set.
+
+        Raises:
+            InputError: one has none.
+        """
+        source, framing = self.source, self.source.framing
+        given = {
+            "csv": source.csv,
+            "fit": framing.fit != STRETCHED.fit,
+            "clean_background": framing.clean_background,
+            "skip_missing": source.skip_missing,
+        }
+        for name in (name for name, value in given.items() if value and name not in self.takes):
+            owners = [owner for owner, kind in DATA_SETS.items() if name in kind.takes]
+            data = f"{option('data')} {self.graph.data_set}"
+            raise InputError(f"{option(name)}: has no effect on {data}; it is a setting of {', '.join(owners)}")
 
     @abstractmethod
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
@@ -98,7 +122,7 @@ class DataSet(ABC):
         Returns:
             uint8 of ``shape``.
         """
-        return fit(pixels, shape[1], shape[0])
+        return fit(pixels, shape[1], shape[0], self.source.framing)
 
     def place_back(self, square: Tensor, pixels: np.ndarray) -> Tensor:
         """Transform a model's image, or a layer over it, back to the frame of the original image.
@@ -110,7 +134,16 @@ class DataSet(ABC):
         Returns:
             float (C, H, W).
         """
-        return F.interpolate(square[None], pixels.shape[:2], mode="bicubic", antialias=True)[0]
+        height, width = pixels.shape[:2]
+        return self.source.framing.window(height, width).place(square, height, width)
+
+    def notes(self) -> list[str]:
+        """Say, in a sentence each, what happens to the data that a user may not expect.
+
+        Raises:
+            InputError: the data are missing.
+        """
+        return []
 
     def truth(self) -> Truth | None:
         """Return the generator of true counterfactuals; None if they are unknown, as for photographs.
@@ -161,10 +194,21 @@ class MorphoMNIST(DataSet):
 class CelebAHQ(DataSet):
     """Faces of CelebAMask-HQ, or synthetic ones in its layout."""
 
+    takes = ("fit", "skip_missing")
+
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`."""
         source = self.source
-        return celeba.load(self.folder, split, self.names, size, source.cache_dir, source.workers, source.skip_missing)
+        return celeba.load(
+            self.folder,
+            split,
+            self.names,
+            size,
+            source.cache_dir,
+            source.workers,
+            source.skip_missing,
+            framing=source.framing,
+        )
 
     def truth(self) -> Truth | None:
         """Return the generator of true faces if they are synthetic."""
@@ -174,6 +218,8 @@ class CelebAHQ(DataSet):
 
 class EMBED(DataSet):
     """Mammograms of EMBED, or synthetic ones in its layout."""
+
+    takes = ("csv", "fit", "clean_background", "skip_missing")
 
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`."""
@@ -207,12 +253,26 @@ class EMBED(DataSet):
 class ImageFolder(DataSet):
     """The user's own images with an ``attributes.csv``."""
 
+    takes = ("fit", "skip_missing")
+
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`."""
         source = self.source
         return own.load(
-            self.folder, self.graph, split, size, source.cache_dir, source.workers, skip_missing=source.skip_missing
+            self.folder,
+            self.graph,
+            split,
+            size,
+            source.cache_dir,
+            source.workers,
+            framing=source.framing,
+            skip_missing=source.skip_missing,
         )
+
+    def notes(self) -> list[str]:
+        """Say what is passed over in the folder, and what happens to its images."""
+        listing = list_images(self.folder)
+        return listing.notes + survey([self.folder / name for name in listing.images], self.source.framing)
 
 
 DATA_SETS: dict[str, type[DataSet]] = {

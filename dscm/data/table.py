@@ -84,7 +84,7 @@ def read_csv(path: Path) -> Table:
     separator, lines = split_lines(path, read_text(path))
     if not lines:
         raise InputError(f"{path}: no header in the first line")
-    columns = [repair(name).strip() for name in _trim(lines[0][1])]
+    columns = [" ".join(repair(name).split()) for name in _trim(lines[0][1])]
     if len(set(columns)) < len(columns):
         raise InputError(f"{path}: a column's name occurs twice in the header {', '.join(columns)}")
     rows = []
@@ -92,7 +92,7 @@ def read_csv(path: Path) -> Table:
         cells = cells if len(cells) <= len(columns) else [*cells[: len(columns)], *_trim(cells[len(columns) :])]
         if len(cells) != len(columns):
             raise InputError(f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}")
-        if [cell.strip() for cell in cells] == columns:
+        if [" ".join(repair(cell).split()) for cell in cells] == columns:
             raise InputError(f"{path}, line {line}: the header again; delete this line")
         rows.append(Row(line, dict(zip(columns, cells)), separator != ","))
     return Table(path, columns, rows)
@@ -258,7 +258,8 @@ def _plain(row: Row, column: str) -> str:
 
 
 def _with_point(text: str, decimal_comma: bool) -> str:
-    """Replace the decimal comma of a number."""
+    """Replace the decimal comma of a number, and the minus sign of typesetters."""
+    text = text.replace("\N{MINUS SIGN}", "-")
     return text.replace(",", ".") if decimal_comma and re.fullmatch(r"[+-]?\d*,\d*([eE][+-]?\d+)?", text) else text
 
 

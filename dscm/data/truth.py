@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from dscm.data import mammogram
+from dscm.data.framing import Framing
 from dscm.data.images import resize_image
-from dscm.data.mammogram import Framing
 from dscm.data.morphomnist import dataset as morphomnist
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.phantoms.layouts import Recipe

@@ -148,6 +148,9 @@ def evaluate_batch(
         The metrics, among them ``("seconds",)``, of abduction and one prediction, and ``("unsolved",)``, of the
         inversion, as in `ImageNoise`; and the images, uint8, by label: observation, composition, and each
         counterfactual with its reversal.
+
+    Raises:
+        InputError: an image is not finite.
     """
     obs, x = task.obs, task.obs["image"]
     start = read_clock(x.device)
@@ -170,6 +173,9 @@ def evaluate_batch(
         result |= judge.compare(("identity", name), counterfactual["image"], x, "factual_")
         result |= _compare_truth(task, name, counterfactual["image"])
         images |= {f"do({name})": counterfactual["image"], f"do({name}) reversed": restored[0]}
+    for label, image in images.items():
+        if not image.isfinite().all():
+            raise InputError(f"{label}: an image is not finite; smaller {option('guidance')} or more steps may help")
     return result, {label: to_levels(image) for label, image in images.items()}
 
 

@@ -115,6 +115,7 @@ class Evaluation:
         self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views)
         self.model, self.machine = models[0], machine or Machine(models[0].device)
         self.data_set = get_data_set(self.model.graph, replace(source, framing=self.model.framing))
+        self.data_set.check_source()
         if self.sampling.precision == "bfloat16":
             warn_of_emulation(self.machine.device)
 

@@ -168,6 +168,7 @@ def describe_command(
         "images": str(reader.folder.resolve()),
         "do": list(asked),
         "seed": job.seed,
+        "fit": reader.data_set.source.framing.fit,
         "paste": job.paste,
         "save_noise": str(job.save_noise),
         "load_noise": str(job.load_noise),

@@ -1,12 +1,15 @@
 """Blend the changes of a counterfactual into an image of full resolution and depth; other pixels stay as they are."""
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dscm.data.original import Original
 from dscm.data.scaling import to_unit
 
 FAINT, CLEAR = 0.02, 0.06  # changes on [0, 1] at and below which the mask is 0, and at and above which it is 1
+EPSILON = 1e-6  # of an opacity, to divide by
 REACH = 2  # the mask extends beyond a change by so many pixels of the model's image
 
 
@@ -25,6 +28,22 @@ def change_mask(x: Tensor, reference: Tensor) -> Tensor:
     mask = ((change - FAINT) / (CLEAR - FAINT)).clamp(0, 1)
     mask = F.max_pool2d(mask, 2 * REACH + 1, 1, REACH)
     return F.avg_pool2d(mask, 3, 1, 1, count_include_pad=False)
+
+
+def paste_into(original: Original, counterfactual: Tensor, mask: Tensor) -> np.ndarray:
+    """Blend a counterfactual of an image over black into that image, whose opacity stays.
+
+    Args:
+        original: the image.
+        counterfactual, mask: as `paste` takes them.
+
+    Returns:
+        Colours as `paste` returns them, which over black show the blend; where nothing shows they are the original's.
+    """
+    if original.alpha is None:
+        return paste(original.pixels, counterfactual, mask)
+    opacity = torch.from_numpy(original.opacity)[None]
+    return paste(original.pixels, counterfactual.cpu() / opacity.clamp(min=EPSILON), mask.cpu() * (opacity > 0))
 
 
 def paste(pixels: np.ndarray, counterfactual: Tensor, mask: Tensor) -> np.ndarray:

@@ -81,7 +81,7 @@ class Query:
         refused: dict[str, str] = {}
         for name, change in self.changes.items():
             variable, values = self.variables[name], change(obs[name], images)
-            allowed = torch.tensor([variable.contains(value) for value in values.tolist()], device=values.device)
+            allowed = variable.inside(values)
             do[name] = torch.where(allowed, values, obs[name])
             for i in (~allowed).nonzero().flatten().tolist():
                 would = f"{name} would be {values[i].item():g}"
@@ -212,7 +212,7 @@ def _parse_source(variable: Variable, text: str, images: Images | None) -> Mappi
     part, source = f"{option('do')} {variable.name}={text}", text[1:]
     if images is None:
         raise InputError(f"{part}: there is no folder of images to take values from")
-    if source in images.names or source.lower().endswith(SUFFIXES):
+    if source in images.names or source.lower().endswith(tuple(SUFFIXES)):
         if source not in images.names:
             raise InputError(f"{part}: {source} is not an image of {images.folder}")
         return dict.fromkeys(images.names, images.look_up(source, variable.name))

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.data.attributes import read_attribute_table
-from dscm.data.images import UnreadableImage, find_images
+from dscm.data.images import UnreadableImage
+from dscm.data.listing import list_images
 from dscm.data.pictures import Pictures
 from dscm.data.scaling import to_signed
 from dscm.data.sets import DataSet
+from dscm.data.survey import survey
 from dscm.errors import InputError
 from dscm.oracle import Oracle, complete, find_faults, list_sources, observe
 
@@ -45,7 +47,7 @@ class Reader:
     """Read a folder of images and its ``attributes.csv``; attributes that it lacks are read off the images.
 
     Args:
-        folder: a folder of PNG, JPEG or BMP images.
+        folder: a folder of images.
         data_set: converts an image to the form in which the model sees it.
         shape: the shape of the model's image, (C, H, W).
         oracle: predicts the attributes that are not measured; None where all are.
@@ -74,7 +76,8 @@ class Reader:
     ) -> None:
         self.folder, self.data_set, self.shape = folder, data_set, shape
         self.oracle, self.device, self.skip_missing = oracle, device, skip_missing
-        self.names = [path.as_posix() for path in find_images(folder)]
+        self.listing = list_images(folder)
+        self.names = [path.as_posix() for path in self.listing.images]
         self.attributes: Mapping[str, Tensor] = {}
         self.notes: list[str] = []
         if (folder / TABLE).exists():
@@ -111,6 +114,15 @@ class Reader:
     def sources(self) -> dict[str, list[str]]:
         """List the attributes by where they come from."""
         return list_sources(self.data_set.graph, {f"from {TABLE}": self.attributes})
+
+    def survey(self, paste: bool = False) -> list[str]:
+        """Say, in a sentence each, what is passed over in the folder, and what happens to its images.
+
+        Args:
+            paste: whether answers are pasted into the images.
+        """
+        files = [self.folder / path for path in self.paths]
+        return self.listing.notes + survey(files, self.data_set.source.framing, self.shape[0] if paste else None)
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return the observed value of an attribute of one image.

@@ -6,18 +6,17 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.variables import write_number
-from dscm.data.images import read_pixels
+from dscm.data.original import read_original
 from dscm.data.scaling import l1, to_levels, to_unit
 from dscm.data.sets import DataSet
 from dscm.files import atomic_path
 from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
-from dscm.folder.paste import change_mask, paste
+from dscm.folder.paste import change_mask, paste_into
 from dscm.folder.reader import Batch
 from dscm.oracle import Oracle, observe
 from dscm.plots.sheets import Row, draw_sheet, effect_map, to_picture
@@ -138,14 +137,14 @@ class Writer:
         image: Tensor,
         asked: Mapping[str, Sequence[str]],
     ) -> None:
-        """Write each original, at its own size and depth, with the changes of a query blended into it."""
+        """Write each original, at its own size, depth and opacity, with the changes of a query blended into it."""
         layers = torch.cat([to_unit(image), change_mask(image, composition)], dim=1).cpu()  # (B, C + 1, H, W)
         for path, name, square in zip(batch.paths, batch.names, layers):
             if query in asked[name]:
-                pixels = read_pixels(originals / path)
-                layer = self.data_set.place_back(square, pixels)
+                original = read_original(originals / path)
+                layer = self.data_set.place_back(square, original.over_black())
                 with atomic_path(self.layout.pasted(path, query)) as temporary:
-                    Image.fromarray(paste(pixels, layer[:-1], layer[-1:])).save(temporary, format="PNG")
+                    original.write(temporary, paste_into(original, layer[:-1], layer[-1:]))
 
     def _tabulate(self, batch: Batch, query: str, values: Mapping[str, Tensor]) -> dict[str, list[str]]:
         """Make each image's row: attributes before, after and on the picture, and the L1 to the observation."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
-from dscm.data.sets import DataSet, Split, get_data_set
+from dscm.data.sets import DataSet, Split
 from dscm.errors import InputError
 from dscm.plots.graph import draw_graph
 from dscm.training.run import Training
@@ -34,7 +34,7 @@ def check(training: Training) -> Iterator[str]:
         InputError: a split cannot be read.
     """
     graph, folder, run = training.graph, training.folder, training.run
-    splits, errors = _read_splits(get_data_set(graph, training.source), training.recipe.image_size(graph))
+    splits, errors = _read_splits(training.data_set, training.recipe.image_size(graph))
     picture = run / "graph.png" if run else folder.with_name(f"{folder.name}-graph.png")
     draw_graph(picture, graph)
     yield from summarise(graph, splits)

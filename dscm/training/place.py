@@ -11,7 +11,7 @@ from dscm.causal.graph import Graph
 from dscm.causal.graph_file import get_graph, read_graph
 from dscm.checkpoint import Part
 from dscm.data.cache import user_cache_dir
-from dscm.data.mammogram import Framing
+from dscm.data.framing import Framing
 from dscm.data.sets import Source
 from dscm.errors import InputError, option
 
@@ -72,8 +72,8 @@ class Place:
         """Return the place of the data set, and how it is read.
 
         Args:
-            framing: how mammograms become squares.
-            skip_missing: whether to skip any number of absent images.
+            framing: how images become squares.
+            skip_missing: whether to skip any number of absent or broken images.
         """
         known_dir, known_csv = (Path(self.data_dir), ()) if self.data_dir is not None else runs.find_data(self.whole)
         cache_dir = user_cache_dir() if self.cache_dir is None else Path(self.cache_dir)

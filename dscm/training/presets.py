@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dscm.causal.graph import Graph
 from dscm.checkpoint import Part
+from dscm.oracle import needs_strokes
 from dscm.training.schedule import Hyperparameters
 
 PresetName = Literal["tiny", "paper"]
@@ -51,13 +52,14 @@ def get_preset(part: Part, graph: Graph, name: PresetName = "tiny", mechanism: M
     else:
         preset = _DIFFUSION[like][name]
     model = dict(preset.model)
+    if not needs_strokes(graph):
+        model.pop("strokes", None)
     if part == "image":
         model["size"] = graph.image_size
     if part == "image" and mechanism == "semantic":
         model |= _CODES[like][name]
     if graph.data_set == like:
         return replace(preset, model=model)
-    model.pop("strokes", None)
     # Whether a mirrored image of a user is as plausible is unknown.
     return replace(preset, model=model, training=replace(preset.training, flip=False))
 

@@ -10,6 +10,7 @@ import torch
 from dscm import settings
 from dscm.causal.graph import Graph
 from dscm.checkpoint import Part
+from dscm.data.framing import Fit
 from dscm.errors import InputError, option
 from dscm.machine import warn_of_emulation
 from dscm.settings import setting
@@ -78,8 +79,12 @@ class Recipe:
     attributes: Path | str | None = setting(
         None, "Checkpoint of the learned attributes for fine-tuning. Default: the run's, or the bundled one."
     )
-    skip_missing: bool = setting(False, "Skip any number of absent images instead of at most 1%.")
-    keep_aspect: bool = setting(False, "Of EMBED: pad mammograms to a square instead of stretching them.")
+    skip_missing: bool = setting(
+        False,
+        "Leave out any number of absent or broken images instead of at most 1%; of your own data, images without a row "
+        "in attributes.csv, and rows without an image or a value.",
+    )
+    fit: Fit = setting("stretch", "How images become squares: by changing their aspect, cutting them, or adding black.")
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
 
     def __post_init__(self) -> None:

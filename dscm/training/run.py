@@ -1,6 +1,7 @@
 """A training in a folder: it resumes, logs, saves, draws samples and reports."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from dscm import checkpoint, runs, settings
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
-from dscm.data.mammogram import Framing
+from dscm.data.framing import Framing
 from dscm.data.scaling import to_unit
 from dscm.data.sets import get_data_set
-from dscm.errors import InputError, option
+from dscm.errors import InputError, option, spell
 from dscm.files import atomic_path
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
+from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.log import Log
 from dscm.training.place import Place
@@ -94,6 +96,8 @@ def train(
     """
     place = Place(data, graph, data_dir, csv, cache_dir, out, run)
     training = Training(settings.change(Recipe(), choices, "a training"), place, set_up(device), resume)
+    for note in training.data_set.notes() if training.machine.first else ():
+        warnings.warn(spell(note), stacklevel=2)
     with torch.random.fork_rng():  # a training seeds PyTorch's own generators
         trained = training.fit(overwrite, place.call(choices), place.call(choices | {"resume": True}))
     leave(training.machine)
@@ -120,8 +124,12 @@ class Training:
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
         self.recipe, self.machine = recipe, machine
         self.graph = place.choose_graph()
-        self.source = place.find_source(Framing(recipe.keep_aspect, recipe.clean_background), recipe.skip_missing)
+        self.source = place.find_source(Framing(recipe.fit, recipe.clean_background), recipe.skip_missing)
         self.folder, self.run = place.folder(recipe.part), place.whole
+        self.data_set = get_data_set(self.graph, self.source)
+        self.data_set.check_source()
+        for folder in (self.folder, self.run or self.folder):
+            runs.check_apart(folder, self.source.data_dir)
         self.path = self.folder / runs.CHECKPOINT
         self.settings = recipe.record(self.graph, machine.world)
         self.hyperparameters = recipe.hyperparameters(self.graph, machine.device)
@@ -245,13 +253,13 @@ class Training:
 
     def _load(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Load the training and the test split onto the device, images uint8; the first process fills the cache."""
-        size, data_set = self.recipe.image_size(self.graph), get_data_set(self.graph, self.source)
+        size, data_set = self.recipe.image_size(self.graph), self.data_set
         with first_process_first(self.machine):
             splits = data_set.load("train", size), data_set.load("test", size)
         train, test = map(self.select, splits)
         if self.recipe.part == "attributes":  # no pixels
             train["image"], test["image"] = train["image"][:, :0], test["image"][:, :0]
-        if self.recipe.part == "oracle" and self.graph.data_set == "morphomnist":  # it also reads digits as written
+        if self.recipe.part == "oracle" and needs_strokes(self.graph):  # it also reads digits as written
             written, digit = (splits[0][name].to(self.machine.device) for name in ("base", "digit"))
             both = torch.cat([train["image"].amax(dim=1, keepdim=True), written])
             train = {"image": both, "digit": digit.repeat(2)}
@@ -270,7 +278,7 @@ class Training:
         state = checkpoint.read(self.path, self.recipe.part)
         if "raw" not in state:
             raise InputError(f"{self.path}: holds weights alone, without what resumes a training")
-        old = state["settings"]
+        old = {**state["settings"], "fit": Framing.of(state["settings"], self.graph.data_set).fit}
         for name, value in self.settings.items():
             if old.get(name) == value:
                 continue

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from dscm.assets import DIGITS
 from dscm.causal.graph_file import get_graph
-from dscm.data.images import find_images, read_image
+from dscm.data.images import read_image
+from dscm.data.listing import find_images
 from dscm.data.morphomnist.idx import find_idx, read_idx
 from dscm.data.morphomnist.measure import SCALE, measure
 from dscm.data.morphomnist.render import render

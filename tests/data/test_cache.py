@@ -31,7 +31,7 @@ def make_images(folder: Path) -> Tensor:
 
 def decode_all(folder: Path, label: str = "some images", workers: int = 1) -> Tensor:
     """Decode `NAMES` in ``folder / data``, with ``folder / cache`` as the cache."""
-    return decode(folder / "data", NAMES, READ, (3, 5, 5), folder / "cache", label, workers)
+    return decode(folder / "data", NAMES, READ, (3, 5, 5), folder / "cache", label, workers)[0]
 
 
 def cached(folder: Path) -> list[str]:
@@ -74,7 +74,7 @@ def test_made_once(tmp_path: Path) -> None:
     expected = make_images(tmp_path / "data")
     decode_all(tmp_path)
     arguments = (tmp_path / "data", NAMES, refuse_to_read, (3, 5, 5), tmp_path / "cache", "some images")
-    assert torch.equal(decode(*arguments), expected) and len(cached(tmp_path)) == 1
+    assert torch.equal(decode(*arguments)[0], expected) and len(cached(tmp_path)) == 1
 
 
 def test_a_changed_image_is_decoded_again(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_other_labels_shapes_and_lists_have_other_files(tmp_path: Path) -> None:
     decode_all(tmp_path)
     decode_all(tmp_path, label="other images")
     small = partial(read_image, size=2, channels=1)
-    image = decode(tmp_path / "data", NAMES, small, (1, 2, 2), tmp_path / "cache", "some images")
-    backwards = decode(tmp_path / "data", NAMES[::-1], READ, (3, 5, 5), tmp_path / "cache", "some images")
+    image, _ = decode(tmp_path / "data", NAMES, small, (1, 2, 2), tmp_path / "cache", "some images")
+    backwards, _ = decode(tmp_path / "data", NAMES[::-1], READ, (3, 5, 5), tmp_path / "cache", "some images")
     assert image.shape == (12, 1, 2, 2) and torch.equal(backwards.flip(0), decode_all(tmp_path))
     assert len(cached(tmp_path)) == 4
 
@@ -106,10 +106,36 @@ def test_broken_images_are_one_error(tmp_path: Path) -> None:
     make_images(tmp_path / "data")
     for name in NAMES[2:7]:
         (tmp_path / "data" / name).write_bytes(b"")
-    message = "5 of 12 images do not decode: sub folder/é 2.png .the file is empty.*é 3.*é 4.*é 5.*é 6[^…]*$"
+    message = (
+        "5 of 12 images do not decode: sub folder/é 2.png .the file is empty.*é 3.*é 4.*é 5.*é 6[^…]*skip_missing$"
+    )
     with pytest.raises(InputError, match=message) as caught:
         decode_all(tmp_path)
     assert "\n" not in str(caught.value)
+    assert cached(tmp_path) == []
+
+
+def test_broken_images_are_left_out_and_stay_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """With a line each time; the others are decoded once. Who does not ask for it is still refused."""
+    expected = make_images(tmp_path / "data")
+    broken = (0, 5, 11)
+    for index in broken:
+        (tmp_path / "data" / NAMES[index]).write_text("text")
+    rest = [index for index in range(12) if index not in broken]
+    for read in (READ, refuse_to_read):
+        arguments = (tmp_path / "data", NAMES, read, (3, 5, 5), tmp_path / "cache", "some images")
+        image, kept = decode(*arguments, skip_broken=True)
+        assert kept == rest and torch.equal(image, expected[rest])
+        (line,) = [text for text in capsys.readouterr().err.splitlines() if text.endswith("left out")]
+        assert "3 of 12 images do not decode: sub folder/é 0.png (not a PNG, JPEG or other image), " in line
+    with pytest.raises(InputError, match="3 of 12 images do not decode.*; leave them out with skip_missing$"):
+        decode_all(tmp_path)
+
+
+def test_a_set_without_a_whole_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(InputError, match=r"1 of 1 images do not decode: a.png \(the file is empty \(0 bytes\)\)$"):
+        decode(tmp_path, ["a.png"], READ, (3, 5, 5), tmp_path / "cache", "some images", skip_broken=True)
     assert cached(tmp_path) == []
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from dscm.data.embed import COLUMNS, SHARES, Split, assign_split, load
-from dscm.data.mammogram import Framing
+from dscm.data.framing import Framing
 from dscm.data.table import write_csv
 from dscm.errors import InputError
 
@@ -129,7 +129,7 @@ def test_decoded_once_and_again_with_other_options(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", None)
         assert same(load_some(tmp_path, csvs), expected) and file.stat().st_mtime_ns == before
-    padded = load_some(tmp_path, csvs, framing=Framing(keep_aspect=True))
+    padded = load_some(tmp_path, csvs, framing=Framing("pad"))
     assert padded["image"][3, 0, 5, 0] == expected["image"][3, 0, 5, 0] and padded["image"][:, 0, 7].max() == 0
     load_some(tmp_path, csvs, framing=Framing(clean_background=True))
     assert len(list((tmp_path / "cache").iterdir())) == 3
@@ -205,9 +205,9 @@ def test_rows_without_a_density_are_counted_and_left_out(tmp_path: Path, capsys:
     data = load_some(tmp_path, make_set(tmp_path, tissueden=densities))
     for name, values in data.items():
         assert torch.equal(values, expected[name][[1, 3, 4, 5]]), name
-    note = "split 'train': 2 of 6 rows are left out: 1 have tissueden 5 (normal male), 1 have no tissueden\n"
+    note = "split 'train': 2 of 6 rows are left out: 1 with tissueden 5 (normal male), 1 without tissueden\n"
     assert capsys.readouterr().err.partition("breasts.csv, ")[2].startswith(note)
-    assert "have no" not in (load_some(tmp_path, make_set(tmp_path), "valid"), capsys.readouterr().err)[1]
+    assert "left out" not in (load_some(tmp_path, make_set(tmp_path), "valid"), capsys.readouterr().err)[1]
 
 
 def test_binary_columns_as_others_write_them(tmp_path: Path) -> None:

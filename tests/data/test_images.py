@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dscm.data.images import UnreadableImage, decode, find_images, read_image
-from dscm.errors import InputError
+from dscm.data.framing import Framing
+from dscm.data.images import SUFFIXES, UnreadableImage, decode, fit, read_image
 
 RAMP = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7
 
@@ -20,26 +20,6 @@ def save(path: Path, array: np.ndarray, mode: str | None = None, **options: obje
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
     return path
-
-
-def test_find_images(tmp_path: Path) -> None:
-    for name in ["b.PNG", "a.jpeg", "sub folder/é ü.JPG", "sub folder/数字.bmp", ".hidden.png", ".cache/c.png"]:
-        save(tmp_path / name, RAMP)
-    (tmp_path / "attributes.csv").touch()
-    (tmp_path / "folder.png").mkdir()
-    found = [path.as_posix() for path in find_images(tmp_path)]
-    assert found == ["a.jpeg", "b.PNG", "sub folder/é ü.JPG", "sub folder/数字.bmp"]
-    hidden = tmp_path / ".cache"
-    assert find_images(hidden) == [Path("c.png")]
-
-
-def test_find_images_refuses(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        find_images(tmp_path / "absent")
-    with pytest.raises(InputError, match="no images in it; looked for .png, .jpg, .jpeg, .bmp"):
-        find_images(tmp_path)
-    with pytest.raises(InputError, match="a.png: is not a folder"):
-        find_images(save(tmp_path / "a.png", RAMP))
 
 
 def test_grey_and_colour_are_exact(tmp_path: Path) -> None:
@@ -155,14 +135,53 @@ def test_printed_colours(tmp_path: Path) -> None:
 
 def test_not_an_image_and_unsupported_modes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("hello, I am text")
-    with pytest.raises(UnreadableImage, match="^not a PNG, JPEG or BMP image$"):
+    with pytest.raises(UnreadableImage, match="^not a PNG, JPEG or other image$"):
         read_image(tmp_path / "a.png", 6, 1)
-    with pytest.raises(UnreadableImage, match="not a PNG"):  # mode F: only TIFF and the like can store it
+    with pytest.raises(UnreadableImage, match="^mode F is not one of 1, L, LA"):  # only TIFF and the like store it
         read_image(save(tmp_path / "a.png", RAMP, "F", format="TIFF"), 6, 1)
     with pytest.raises(UnreadableImage, match="^mode HSV is not one of 1, L, LA"):
         decode(Image.new("HSV", (6, 6)))
     with pytest.raises(UnreadableImage, match="No such file"):
         read_image(tmp_path / "absent.png", 6, 1)
+
+
+@pytest.mark.parametrize("levels", [(-5, 100), (0, 70_000)])
+def test_integers_beyond_sixteen_bits_are_refused(tmp_path: Path, levels: tuple[int, int]) -> None:
+    """They would wrap around: dark becomes bright."""
+    path = save(tmp_path / "a.tiff", np.array([levels], np.int32))
+    with pytest.raises(UnreadableImage, match=f"^mode I with levels from {levels[0]} to {levels[1]}: not 16-bit grey$"):
+        read_image(path, 6, 1)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "tif", "TIFF", "gif", "jp2", "ppm", "pgm", "dib", "tga", "pcx", "sgi"])
+def test_what_pillow_reads_is_read(tmp_path: Path, suffix: str) -> None:
+    if f".{suffix.lower()}" not in SUFFIXES:
+        pytest.skip(f"this Pillow reads no {suffix}")
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = save(tmp_path / f"a.{suffix}", RAMP, "L" if suffix == "pgm" else None, **options)
+    assert torch.equal(read_image(path, 6, 1), torch.from_numpy(RAMP)[None])
+    text = tmp_path / f"text.{suffix}"
+    text.write_text("hello, I am text")
+    with pytest.raises(UnreadableImage, match="^[^\n]+$"):
+        read_image(text, 6, 1)
+
+
+def test_of_several_frames_the_first_is_read(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((6, 6), level, np.uint8)) for level in (10, 200)]
+    for suffix in ("gif", "tif", "png"):
+        path = tmp_path / f"a.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        assert (read_image(path, 6, 1) == 10).all(), suffix
+
+
+def test_strips_of_any_aspect(tmp_path: Path) -> None:
+    """One pixel wide and thousands high: stretched, cropped and padded, but not at any price."""
+    path = save(tmp_path / "a.png", np.full((5000, 1), 255, np.uint8))
+    for fitted, mean in (("stretch", 255), ("crop", 255), ("pad", 0)):
+        read = read_image(path, 6, 1, Framing(fitted)).float()
+        assert read.shape == (1, 6, 6) and abs(read.mean() - mean) < 1, fitted
+    with pytest.raises(UnreadableImage, match="^1×20000 pixels are too many to pad to a square$"):
+        fit(np.zeros((20_000, 1), np.uint8), 6, 1, Framing("pad"))
 
 
 def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dscm.data.framing import Framing
 from dscm.data.images import UnreadableImage
-from dscm.data.mammogram import Framing, place_back, prepare, read
+from dscm.data.mammogram import place_back, prepare, read
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -43,10 +44,10 @@ def test_aspect(height: int, width: int) -> None:
     pixels = np.full((height, width), 0.5)
     pixels[:, -1] = 1
     assert prepare(pixels, 12).min() > 100
-    kept = prepare(pixels, 12, Framing(keep_aspect=True))[0]
+    kept = prepare(pixels, 12, Framing("pad"))[0]
     assert (kept[:height, :width] > 100).all() and kept.sum() == kept[:height, :width].sum()
     assert (kept[:height, 0] == 255).all()
-    assert prepare(pixels, 5, Framing(keep_aspect=True)).shape == (1, 5, 5)
+    assert prepare(pixels, 5, Framing("pad")).shape == (1, 5, 5)
 
 
 def test_the_background_is_cleaned_before_the_sides_are_compared() -> None:
@@ -69,7 +70,7 @@ def test_resizing_is_antialiased_and_never_leaves_the_range() -> None:
     assert torch.equal(large, large[:1].expand_as(large))
 
 
-@pytest.mark.parametrize("framing", [Framing(), Framing(keep_aspect=True), Framing(clean_background=True)])
+@pytest.mark.parametrize("framing", [Framing(), Framing("pad"), Framing(clean_background=True)])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("shape", [(24, 16), (16, 24)])
 def test_what_is_placed_back_lies_where_it_was(framing: Framing, mirrored: bool, shape: tuple[int, int]) -> None:
@@ -84,6 +85,20 @@ def test_what_is_placed_back_lies_where_it_was(framing: Framing, mirrored: bool,
     inner = back.flip(-1)[5:7, 3:5] if mirrored else back[5:7, 3:5]
     assert inner.min() > 0.95
     assert (back - torch.from_numpy(pixels.copy())).abs().mean() < 0.05
+
+
+def test_a_crop_keeps_the_chest_wall_and_the_middle() -> None:
+    """Of a tall mammogram top and bottom go, of a wide one the side away from the breast; neither comes back."""
+    tall, framing = np.zeros((24, 12)), Framing("crop")
+    tall[:, :6], tall[6:18, :6] = 0.2, 0.6
+    square = prepare(tall, 12, framing)[0]
+    assert (square[:, :6] == 153).all() and square[:, 6:].max() == 0
+    back = place_back(square[None].float() / 255, tall[:, ::-1], framing)[0]
+    assert torch.equal(back[6:18] > 0.3, torch.from_numpy(tall[6:18, ::-1].copy()) > 0.3)
+    assert not back[:6].any() and not back[18:].any()
+    wide = np.zeros((12, 24))
+    wide[:, :12] = np.linspace(1, 0.5, 12)
+    assert torch.equal(prepare(wide, 12, framing), prepare(wide[:, :12], 12)) and prepare(wide, 12, framing).min() > 120
 
 
 def test_colour_is_read_as_grey_and_what_is_no_image_is_refused(tmp_path: Path) -> None:

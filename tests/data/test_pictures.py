@@ -1,5 +1,6 @@
 """Images as Python users have them: every form and every range, and none guessed in silence."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from dscm.causal.graph_file import get_graph
+from dscm.data.framing import Framing
 from dscm.data.pictures import read_pictures
 from dscm.data.sets import Source, get_data_set
 from dscm.errors import InputError
@@ -113,3 +115,21 @@ def test_refused(pictures: Any, message: str) -> None:
 def test_ranges_refused(value_range: Any) -> None:
     with pytest.raises(InputError, match="value_range .*: must be two finite numbers, that of black first"):
         read(COLOUR / 255, value_range=value_range)
+
+
+def test_what_happens_to_pictures_is_warned_of(tmp_path: Path) -> None:
+    """Once, with a count, and in the words of Python; not where the fit keeps the aspect."""
+    Image.new("RGBA", (8, 4)).save(tmp_path / "a.png")
+    (tmp_path / "b.heic").touch()
+    with pytest.warns(UserWarning) as caught:
+        read(tmp_path)
+    said = [str(warning.message) for warning in caught]
+    assert said[0].endswith("passed over: 1 .heic") and len(said) == 3
+    assert said[1].endswith("not square and stretched to a square; fit crop or fit pad keeps the aspect")
+    with pytest.warns(UserWarning, match="^1 of 2 images: not square"):
+        read([np.zeros((8, 8), np.uint8), np.zeros((4, 8, 3), np.uint8)])
+    padding = get_data_set(get_graph("celebahq"), Source(framing=Framing("pad")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        levels = read_pictures(np.full((4, 8), 255, np.uint8), padding, (1, 8, 8)).levels
+    assert levels[0, 0, 2:6].min() == 255 and levels[0, 0, :2].max() == 0

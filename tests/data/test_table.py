@@ -44,7 +44,7 @@ def test_another_notation_is_refused(tmp_path: Path, cells: list[str], message: 
 
 def test_decimal_commas_where_another_separator_is_used(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    assert column(path, ["1,5", "-2,25e-1", ",5", " 3 "], read_numbers) == [1.5, -0.225, 0.5, 3]
+    assert column(path, ["1,5", "-2,25e-1", ",5", " 3 ", "−1"], read_numbers) == [1.5, -0.225, 0.5, 3, -1]
     assert column(path, ["7,0", "8"], read_integers) == [7, 8]
     assert column(path, ["7,0", "8"], read_labels, ["8", "7"]) == [1, 0]
     with pytest.raises(InputError, match="line 3, column 'x': '2.5', but '1,5' on line 2; use decimal commas"):
@@ -88,12 +88,12 @@ def test_encodings_and_separators(tmp_path: Path, encoding: str, separator: str,
 
 
 def test_what_spreadsheets_add(tmp_path: Path) -> None:
-    """Separators at the ends of lines, lines of nothing else, spaces in the header, quotes."""
+    """Separators at the ends of lines, lines of nothing else, spaces and line breaks in the header, quotes."""
     path = tmp_path / "t.csv"
-    path.write_text('"image", size,,\n"a ""b""",1,,\n,,,\n\n"c,\nd",2\n')
+    path.write_text('"im\nage", size,,\n"a ""b""",1,,\n,,,\n\n"c,\nd",2\n')
     table = read_csv(path)
-    assert table.columns == ["image", "size"]
-    assert [(row.line, *row.cells.values()) for row in table.rows] == [(2, 'a "b"', "1"), (6, "c,\nd", "2")]
+    assert table.columns == ["im age", "size"]
+    assert [(row.line, *row.cells.values()) for row in table.rows] == [(3, 'a "b"', "1"), (7, "c,\nd", "2")]
 
 
 @pytest.mark.parametrize(

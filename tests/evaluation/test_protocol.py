@@ -58,6 +58,21 @@ def test_seconds_are_those_of_one_abduction_and_one_prediction_of_an_image(
     assert torch.equal(images["observation"], image)
 
 
+class Diverging(SlowPainter):
+    """Lose the image under any digit but the observed one."""
+
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        return noise / (0.0 if intervened else 1.0)
+
+
+def test_images_that_are_not_finite_are_not_measured() -> None:
+    image = torch.randint(256, (4, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    task = set_task(GRAPH, {"image": image, "digit": torch.arange(4)}, "different", 0)
+    judge = Judge(GRAPH, Oracle(GRAPH.predicted, 1, channels=4, strokes=True).eval(), {"l1": l1})
+    with pytest.raises(InputError, match=r"do\(digit\): an image is not finite; smaller guidance"):
+        evaluate_batch(GRAPH.scm(Diverging(Clock())), judge, task, cycles=1)
+
+
 def test_different_interventions_differ() -> None:
     """From the factual value, in every image; marginal ones are a permutation."""
     digit = torch.randint(10, (200,), generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dscm.folder.paste import change_mask, paste
+from dscm.data.original import Original
+from dscm.folder.paste import change_mask, paste, paste_into
 
 
 def test_the_mask_covers_the_change_and_not_much_more() -> None:
@@ -50,3 +51,16 @@ def test_overshoot_is_clipped() -> None:
     pixels = np.full((1, 2), 100, np.uint8)
     assert paste(pixels, torch.tensor([[[1.2, -0.2]]]), torch.tensor([[[1.1, 1.1]]])).tolist() == [[255, 0]]
     assert paste(pixels, torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[-0.1, -0.1]]])).tolist() == [[100, 100]]
+
+
+def test_transparency_stays_and_what_shows_through_changes() -> None:
+    """Over black the image shows the blend, as far as its opacity lets it; where nothing shows it is the original."""
+    pixels = np.full((1, 4, 3), 80, np.uint8)
+    alpha = np.array([[0, 51, 128, 255]], np.uint8)
+    original, one = Original(pixels, alpha, {}), torch.ones(1, 1, 4)
+    blend = paste_into(original, torch.full((3, 1, 4), 0.25), one)
+    shown = blend[..., 0] * (alpha / 255)
+    assert np.abs(shown[0, 2:] - 0.25 * 255).max() <= 0.5 and shown[0, 1] == 51  # all that it can
+    assert (blend[0, 0] == 80).all() and np.array_equal(paste_into(original, torch.rand(3, 1, 4), 0 * one), pixels)
+    opaque = Original(pixels, None, {})
+    assert np.array_equal(paste_into(opaque, torch.rand(3, 1, 4), 0 * one), pixels)

@@ -78,6 +78,19 @@ def test_a_bound_is_inside() -> None:
     assert query.resolve({"slant": torch.zeros(2)}, NAMES)[0]["slant"].tolist() == pytest.approx([1.2, 1.2])
 
 
+def test_a_column_of_a_file_of_other_images_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of images that were left out of the folder are no matter then; a missing value always is."""
+    path = tmp_path / "wished.csv"
+    path.write_text("image;Kind\n.\\b\\c.PNG;Cross\nd.png;disk\na.png;disk\n")
+    with pytest.raises(InputError, match="line 3: 'd.png' is not an image of the folder"):
+        ask(f"kind=@{path}:kind")
+    monkeypatch.setattr(Pictures, "skip_missing", True)
+    assert ask(f"kind=@{path}:kind") == {"kind": [0, 1]}
+    path.write_text("image;kind\na.png;disk\nb/c.png;\n")
+    with pytest.raises(InputError, match="do kind=@.*wished.csv:kind: no value for 'b/c.png'"):
+        ask(f"kind=@{path}:kind")
+
+
 def test_a_column_of_another_file(tmp_path: Path) -> None:
     """Each image takes the value of the row that names it, whatever the order of the rows."""
     with open(tmp_path / "wished.csv", "w", newline="") as file:

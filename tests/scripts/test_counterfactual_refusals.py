@@ -98,10 +98,6 @@ def test_refuses_a_missing_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def without_slant(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [{key: value for key, value in row.items() if key != "slant"} for row in rows]
-
-
 def with_cell(column: str, value: str) -> Callable[[list[dict[str, str]]], list[dict[str, str]]]:
     return lambda rows: [rows[0], rows[1] | {column: value}]
 
@@ -109,13 +105,18 @@ def with_cell(column: str, value: str) -> Callable[[list[dict[str, str]]], list[
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (without_slant, "no column 'slant'; the columns are image, thickness"),
-        (lambda rows: rows[:1], "no row for '1.png'"),
+        (
+            lambda rows: rows[:1],
+            "no row for '1.png' (1 of 2 images have none: '1.png'); add them, or leave",
+        ),
         (lambda rows: [*rows, rows[1]], "line 4: '1.png' is already on line 3"),
-        (lambda rows: [*rows, rows[1] | {"image": "2.png"}], "line 4: '2.png' is not an image of the folder"),
+        (lambda rows: [*rows, rows[1] | {"image": "2.png"}], "line 4: '2.png' is not an image of the folder (1 such"),
         (with_cell("thickness", "thick"), "line 3, column 'thickness': 'thick' is not a finite number"),
-        (with_cell("intensity", ""), "line 3, column 'intensity': '' is not a finite number"),
-        (with_cell("slant", "nan"), "line 3, column 'slant': 'nan' is not a finite number"),
+        (
+            with_cell("intensity", ""),
+            "line 3, column 'intensity': '' is no value (1 rows lack one); fill it in",
+        ),
+        (with_cell("slant", "nan"), "line 3, column 'slant': 'nan' is no value"),
         (with_cell("digit", "12"), "line 3, column 'digit': '12'; allowed: 0, 1, 2"),
         (with_cell("digit", "-1"), "line 3, column 'digit': '-1'; allowed: 0, 1, 2"),
         (with_cell("thickness", "11"), "thickness of 1.png is 11; allowed: 0.5 to 10 px"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dscm import checkpoint
-from dscm.causal.graph_file import GRAPHS, parse
+from dscm.causal.graph_file import GRAPHS, get_graph, parse
 from dscm.training.presets import BASELINES, get_preset
 
 
@@ -23,6 +23,19 @@ def test_as_many_parameters_as_the_diffusion_model(size: int) -> None:
 
     ratios = {name: count(name) / count("semantic") for name in BASELINES}
     assert all(0.8 < ratio < 1.2 for ratio in ratios.values()), ratios
+
+
+def test_an_oracle_sees_strokes_alone_where_it_predicts_the_digit_alone() -> None:
+    """Normalised strokes tell nothing of intensity or colour, which a user's graph may leave to the oracle."""
+    spec = dict(get_graph("colour-morphomnist").spec)
+    measured = [name for name in spec["measured"] if name != "hue"]
+    predicting = parse({**spec, "measured": measured, "name": "own"}, Path("own.json"))
+    for graph, strokes in (
+        (get_graph("morphomnist"), True),
+        (get_graph("colour-morphomnist"), True),
+        (predicting, None),
+    ):
+        assert get_preset("oracle", graph, "tiny").model.get("strokes") is strokes
 
 
 @pytest.mark.parametrize("name", ["tiny", "paper"])

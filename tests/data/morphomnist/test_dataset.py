@@ -9,7 +9,8 @@ from torch import Tensor
 from dscm.assets import DIGITS
 from dscm.causal.graph_file import get_graph
 from dscm.data.attributes import read_attribute_table
-from dscm.data.images import find_images, read_image
+from dscm.data.images import read_image
+from dscm.data.listing import find_images
 from dscm.data.morphomnist import dataset as morphomnist
 from dscm.data.morphomnist.dataset import MORPHED, generate, load, measure_attributes, redraw
 from dscm.data.morphomnist.folder import read_split, write_split

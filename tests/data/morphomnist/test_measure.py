@@ -21,7 +21,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from dscm.assets import DIGITS
-from dscm.data.images import find_images, read_image
+from dscm.data.images import read_image
+from dscm.data.listing import find_images
 from dscm.data.morphomnist import measure as morphometry
 from dscm.data.morphomnist.idx import find_idx, read_idx
 from dscm.data.morphomnist.measure import NAMES, downscale, measure, medial_axis, squared_distance, upscale

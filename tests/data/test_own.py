@@ -1,0 +1,39 @@
+"""The user's own images: each split with its own rows, whatever the table lacks."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dscm.causal.graph_file import parse
+from dscm.data.own import load
+from dscm.errors import InputError
+
+SPEC = {
+    "variables": {
+        "size": {"type": "continuous"},
+        "striped": {"type": "binary"},
+        "image": {"type": "image", "size": 8, "channels": 1, "parents": ["size", "striped"]},
+    }
+}
+GRAPH = parse(SPEC, Path("own.json"))
+
+
+def test_what_does_not_match_is_left_out_on_request(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The others keep their values, their split and their number among all images."""
+    for i in range(6):
+        Image.new("L", (8, 8), 40 * i).save(tmp_path / f"{i}.png")
+    rows = ["./5.png;2,5;yes;Train", "1.png;1,5;no;train", "2.png;;no;train", "9.png;1;no;test", "4.PNG;3,5;YES;test "]
+    (tmp_path / "attributes.csv").write_text("\n".join(["Image;Size;Striped;split", *rows]))
+    with pytest.raises(InputError, match="line 5: '9.png' is not an image of the folder .* out with skip_missing"):
+        load(tmp_path, GRAPH, "train", 8, tmp_path / "cache")
+    data = load(tmp_path, GRAPH, "train", 8, tmp_path / "cache", skip_missing=True)
+    assert data["index"].tolist() == [1, 5] and data["image"][:, 0, 0, 0].tolist() == [40, 200]
+    assert data["size"].tolist() == [1.5, 2.5] and data["striped"].tolist() == [0, 1]
+    notes = capsys.readouterr().err.splitlines()[:3]
+    assert [note.partition("csv: ")[2] for note in notes] == [
+        "1 rows name no image of the folder: '9.png'; left out",
+        "2 images of the folder have no row: '0.png', '3.png'; left out",
+        "1 rows have an empty cell: '2.png'; left out",
+    ]
+    assert load(tmp_path, GRAPH, "test", 8, tmp_path / "cache", skip_missing=True)["index"].tolist() == [4]
