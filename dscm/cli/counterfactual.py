@@ -12,8 +12,8 @@ Each --do is one query; commas join variables into one intervention:
     NAME=@sub/IMAGE.png      the observed value of another image of the folder
 
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
-result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
-and changed only where the query changes it. Under torchrun, processes share the images.
+result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth,
+with its opacity and profile, changed only where the query changes it. Under torchrun, processes share the images.
 """
 
 import sys
