@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph
 from dscm.errors import InputError
 from dscm.evaluation.runner import Evaluation, check_oracle
+from dscm.graphs import get_graph
 from dscm.machine import Machine
 
 

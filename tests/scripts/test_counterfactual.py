@@ -13,11 +13,11 @@ from PIL import Image
 from torch import nn
 
 from dscm import assets, checkpoint
-from dscm.causal.graph_file import get_graph
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.scaling import l1, to_signed
 from dscm.diffusion.unet import UNet
+from dscm.graphs import get_graph
 from dscm.oracle import observe
 from tests.support.scripts import (
     FAST,

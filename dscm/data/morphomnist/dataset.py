@@ -12,12 +12,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import GRAPHS
 from dscm.data.morphomnist.folder import Split, is_morpho_folder, read_split, write_split
 from dscm.data.morphomnist.idx import find_idx, read_idx
 from dscm.data.morphomnist.measure import measure
 from dscm.data.morphomnist.render import colourise, measure_hue, render
 from dscm.errors import InputError, option
+from dscm.graphs import GRAPHS
 from dscm.machine import worker_pool
 
 MORPHED = ("thickness", "slant", "intensity")  # attributes that the renderer sets on a grey digit

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dscm.causal.graph_file import CELEBA_ATTRIBUTES
 from dscm.data.celeba import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
 from dscm.data.own import ATTRIBUTES
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.table import write_csv
 from dscm.errors import InputError, option
+from dscm.graphs import CELEBA_ATTRIBUTES
 from dscm.machine import worker_pool
 
 Kind = Literal["celebahq", "embed"]
