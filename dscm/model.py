@@ -124,12 +124,8 @@ class Model:
     @property
     def hashes(self) -> dict[str, str]:
         """Return the hash of each checkpoint, by part."""
-        parts = {
-            "checkpoint": self.checkpoint,
-            "attributes": self.attributes_checkpoint,
-            "oracle": self.oracle_checkpoint,
-        }
-        return {name: part.sha256 for name, part in parts.items() if part}
+        parts = (self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint)
+        return {name: part.sha256 for name, part in zip(("checkpoint", "attributes", "oracle"), parts) if part}
 
     @property
     def framing(self) -> Framing:
