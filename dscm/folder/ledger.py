@@ -119,7 +119,8 @@ class Ledger:
             for path in [self.table, self.out / FINISHED]:
                 for share in [path, *self._shares(path)]:
                     share.unlink(missing_ok=True)
-        self.out.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.out / COMMAND) as temporary:  # first, so that a kill at any moment leaves it
+                temporary.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
         remove_unfinished(self.out)
         rows = self._gather_rows()
         unchanged = {
@@ -129,8 +130,6 @@ class Ledger:
         }
         standing = select(unchanged)
         self._write({name: item for name, item in unchanged.items() if name in standing})
-        with atomic_path(self.out / COMMAND) as temporary:
-            temporary.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
 
     def _compare(self, command: Mapping[str, Any]) -> None:
         """Refuse a folder of another command, and say what differs."""
