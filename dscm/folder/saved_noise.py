@@ -30,7 +30,8 @@ from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.files import atomic_path
 
-FORMAT = 4
+FORMAT = 5
+DIGITS = {4: 3, 5: 5}  # of an attribute in a fingerprint, by format: fewer than differ between machines
 DESCRIPTION = "about.json"
 NAMED_TUPLES: Mapping[str, Callable[..., Noise]] = {
     kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise, PixelNoise, LadderNoise)
@@ -101,7 +102,7 @@ class NoiseWriter:
         """Add the noise of batch ``index``, abducted from an observation."""
         plain = {k: v if isinstance(v, Tensor) else (type(v).__name__, *v) for k, v in noise.items()}
         member = io.BytesIO()
-        torch.save({"obs": fingerprint(obs), "noise": plain}, member)
+        torch.save({"obs": fingerprint(obs, DIGITS[FORMAT]), "noise": plain}, member)
         with atomic_path(self._part(index)) as temporary:
             temporary.write_bytes(member.getvalue())
 
@@ -138,8 +139,9 @@ class SavedNoise:
             self.archive = zipfile.ZipFile(path)
             damaged = self.archive.testzip()
             stored = json.loads(self.archive.read(DESCRIPTION))
-            if damaged or stored["format"] != FORMAT:
+            if damaged:
                 raise ValueError
+            self.digits = DIGITS[stored["format"]]
             self.batch = int(stored["batch"])
             self._compare(stored, description)
         except InputError:
@@ -154,7 +156,7 @@ class SavedNoise:
             InputError: the noise is that of other images or attributes.
         """
         stored = {name: self._load(name)["obs"] for name in self.archive.namelist() if name != DESCRIPTION}
-        if stored != {_member(index): fingerprint(obs) for index, obs in observations}:
+        if stored != {_member(index): fingerprint(obs, self.digits) for index, obs in observations}:
             raise InputError(f"{self.path}: noise of other images, or of other factual attributes")
 
     def read(self, index: int, device: torch.device) -> dict[str, Noise]:
@@ -240,12 +242,12 @@ def _without_retired(sampling: Mapping[str, Any]) -> dict[str, Any]:
     return {**sampling, "solver": solver} if solver else dict(sampling)
 
 
-def fingerprint(obs: Mapping[str, Tensor]) -> str:
-    """Hash an observation: the image's 8 bits and three digits of each attribute, which every machine agrees on."""
+def fingerprint(obs: Mapping[str, Tensor], digits: int) -> str:
+    """Hash an observation: the image's 8 bits and the first digits of each attribute, on which machines agree."""
     digest = hashlib.sha256()
     for name in sorted(obs):
         if name == "image":
             digest.update(to_levels(obs[name]).cpu().contiguous().numpy().tobytes())
         else:
-            digest.update(f"{name} {[f'{value:.3g}' for value in obs[name].tolist()]}".encode())
+            digest.update(f"{name} {[f'{value:.{digits}g}' for value in obs[name].tolist()]}".encode())
     return digest.hexdigest()
