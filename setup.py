@@ -15,6 +15,7 @@ setup(
     entry_points={
         "console_scripts": [f"dscm-{name} = dscm.cli.{name}:main" for name in ("train", "counterfactual", "evaluate")]
     },
+    # The oldest that were tried together: torch 2.2.2, torchvision 0.17.2, numpy 1.26.4, pillow 10.1 on Python 3.11.
     install_requires=["torch>=2.2", "torchvision>=0.17", "numpy", "scipy", "pillow>=10.1", "lpips", "tqdm"],
     extras_require={"plots": ["matplotlib"], "test": ["pytest", "matplotlib"], "check": ["mypy", "ruff"]},
 )

@@ -17,12 +17,12 @@ from dscm.baselines.hvae import HVAE
 from dscm.baselines.vae import VAE
 from dscm.baselines.vci import VCI
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import get_graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
 from dscm.files import __version__, atomic_path
+from dscm.graphs import get_graph
 from dscm.oracle import Oracle
 
 FORMAT = 1  # of the file; raised when programs and files of different versions cannot read each other

@@ -1,8 +1,10 @@
 """The machine: its device, its threads, the processes of ``torchrun``, and how many images fit at a time."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -72,6 +74,9 @@ def choose_device(device: str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     present = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device.partition(":")[0] == "mps":
+        raise InputError(f"{option('device')} {device}: an Apple GPU has no float64, in which the solvers count time; "
+                         f"available: {', '.join(present)}")  # fmt: skip
     if device not in present + ["cuda"] * (len(present) > 1):
         raise InputError(f"{option('device')} {device}: not available here; available: {', '.join(present)}")
     if device.startswith("cuda"):
@@ -134,6 +139,27 @@ def is_first_to_fail() -> bool:
         return store.add(f"dscm failed {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
     except (RuntimeError, KeyError, ValueError):
         return True
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes that share work, on one thread each; where the block fails, what has not begun is dropped.
+
+    Args:
+        workers: their number; Windows waits for 61 at most.
+    """
+    pool = ProcessPoolExecutor(min(workers, 61) if sys.platform == "win32" else workers, initializer=_start_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Prepare a process of a pool; Ctrl-C, which a console sends to all, is left to the one that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
 
 
 def choose_batch(wanted: int | Literal["auto"], work: Callable[[int], object] | None, machine: Machine) -> int:

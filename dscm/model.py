@@ -124,12 +124,8 @@ class Model:
     @property
     def hashes(self) -> dict[str, str]:
         """Return the hash of each checkpoint, by part."""
-        parts = {
-            "checkpoint": self.checkpoint,
-            "attributes": self.attributes_checkpoint,
-            "oracle": self.oracle_checkpoint,
-        }
-        return {name: part.sha256 for name, part in parts.items() if part}
+        parts = (self.checkpoint, self.attributes_checkpoint, self.oracle_checkpoint)
+        return {name: part.sha256 for name, part in zip(("checkpoint", "attributes", "oracle"), parts) if part}
 
     @property
     def framing(self) -> Framing:
@@ -289,12 +285,12 @@ class Model:
         pictures, table = self._read(images, attributes, value_range, skip_missing)
         obs = self._signed(self._observe(pictures, table, attributes))
         change = self._intervention(do, obs, pictures.names)
-        size = check_integer("batch", batch, 1)
-        composition, values = answer(model.scm, obs, change, effect, pictures.names, size, seed)
+        check_integer("batch", batch, 1)
+        composition, values = answer(model.scm, obs, change, effect, pictures.names, batch, seed)
         refuse(find_failures(self.graph.attributes, values), pictures.names)
-        query = write_query(do, effect)
         sources = list_sources(self.graph, {"given": attributes, f"from {TABLE}": table})
-        return Answer(self.graph, self.oracle, pictures.names, query, obs, composition, values, sources)
+        query, names = write_query(do, effect), pictures.names
+        return Answer(self.graph, self.oracle, names, query, obs, composition, values, sources)
 
     def _read(
         self,
@@ -315,9 +311,9 @@ class Model:
         check_mapping("attributes", attributes, "a dict of values by name")
         given = {name: read_values(self.graph.variable(name), value, n).expand(n) for name, value in attributes.items()}
         placed = {name: value.to(self.device) for name, value in {**table, **given}.items()}
-        levels = pictures.levels.to(self.device)
-        obs = complete(to_signed(levels), placed, self.graph, self.oracle)
-        refuse(find_faults(self.graph, obs | {"image": to_signed(levels)}, placed), pictures.names)
+        x = to_signed(levels := pictures.levels.to(self.device))
+        obs = complete(x, placed, self.graph, self.oracle)
+        refuse(find_faults(self.graph, obs | {"image": x}, placed), pictures.names)
         return obs | {"image": levels}
 
     def _signed(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:

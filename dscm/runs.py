@@ -13,7 +13,7 @@ from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
 from dscm.checkpoint import Part, Restored, restore_attributes, restore_oracle
 from dscm.errors import InputError, option
-from dscm.files import atomic_path, parse_json
+from dscm.files import UNFINISHED, atomic_path, parse_json
 from dscm.oracle import Oracle
 
 GRAPH, DATA, README, CHECKPOINT = "graph.json", "data.json", "README.txt", "checkpoint.pt"
@@ -198,7 +198,7 @@ def check_output(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{option('out')} {folder}: a file of that name exists")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+    if folder.is_dir() and any(not path.name.startswith(UNFINISHED) for path in folder.iterdir()) and not overwrite:
         raise InputError(
             f"{option('out')} {folder}: the folder is not empty; name another, or write into it with "
             f"{option('overwrite')}"

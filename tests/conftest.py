@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dscm import assets
-from dscm.causal.graph_file import get_graph
 from dscm.data.attributes import read_attribute_table
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.morphomnist.idx import write_idx
+from dscm.graphs import get_graph
 from tests.support import shapes
 from tests.support.beside import Beside
 from tests.support.scripts import MACHINE, TrainingRun, call_script, copy_digits, succeed

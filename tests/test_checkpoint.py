@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from dscm import checkpoint
-from dscm.causal.graph_file import get_graph
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 
 CPU = torch.device("cpu")
 GRAPH = get_graph("morphomnist")

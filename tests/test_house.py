@@ -9,6 +9,7 @@ SCRIPTS = [ROOT / name for name in ("train.py", "counterfactual.py", "evaluate.p
 FLOORS = [  # a room imports its own floor and those before it
     {"errors", "files", "layers", "settings", "machine"},
     {"causal"},
+    {"graphs"},
     {"data", "diffusion"},
     {"oracle", "baselines"},
     {"checkpoint"},

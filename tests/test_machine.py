@@ -1,10 +1,13 @@
 """The machine: batches that fit, devices by name, and one seed for each batch."""
 
+import signal
+import time
+
 import pytest
 import torch
 
 from dscm.errors import InputError
-from dscm.machine import Machine, choose_batch, choose_device, fit_batch
+from dscm.machine import Machine, choose_batch, choose_device, fit_batch, worker_pool
 
 CPU = torch.device("cpu")
 
@@ -33,3 +36,17 @@ def test_devices_are_named() -> None:
     for name in ("abacus", "meta"):
         with pytest.raises(InputError, match=f"device {name}: not available here; available: cpu"):
             choose_device(name)
+
+
+def test_an_apple_gpu_is_refused_with_the_reason() -> None:
+    with pytest.raises(InputError, match="device mps: an Apple GPU has no float64"):
+        choose_device("mps")
+
+
+def test_workers_leave_an_interruption_to_the_one_that_started_them() -> None:
+    """It drops what has not begun, and has no one to wait for but those at work."""
+    with pytest.raises(KeyboardInterrupt), worker_pool(1) as pool:
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() is signal.SIG_IGN
+        waiting = [pool.submit(time.sleep, 0.05) for _ in range(200)]
+        raise KeyboardInterrupt
+    assert sum(task.cancelled() for task in waiting) > 150

@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 
 from dscm.assets import DIGITS
-from dscm.causal.graph_file import get_graph, parse
+from dscm.causal.graph_file import parse
 from dscm.data.images import read_image
 from dscm.data.scaling import to_signed
+from dscm.graphs import get_graph
 from dscm.oracle import Oracle, find_faults, observe
 from tests.support.networks import F64, randn, scatter
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dscm import runs
-from dscm.causal.graph_file import get_graph, read_graph
 from dscm.errors import InputError
+from dscm.graphs import get_graph, read_graph
 
 
 def test_a_damaged_note_of_where_the_data_lie(shapes_run: Path, shapes_folder: Path, tmp_path: Path) -> None:

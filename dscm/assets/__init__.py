@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import GRAPHS
 from dscm.data.attributes import read_attribute_table
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.scaling import to_signed
+from dscm.graphs import GRAPHS
 
 FOLDER = Path(__file__).parent
 DIGITS = FOLDER / "digits"

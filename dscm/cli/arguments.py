@@ -7,6 +7,7 @@ Flags come from the fields of the settings dataclasses. The common ones are flag
 import argparse
 import dataclasses
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -33,13 +34,15 @@ class Parser(argparse.ArgumentParser):
     """A parser whose flags come from settings.
 
     Args:
-        description: the script's docstring.
+        description: the script's docstring, with its commands as typed in the checkout.
         kinds: classes of settings, whose fields without a flag are given by ``--set``.
     """
 
     def __init__(self, description: str | None, kinds: Sequence[type]) -> None:
         super().__init__(
-            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+            description=_as_installed(description or ""),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         self.kinds, self.flags = tuple(kinds), set[str]()
         self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="pairs",
@@ -225,6 +228,13 @@ def say(notes: Iterable[str], parser: Parser) -> None:
     """Print notes to the user on standard error, one line each, with settings as they are typed."""
     for note in notes:
         print(f"note: {spell(note, parser.show)}", file=sys.stderr)
+
+
+def _as_installed(text: str) -> str:
+    """Write commands as they are typed where the package is installed and this is one of its commands."""
+    if sys.argv[0].endswith(".py"):
+        return text
+    return re.sub(r"(torchrun .*?)(\w+)\.py", r"\1--no-python dscm-\2", re.sub(r"python (\w+)\.py", r"dscm-\1", text))
 
 
 def _flag(name: str) -> str:

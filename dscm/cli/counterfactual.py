@@ -15,8 +15,8 @@ Where IMAGES has an attributes.csv, it gives the observed values of the attribut
 are measured on the images, or predicted by the oracle.
 
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
-result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth
-and changed only where the query changes it. Under torchrun, processes share the images.
+result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth,
+with its opacity and profile, changed only where the query changes it. Under torchrun, processes share the images.
 """
 
 import sys

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from dscm import assets
-from dscm.causal.graph_file import GRAPHS, get_graph
 from dscm.errors import InputError, option
+from dscm.graphs import GRAPHS, get_graph
 from dscm.model import Model, load
 
 

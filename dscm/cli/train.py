@@ -12,9 +12,9 @@ and samples/. With --resume a training that was stopped or killed continues from
 
 from pathlib import Path
 
-from dscm.causal.graph_file import GRAPHS
 from dscm.cli.arguments import Parser, add_data, add_machine, say, start
 from dscm.cli.script import one_line_errors, typed_command
+from dscm.graphs import GRAPHS
 from dscm.machine import leave
 from dscm.training.dry_run import check
 from dscm.training.place import Place

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from dscm.data.images import UnreadableImage
 from dscm.errors import InputError, option
 from dscm.files import atomic_path, parse_json
+from dscm.machine import worker_pool
 
 MAX_ABSENT = 0.01  # fraction of a split's images; more suggest a wrong folder
 MAX_NAMED = 20  # images that a message names
@@ -25,11 +26,14 @@ CHUNK = 32  # images per task of a worker
 
 
 def user_cache_dir() -> Path:
-    """Return the user's cache folder, or one for temporary files where the user has no home folder."""
+    """Return the user's cache folder, or one for temporary files where the user has no home, or may not write there."""
+    temporary = Path(tempfile.gettempdir()) / "dscm"
     try:
-        return Path.home() / ".cache" / "dscm"
+        folder = Path.home() / ".cache" / "dscm"
     except RuntimeError:
-        return Path(tempfile.gettempdir()) / "dscm"
+        return temporary
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return folder if os.access(there, os.W_OK) else temporary
 
 
 def find_present(root: Path, names: Sequence[str], source: str, skip_missing: bool) -> list[int]:
@@ -149,7 +153,7 @@ def _decode_into(
     with (
         atomic_path(path) as temporary,
         open(temporary, "wb") as file,
-        ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        worker_pool(workers) as pool,
     ):
         file.write(_write_header(len(names), shape))
         results = pool.map(partial(_try_to_read, read, shape), [root / name for name in names], chunksize=CHUNK)

@@ -135,9 +135,11 @@ def list_formats(path: Path | str) -> list[str]:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Convert any accepted mode of at most 8 bits to RGBA, composited over black."""
+    """Convert any accepted mode of at most 8 bits to one without transparency, composited over black."""
     if image.mode in COLOUR:
         image = image.convert("RGB")
+    if image.mode in EIGHT_BIT and not image.has_transparency_data:
+        return image
     if image.mode in EIGHT_BIT:
         return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     raise UnreadableImage(f"mode {image.mode} is not one of {', '.join(EIGHT_BIT)} or 16-bit grey")

@@ -95,7 +95,7 @@ class _Walk:
         yield from _count(
             self.repeated, "link to a folder that is read already", "links to folders that are read already"
         )
-        yield from _count(self.dangling, "link that leads to no file", "links that lead to no file")
+        yield from _count(self.dangling, "entry that is no file, as a broken link is", "entries that are no files")
         yield from _count(self.locked, "folder that may not be read", "folders that may not be read")
 
     def _read(self, top: str) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from dscm.errors import InputError, option
 from dscm.evaluation.configuration import Conditions, Configuration
 from dscm.evaluation.protocol import PerImage
 from dscm.evaluation.statistics import bootstrap_interval, summarise
-from dscm.files import atomic_path, parse_json
+from dscm.files import UNFINISHED, atomic_path, parse_json
 from dscm.runs import check_output
 
 METRICS = "metrics.json"
@@ -82,8 +82,9 @@ class Records:
         self.starting_over = overwrite
         path = folder / METRICS
         if overwrite or not path.exists():
-            unfinished = folder.is_dir() and [entry.name for entry in folder.iterdir()] == [VALUES]
-            check_output(folder, overwrite or unfinished)
+            names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+            stopped = {name for name in names if not name.startswith(UNFINISHED)} == {VALUES}
+            check_output(folder, overwrite or stopped)
             return
         try:
             self.records = arrange(self._read())

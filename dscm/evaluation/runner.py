@@ -26,7 +26,7 @@ from dscm.evaluation.lpips import load_lpips
 from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_names, plan_rows, share_sampling, vary
 from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.evaluation.records import Records
-from dscm.files import atomic_path
+from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, choose_batch, first_process_first, gather, warn_of_emulation
 from dscm.model import Model, load
 from dscm.plots.curves import has_matplotlib
@@ -131,6 +131,8 @@ class Evaluation:
         data = self._load()
         check_oracle(self.model, data, self.settings.oracle_accuracy)
         records = Records(out, self._describe(data), overwrite)
+        if self.machine.first:
+            remove_unfinished(out)
         with first_process_first(self.machine):  # it may download the weights
             lpips, reason = load_lpips(self.machine.device)
         if lpips is None and self.machine.first:

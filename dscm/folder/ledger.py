@@ -2,15 +2,16 @@
 
 ``command.json`` says which command the folder answers; the table gets the rows of each batch as they come; and the
 hidden file `FINISHED` lists the items whose rows and pictures are all there, one line a batch. A row whose item is not
-on that list was being written when the process died, and is dropped.
+on that list was being written when the process died, and is dropped; an item that lacks a row is done again.
 """
 
 import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
@@ -22,7 +23,7 @@ from dscm.machine import Machine, first_process_first, wait
 from dscm.runs import check_output
 
 COMMAND, FINISHED = "command.json", ".finished"
-Item = Mapping[str, Any]  # ``key``: what the item depends on besides the command; ``refused``: reasons by query
+Item = Mapping[str, Any]  # ``key``: what it depends on besides the command; ``rows``: how many; ``refused``: reasons
 Select = Callable[[Mapping[str, Item]], Collection[str]]
 
 
@@ -85,7 +86,11 @@ class Ledger:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
         _append(self._share(self.table), text.getvalue())
-        items = {name: {"key": self.keys[name], "refused": reasons} for name, reasons in refused.items()}
+        counts = Counter(row[0] for row in rows)
+        items = {
+            name: {"key": self.keys[name], "rows": counts[name], "refused": reasons}
+            for name, reasons in refused.items()
+        }
         _append(self._share(self.out / FINISHED), json.dumps(items) + "\n")
         self.finished |= {name: dict(reasons) for name, reasons in refused.items()}
 
@@ -114,13 +119,17 @@ class Ledger:
             for path in [self.table, self.out / FINISHED]:
                 for share in [path, *self._shares(path)]:
                     share.unlink(missing_ok=True)
-        self.out.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.out / COMMAND) as temporary:  # first, so that a kill at any moment leaves it
+                temporary.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
         remove_unfinished(self.out)
-        unchanged = {name: item for name, item in self._gather().items() if self.keys.get(name) == item["key"]}
+        rows = self._gather_rows()
+        unchanged = {
+            name: item
+            for name, item in self._gather().items()
+            if self.keys.get(name) == item["key"] and len(rows.get(name, [])) == item["rows"]
+        }
         standing = select(unchanged)
         self._write({name: item for name, item in unchanged.items() if name in standing})
-        with atomic_path(self.out / COMMAND) as temporary:
-            temporary.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
 
     def _compare(self, command: Mapping[str, Any]) -> None:
         """Refuse a folder of another command, and say what differs."""
@@ -142,11 +151,16 @@ class Ledger:
             items |= _read_items(share)
         return items
 
-    def _write(self, items: Mapping[str, Item]) -> None:
-        """Write items and their rows, in order, into the files of the first process, and remove the others'."""
+    def _gather_rows(self) -> dict[str, list[list[str]]]:
+        """Read the rows of each item from the files of all processes."""
         rows: dict[str, list[list[str]]] = {}
         for share in [self.table, *self._shares(self.table)]:
             rows |= _read_rows(share, len(self.columns))
+        return rows
+
+    def _write(self, items: Mapping[str, Item]) -> None:
+        """Write items and their rows, in order, into the files of the first process, and remove the others'."""
+        rows = self._gather_rows()
         in_order = [name for name in self.keys if name in items]
         with atomic_path(self.table) as temporary, _open_text(temporary, "w") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -189,7 +203,11 @@ def _read_items(path: Path) -> dict[str, Item]:
             items |= parse_json(line)
         except (ValueError, TypeError):
             continue
-    return {name: item for name, item in items.items() if isinstance(item, dict) and {"key", "refused"} <= item.keys()}
+    return {
+        name: item
+        for name, item in items.items()
+        if isinstance(item, dict) and {"key", "rows", "refused"} <= item.keys()
+    }
 
 
 def _open_text(path: Path, mode: Literal["r", "w"]) -> TextIO:
@@ -201,8 +219,8 @@ def _read_rows(path: Path, width: int) -> dict[str, list[list[str]]]:
     """Read the rows of each item, of a table that may end within a row."""
     rows: dict[str, list[list[str]]] = {}
     if path.is_file():
-        with _open_text(path, "r") as file:
-            for row in csv.reader(file):
+        with _open_text(path, "r") as file, suppress(csv.Error):  # a cell that was not closed
+            for row in csv.reader((line for line in file if line.endswith("\n")), strict=True):
                 if len(row) == width:
                     rows.setdefault(row[0], []).append(row)
     return rows

@@ -34,7 +34,8 @@ from dscm.errors import InputError, option
 from dscm.files import atomic_path, parse_json
 from dscm.settings import check_integer
 
-FORMAT = 4
+FORMAT = 5
+DIGITS = {4: 3, 5: 5}  # of an attribute in a fingerprint, by format: fewer than differ between machines
 DESCRIPTION = "about.json"
 NAMED_TUPLES: Mapping[str, Callable[..., Noise]] = {
     kind.__name__: kind for kind in (ImageNoise, SigmoidNoise, FlowNoise, PixelNoise, LadderNoise)
@@ -109,7 +110,7 @@ class NoiseWriter:
         """Add the noise of batch ``index``, abducted from an observation."""
         plain = {k: v if isinstance(v, Tensor) else (type(v).__name__, *v) for k, v in noise.items()}
         member = io.BytesIO()
-        torch.save({"obs": fingerprint(obs), "noise": plain}, member)
+        torch.save({"obs": fingerprint(obs, DIGITS[FORMAT]), "noise": plain}, member)
         with atomic_path(self._part(index)) as temporary:
             temporary.write_bytes(member.getvalue())
 
@@ -154,8 +155,9 @@ class SavedNoise:
             self.archive = zipfile.ZipFile(path)
             damaged = self.archive.testzip()
             stored = parse_json(self.archive.read(DESCRIPTION).decode("utf-8"))
-            if damaged or stored["format"] != FORMAT:
+            if damaged:
                 raise ValueError
+            self.digits = DIGITS[stored["format"]]
             self.batch = check_integer("batch", stored["batch"], 1)
             self._compare(stored, description)
         except InputError:
@@ -172,7 +174,7 @@ class SavedNoise:
         members = {*self.archive.namelist()} - {DESCRIPTION}
         for index, obs in observations:
             stored, noise = self._load(_member(index)) if _member(index) in members else ("", {})
-            if stored != fingerprint(obs):
+            if stored != fingerprint(obs, self.digits):
                 raise self._of_others()
             if noise.keys() != obs.keys() or not all(_fits(part, len(obs["image"])) for part in noise.values()):
                 raise self._damaged()
@@ -285,12 +287,12 @@ def _without_retired(sampling: Mapping[str, Any]) -> dict[str, Any]:
     return {**sampling, "solver": solver} if solver else dict(sampling)
 
 
-def fingerprint(obs: Mapping[str, Tensor]) -> str:
-    """Hash an observation: the image's 8 bits and three digits of each attribute, which every machine agrees on."""
+def fingerprint(obs: Mapping[str, Tensor], digits: int) -> str:
+    """Hash an observation: the image's 8 bits and the first digits of each attribute, on which machines agree."""
     digest = hashlib.sha256()
     for name in sorted(obs):
         if name == "image":
             digest.update(to_levels(obs[name]).cpu().contiguous().numpy().tobytes())
         else:
-            digest.update(f"{name} {[f'{value:.3g}' for value in obs[name].tolist()]}".encode())
+            digest.update(f"{name} {[f'{value:.{digits}g}' for value in obs[name].tolist()]}".encode())
     return digest.hexdigest()

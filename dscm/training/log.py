@@ -39,8 +39,9 @@ class Log:
         """Add one step's scalars; NaN stands for one that no image of the batch contributes to."""
         for name, term in terms.items():
             known = torch.isfinite(term)
-            self.sums[name] = self.sums.get(name, torch.zeros_like(term)) + torch.where(known, term, 0)
-            self.counts[name] = self.counts.get(name, torch.zeros_like(known, dtype=torch.long)) + known
+            before = self.sums.get(name, torch.zeros_like(term)).to(term.device)  # those of a checkpoint are on the CPU
+            count = self.counts.get(name, torch.zeros_like(known, dtype=torch.long)).to(term.device)
+            self.sums[name], self.counts[name] = before + torch.where(known, term, 0), count + known
 
     def write(self, step: int, seconds: float) -> dict[str, float]:
         """Append the averages since the last line, and return them; a scalar that was always NaN is left out."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from dscm import runs
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import get_graph, read_graph
 from dscm.checkpoint import Part
 from dscm.data.cache import user_cache_dir
 from dscm.data.framing import Framing
 from dscm.data.sets import Source
 from dscm.errors import InputError, option
+from dscm.graphs import get_graph, read_graph
 
 
 @dataclass(frozen=True)

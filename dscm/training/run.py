@@ -20,7 +20,7 @@ from dscm.data.framing import Framing
 from dscm.data.scaling import to_unit
 from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option, spell
-from dscm.files import atomic_path
+from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
 from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
@@ -193,6 +193,8 @@ class Training:
         trainer = self.start(data)
         if self.machine.first:
             self._claim()
+        if self.machine.first:
+            remove_unfinished(self.folder)
         log = Log(self.folder / "log.jsonl", trainer.step, self.state) if self.machine.first else None
         with stop_on_signal(trainer.stop, insist=self.machine.world == 1):
             self._run(trainer, log, held_out)
@@ -245,12 +247,12 @@ class Training:
             means = log.write(step, trainer.seconds)
             rate = self.hyperparameters.batch * (bar.format_dict["rate"] or 0)
             bar.set_postfix(loss=f"{means['loss']:.4g}", images_per_s=f"{rate:.0f}")
-        if saving:
-            self.save(trainer, log)
         if recipe.part == "image" and step % recipe.sample_every == 0:
             parents = {name: held_out[name] for name in self.graph.image_parents}
             mechanism = cast(ImageMechanism[Any], trainer.average)
             draw_samples(mechanism, parents, self.folder / "samples" / f"{step:06d}.png", self.machine.device)
+        if saving:  # last, because a training that is killed goes on after this step
+            self.save(trainer, log)
 
     def _load(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Load the training and the test split onto the device, images uint8; the first process fills the cache."""

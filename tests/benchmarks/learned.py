@@ -13,9 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import get_graph, parse
+from dscm.causal.graph_file import parse
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.scm import SCM
+from dscm.graphs import get_graph
 from dscm.training.presets import get_preset
 from dscm.training.trainer import Trainer
 

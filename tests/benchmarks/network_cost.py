@@ -11,8 +11,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from dscm import checkpoint
-from dscm.causal.graph_file import get_graph
 from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.graphs import get_graph
 from dscm.training.presets import get_preset
 
 

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from dscm import assets, checkpoint
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import get_graph
 from dscm.causal.scm import SCM
 from dscm.data.morphomnist import measure as morphometry
 from dscm.data.morphomnist.render import render
@@ -32,6 +31,7 @@ from dscm.diffusion.guidance import guided
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.solvers import inversion_path, sample
 from dscm.files import atomic_path
+from dscm.graphs import get_graph
 from dscm.oracle import Oracle, observe
 from dscm.training.presets import get_preset
 from dscm.training.trainer import Trainer

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from dscm.causal.encoding import ParentScaling
-from dscm.causal.graph_file import get_graph
 from dscm.causal.learned import FlowMechanism
 from dscm.causal.variables import Variable
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 
 
 def test_parents_are_standardised_by_the_data_they_were_fitted_to() -> None:

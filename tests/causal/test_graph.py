@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import GRAPHS, get_graph
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.mechanisms import LinearGaussian
 from dscm.errors import InputError
+from dscm.graphs import GRAPHS, get_graph
 
 each_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph, read_graph
 from dscm.errors import InputError
+from dscm.graphs import get_graph, read_graph
 from tests.support import shapes
 
 SPEC = {

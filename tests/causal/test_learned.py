@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.causal.graph_file import get_graph, parse
+from dscm.causal.graph_file import parse
 from dscm.causal.learned import CategoricalMechanism, FlowMechanism, LearnedAttributes, LearnedMechanism
 from dscm.causal.variables import Variable
+from dscm.graphs import get_graph
 
 N = 20_000
 CAUSE = Variable("cause", "continuous", (), -10, 10)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.causal.graph_file import get_graph
 from dscm.causal.learned import BinaryMechanism, LearnedAttributes
 from dscm.causal.variables import Variable
+from dscm.graphs import get_graph
 
 GRAPH = get_graph("celebahq")
 SMILE, MOUTH = GRAPH.attributes[:2]

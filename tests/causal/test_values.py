@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph, parse
+from dscm.causal.graph_file import parse
 from dscm.causal.values import find_failures, find_outside, read_values
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 
 GRAPH = parse(
     {

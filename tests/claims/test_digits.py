@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from dscm import assets, checkpoint
-from dscm.causal.graph_file import get_graph
 from dscm.causal.scm import SCM
 from dscm.data.scaling import l1
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.evaluation.metrics import reversals
+from dscm.graphs import get_graph
 from dscm.oracle import Oracle, observe
 
 N, CPU, GRAPH = 8, torch.device("cpu"), get_graph("morphomnist")

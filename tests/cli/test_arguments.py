@@ -121,3 +121,9 @@ def test_settings_of_dynamic_abduction_need_it() -> None:
     check_alignment({"steps": 3}, ["semantic"])
     with pytest.raises(InputError, match="cta_lr: has no effect without abduction dynamic"):
         check_alignment({"cta_lr": 0.1}, ["semantic"])
+
+
+def test_an_installed_command_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/dscm-train"])
+    lines = Parser("python train.py --a\ntorchrun --nproc-per-node 2 train.py …", []).format_help()
+    assert "dscm-train --a\ntorchrun --nproc-per-node 2 --no-python dscm-train …" in lines

@@ -1,6 +1,7 @@
 """The cache of decoded images: made once, mapped, keyed by what the pixels depend on, and never left half made."""
 
 import os
+import tempfile
 import warnings
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dscm.data.cache import decode, find_present
+from dscm.data.cache import decode, find_present, user_cache_dir
 from dscm.data.images import read_image
 from dscm.errors import InputError
 
@@ -191,3 +192,19 @@ def test_none_is_refused(tmp_path: Path) -> None:
         find_present(tmp_path, [], "list", True)
     with pytest.raises(InputError, match="^list: 1 of 1 images are absent from .*: a.jpg$"):
         find_present(tmp_path, ["a.jpg"], "list", True)
+
+
+def test_a_home_where_nothing_can_be_written_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one that the system does not know."""
+    elsewhere = Path(tempfile.gettempdir()) / "dscm"
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "absent")
+    assert user_cache_dir() == tmp_path / "absent" / ".cache" / "dscm"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: path != tmp_path)
+        assert user_cache_dir() == elsewhere
+
+    def unknown() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    assert user_cache_dir() == elsewhere

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dscm.causal.graph_file import GRAPHS
 from dscm.data.celeba import ANNOTATION, FOLDER, IMAGES, MAPPING, PARTITION, load
 from dscm.errors import InputError
+from dscm.graphs import GRAPHS
 
 DEFAULT = GRAPHS["celebahq"].image_parents
 KNOWN = [f"Other_{index}" for index in range(33)] + list(DEFAULT)

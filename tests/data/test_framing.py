@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph
 from dscm.data.framing import STRETCHED, Framing, Window
 from dscm.data.images import fit
 from dscm.data.sets import Source, get_data_set
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 
 SHAPES = [(12, 24), (24, 12), (13, 24), (16, 16), (1, 9)]
 

@@ -66,7 +66,7 @@ def test_linked_folders_are_read(tmp_path: Path) -> None:
     (tmp_path / "in" / "lost.png").symlink_to("nowhere")
     assert found(tmp_path / "in") == ["a.png", "e.png", "more/b.png", "more/far/c.png"]
     (note,) = list_images(tmp_path / "in").notes
-    assert "1 link that leads to no file" in note and "lost.png" in note
+    assert "1 entry that is no file" in note and "lost.png" in note
     (tmp_path / "linked").symlink_to("in")
     assert found(tmp_path / "linked") == found(tmp_path / "in")
 

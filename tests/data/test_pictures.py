@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dscm.causal.graph_file import get_graph
 from dscm.data.framing import Framing
 from dscm.data.pictures import read_pictures
 from dscm.data.sets import Source, get_data_set
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 
 COLOUR = np.random.default_rng(0).integers(256, size=(6, 8, 8, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph
 from dscm.data.phantoms.layouts import Recipe, write_set
 from dscm.data.sets import DataSet, Source, get_data_set
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 
 SET = {"celebahq": "Eyeglasses", "embed": "triangle marker"}
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.causal.graph_file import get_graph
 from dscm.causal.mechanisms import Intervened, Mechanism, Parents
 from dscm.data.scaling import l1
 from dscm.errors import InputError
 from dscm.evaluation.protocol import Judge, evaluate_batch, set_task
+from dscm.graphs import get_graph
 from dscm.oracle import Oracle
 
 GRAPH = get_graph("morphomnist-digit")

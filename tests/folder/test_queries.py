@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph, parse
+from dscm.causal.graph_file import parse
 from dscm.errors import InputError
 from dscm.folder.queries import parse_queries, parse_query
+from dscm.graphs import get_graph
 
 DIGITS = get_graph("morphomnist")
 SPEC = {

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import nn
 
 from dscm import assets, checkpoint
-from dscm.causal.graph_file import get_graph
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.scaling import l1, to_signed
 from dscm.diffusion.unet import UNet
+from dscm.graphs import get_graph
 from dscm.oracle import observe
 from tests.support.scripts import (
     FAST,
@@ -210,7 +210,7 @@ def test_a_table_may_hold_some_attributes_of_some_images(tmp_path: Path) -> None
         assert float(row["thickness"]) == pytest.approx(float(given["thickness"]), rel=1e-3)
         assert row["digit"] == given["digit"]
     sampled = ("--sample", 1, "--set", "skip_missing=on", "--out", tmp_path / "none")
-    assert "--set skip_missing: --sample reads no images" in refuse("counterfactual.py", *sampled)
+    assert "--set skip_missing: has no effect with --sample" in refuse("counterfactual.py", *sampled)
 
 
 def test_sub_folders_are_kept_and_like_names_told_apart(messy: Answers) -> None:
@@ -230,7 +230,7 @@ def test_unreadable_images_are_skipped_and_listed(messy: Answers) -> None:
         "skipped sub/noise.jpg",
         "skipped text.png",
     ]
-    assert "0 bytes" in skipped[1] and all("not a PNG, JPEG or BMP" in line for line in skipped[2:])
+    assert "0 bytes" in skipped[1] and all("not a PNG, JPEG or other image" in line for line in skipped[2:])
     assert "4 images, 1 queries" in messy.done.stdout
 
 

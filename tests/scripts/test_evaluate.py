@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from dscm import assets, checkpoint
-from dscm.causal.graph_file import get_graph
 from dscm.data.morphomnist import dataset as morphomnist
 from dscm.data.scaling import l1, to_signed
 from dscm.diffusion.sampling import Sampling
+from dscm.graphs import get_graph
 from tests.support.evaluation import PARENTS, SETTINGS, numbers, read_records
 from tests.support.scripts import MACHINE, Done, TrainingRun, call_script, refuse, run_script, succeed
 

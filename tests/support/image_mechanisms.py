@@ -8,9 +8,9 @@ from dscm.baselines.diffscm import DiffSCM
 from dscm.baselines.hvae import HVAE
 from dscm.baselines.vae import VAE
 from dscm.baselines.vci import VCI
-from dscm.causal.graph_file import get_graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.graphs import get_graph
 
 PARENTS = get_graph("morphomnist").attributes
 DIGIT = [variable for variable in PARENTS if variable.name == "digit"]

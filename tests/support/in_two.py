@@ -26,14 +26,15 @@ class InTwo:
         self.process = start_script(*TORCHRUN, ROOT / "tests" / "support" / "several.py", folder / "commands.json")
 
     def finish(self) -> tuple[Path, dict[str, Done]]:
-        """Wait for the end; return the folder, and what the first process said about each command."""
+        """Wait for the end; return the folder, and what the processes said about each command, the first one first."""
         _, stderr = self.process.communicate(timeout=300)
         said = {}
         for number, name in enumerate(self.commands):
             path = self.folder / f"{number}-0.json"
             assert path.exists(), stderr
-            report = json.loads(path.read_text())
-            said[name] = Done(name, report["code"], report["stdout"], report["stderr"])
+            report, other = json.loads(path.read_text()), self.folder / f"{number}-1.json"
+            errors = report["stderr"] + (json.loads(other.read_text())["stderr"] if other.exists() else "")
+            said[name] = Done(name, report["code"], report["stdout"], errors)  # either one may report an error
         return self.folder, said
 
 

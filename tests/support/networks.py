@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from dscm.causal.graph_file import get_graph
 from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.graphs import get_graph
 
 F64 = torch.float64
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dscm import checkpoint
-from dscm.causal.graph_file import get_graph
+from dscm.graphs import get_graph
 from dscm.training.presets import BASELINES, get_preset
 from dscm.training.trainer import Trainer
 

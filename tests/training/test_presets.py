@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dscm import checkpoint
-from dscm.causal.graph_file import GRAPHS, get_graph, parse
+from dscm.causal.graph_file import parse
+from dscm.graphs import GRAPHS, get_graph
 from dscm.training.presets import BASELINES, get_preset
 
 

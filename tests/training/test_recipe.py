@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 from dscm.training.recipe import Recipe
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.causal.graph_file import get_graph
+from dscm.graphs import get_graph
 from dscm.oracle import Oracle
 from dscm.training.tuning import CounterfactualTuning
 from tests.support.image_mechanisms import make, observe, seeded

@@ -1,1 +1,5 @@
 """Morpho-MNIST: measure digits, redraw them with other attributes, read and write the data set."""
+
+from dscm.data.morphomnist.dataset import load
+
+__all__ = ["load"]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +12,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dscm.causal.graph import Graph
-from dscm.causal.graph_file import GRAPHS
 from dscm.data.morphomnist.folder import Split, is_morpho_folder, read_split, write_split
 from dscm.data.morphomnist.idx import find_idx, read_idx
 from dscm.data.morphomnist.measure import measure
 from dscm.data.morphomnist.render import colourise, measure_hue, render
 from dscm.errors import InputError, option
+from dscm.graphs import GRAPHS
+from dscm.machine import worker_pool
 
 MORPHED = ("thickness", "slant", "intensity")  # attributes that the renderer sets on a grey digit
 # Fractions of the digits whose attribute does not follow the graph: it keeps the handwritten slant or is uniform.
@@ -92,7 +92,7 @@ def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int 
             other = _draw_independent(name, base, generator)
             target[name] = torch.where(torch.rand(n, generator=generator) < MIXTURE[name], other, target[name])
     chunks = [(base[i : i + CHUNK], {k: v[i : i + CHUNK] for k, v in target.items()}) for i in range(0, n, CHUNK)]
-    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with worker_pool(workers) as pool:
         images = list(tqdm(pool.map(_redraw_chunk, chunks), total=len(chunks), desc="drawing digits", unit_scale=CHUNK))
     image = torch.cat(images)
     measured = measure_attributes(image, [name for name in target if name != "digit"])

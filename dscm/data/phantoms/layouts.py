@@ -3,7 +3,6 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,12 +14,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dscm.causal.graph_file import CELEBA_ATTRIBUTES
 from dscm.data.celeba import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
 from dscm.data.own import ATTRIBUTES
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.table import write_csv
 from dscm.errors import InputError, option
+from dscm.graphs import CELEBA_ATTRIBUTES
+from dscm.machine import worker_pool
 
 Kind = Literal["celebahq", "embed"]
 RECIPE = "phantoms.json"  # at the top of the folder; true counterfactuals are drawn from it
@@ -157,7 +157,7 @@ def _draw(save: Callable[[range], int], n: int, workers: int) -> None:
     """Draw and save n images in worker processes, in parts that do not depend on their number."""
     parts = [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
     with (
-        ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        worker_pool(workers) as pool,
         tqdm(total=n, desc="drawing", unit="image") as bar,
     ):
         for count in pool.map(save, parts):

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from dscm.assets import DIGITS
-from dscm.causal.graph_file import get_graph
 from dscm.data.attributes import read_attribute_table
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
@@ -18,6 +17,7 @@ from dscm.data.morphomnist.idx import write_idx
 from dscm.data.morphomnist.measure import measure
 from dscm.data.morphomnist.render import measure_hue
 from dscm.errors import InputError
+from dscm.graphs import get_graph
 
 COUNT = 24
 GREY, COLOUR, DIGIT = (get_graph(name) for name in ("morphomnist", "colour-morphomnist", "morphomnist-digit"))

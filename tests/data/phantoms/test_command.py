@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph
 from dscm.cli import phantoms as command
 from dscm.data.attributes import read_attribute_table
 from dscm.data.phantoms import faces, mammograms
 from dscm.data.phantoms.layouts import Recipe, new_folder, write_set
+from dscm.graphs import get_graph
 
 SEED = 3
 

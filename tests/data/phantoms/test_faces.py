@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.causal.graph_file import GRAPHS
 from dscm.data.phantoms import faces
+from dscm.graphs import GRAPHS
 
 SEED = 3
 FACES, BREASTS = torch.arange(24), torch.arange(12)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dscm.causal.graph_file import GRAPHS
 from dscm.data import celeba as celebahq
 from dscm.data import embed
 from dscm.data.mammogram import prepare
 from dscm.data.phantoms import faces, layouts, mammograms
 from dscm.data.phantoms.layouts import Recipe, read_recipe, write_set
 from dscm.errors import InputError
+from dscm.graphs import GRAPHS
 
 SEED = 3
 

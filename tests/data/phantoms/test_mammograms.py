@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dscm.causal.graph_file import get_graph
 from dscm.data.phantoms import mammograms
+from dscm.graphs import get_graph
 
 SEED = 3
 FACES, BREASTS = torch.arange(24), torch.arange(12)
