@@ -51,9 +51,7 @@ def spoil_checkpoint(rng: random.Random, path: Path, others: list[Path]) -> None
 def checkpoints(stage: Stage, rng: random.Random, home: Path) -> Case:
     """Use a spoilt checkpoint, in any place where one is read."""
     part = rng.choice(PARTS)
-    original = rng.choice(
-        [stage.run / part, *([stage.root / "vae", stage.root / "spatial"] if part == "image" else [])]
-    )
+    original = rng.choice([stage.run / part, *([stage.made("vae"), stage.made("spatial")] if part == "image" else [])])
     path = home / "resumed" / "checkpoint.pt"
     path.parent.mkdir()
     shutil.copy(original / "checkpoint.pt", path)
@@ -156,7 +154,7 @@ def outputs(stage: Stage, rng: random.Random, home: Path) -> Case:
     """Write into a folder that is damaged, a file, a link or may not be written."""
     script = rng.choice([*OUTPUTS])
     out = home / "out"
-    shutil.copytree(stage.root / OUTPUTS[script], out)
+    shutil.copytree(stage.made(OUTPUTS[script]), out)
     more = rng.choice([[], [], ["--overwrite"]])
     way = rng.randrange(8)
     if way < 5:
@@ -176,6 +174,14 @@ def outputs(stage: Stage, rng: random.Random, home: Path) -> Case:
         return Case(script, [*words, *more, *rng.choice([[], ["--figures"]]), *stage.cached(home / "x")])
     words = [*stage.train(out), "--mechanism", "vae", "--batch", "8", "--steps", "3", *stage.cached(home / "x")]
     return Case(script, [*words, *(more or ["--resume"])])
+
+
+def caches(stage: Stage, rng: random.Random, home: Path) -> Case:
+    """Use decoded images that are damaged."""
+    shutil.copytree(stage.root / "cache", home / "cache")
+    spoil_some(rng, home / "cache")
+    part = rng.choice(["oracle", "image"])
+    return Case("train", [*stage.train(home / "out"), "--part", part, *rng.choice([[], ["--check"]])])
 
 
 def full(stage: Stage, rng: random.Random, home: Path) -> Case:
@@ -199,5 +205,6 @@ KINDS: Mapping[str, Callable[[Stage, random.Random, Path], Case]] = {
     "noise": noise,
     "runs": runs,
     "outputs": outputs,
+    "caches": caches,
     "full": full,
 }

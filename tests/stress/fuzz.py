@@ -10,6 +10,7 @@ process, which has imported PyTorch already. For Linux.
 
 import argparse
 import csv
+import io
 import json
 import os
 import random
@@ -23,7 +24,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +79,7 @@ def _become_script(case: Case, home: Path, out: Path, err: Path) -> None:
     """Turn this process into the script; it never returns."""
     for stream, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(stream, "w"), "utf-8") for stream in (1, 2))
     os.chdir(home)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     if case.room:
@@ -173,6 +175,31 @@ def try_case(stage: Stage, seed: int, number: int, show: bool) -> tuple[str, End
     return kind, end, faults
 
 
+def run(folder: Path, seed: int, numbers: Iterable[int], show: bool = False) -> tuple[Counter[tuple[str, int]], int]:
+    """Run some cases.
+
+    Args:
+        folder: where the files are prepared, or were.
+        seed: of the cases.
+        numbers: which cases.
+        show: print all that the scripts print.
+
+    Returns:
+        How often each kind ended with each exit code, and the number of cases with faults.
+    """
+    stage = Stage(folder.resolve(), lambda script, words: call(Case(script, words), folder.resolve()).code)
+    if not stage.noise.exists():
+        stage.prepare()
+    ends: Counter[tuple[str, int]] = Counter()
+    faulty = 0
+    for number in numbers:
+        kind, end, faults = try_case(stage, seed, number, show)
+        ends[kind, end.code] += 1
+        faulty += bool(faults)
+    shutil.rmtree(stage.root / "case", ignore_errors=True)
+    return ends, faulty
+
+
 def main() -> None:
     """Run the cases, and print the faults and the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,17 +209,9 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print all that the scripts print")
     parser.add_argument("--keep", type=Path, help="prepare in this folder, or use what is prepared there")
     args = parser.parse_args()
-    ends: Counter[tuple[str, int]] = Counter()
-    faulty = 0
     with tempfile.TemporaryDirectory() as temporary:
-        stage = Stage((args.keep or Path(temporary)).resolve())
-        if not stage.noise.exists():
-            stage.prepare(lambda script, words: call(Case(script, words), stage.root).code)
-        for number in range(args.n) if args.only is None else [args.only]:
-            kind, end, faults = try_case(stage, args.seed, number, args.show)
-            ends[kind, end.code] += 1
-            faulty += bool(faults)
-        shutil.rmtree(stage.root / "case", ignore_errors=True)
+        numbers = range(args.n) if args.only is None else [args.only]
+        ends, faulty = run(args.keep or Path(temporary), args.seed, numbers, args.show)
     for kind in KINDS:
         counts = ", ".join(f"{n} × {code}" for (other, code), n in sorted(ends.items()) if other == kind)
         print(f"{kind:<12} exit codes: {counts or 'none'}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from damage import NUMBERS, TEXTS, odd_value, spoil_bytes, spoil_file, spoil_value
 from PIL import Image
-from stage import COLUMNS, GRAPH, KIND, Case, Stage, rows, write_images
+from stage import COLUMNS, GRAPH, KIND, MACHINE, Case, Stage, rows, write_images
 
 MODES = {"1": "png", "L": "webp", "P": "gif", "PA": "tiff", "LA": "png", "RGBA": "png", "CMYK": "jpg", "YCbCr": "tiff",
          "LAB": "tiff", "F": "tiff", "I": "tiff", "I;16": "png", "RGB": "bmp", "HSV": "tiff"}  # fmt: skip
@@ -42,7 +42,7 @@ def make_image(rng: random.Random, folder: Path) -> None:
     try:
         image.save(path, **({"save_all": True, "append_images": frames} if frames else {}))
     except (OSError, ValueError, KeyError, SystemError):  # Pillow does not write every mode in every format
-        image.convert("L").save(folder / "odd.png")
+        Image.fromarray(levels).save(folder / "odd.png")
 
 
 def make_huge(rng: random.Random, folder: Path) -> None:
@@ -114,7 +114,11 @@ def images(stage: Stage, rng: random.Random, home: Path) -> Case:
         whole = ["--set", "skip_missing=on"] if rng.random() < 0.5 else []
         return Case("train", [*stage.train(home / "out", folder), *whole, *rng.choice([[], ["--check"]])])
     if rng.random() < 0.15:
-        return Case("evaluate", [*stage.measure(home / "out"), "--data-dir", str(folder), *more[-2:][:0]])
+        return Case("evaluate", [*stage.measure(home / "out"), "--data-dir", str(folder)])
+    if rng.random() < 0.3:  # a model whose attributes are measured
+        (folder / "attributes.csv").unlink(missing_ok=True)
+        words = ["--do", "thickness=+1", "--out", str(home / "out"), "--steps", "1", *MACHINE]
+        return Case("counterfactual", [str(folder), *words, *more])
     asked = rng.choice([[], ["--do", f"volume=@{rng.choice(names + found)}"], ["--do", "volume=*1.1"]])
     return Case("counterfactual", [*stage.query(home / "out", folder), *asked, *more])
 

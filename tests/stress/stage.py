@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,10 +51,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Stage:
-    """The prepared files, below one folder."""
+    """The prepared files, below one folder.
+
+    Args:
+        root: the folder.
+        call: runs a script with some arguments, and returns its exit code.
+    """
 
     root: Path
-    commands: list[tuple[str, list[str]]] = field(default_factory=list)
+    call: Callable[[str, list[str]], int]
 
     @property
     def images(self) -> Path:
@@ -73,23 +78,36 @@ class Stage:
 
     @property
     def noise(self) -> Path:
-        """Noise of the first images."""
+        """Noise of the few images."""
         return self.root / "noise.zip"
 
-    def prepare(self, call: Callable[[str, list[str]], int]) -> None:
-        """Write the images, and run the scripts that make the rest."""
+    def prepare(self) -> None:
+        """Write the images, and the files that nearly every case needs."""
         write_images(self.images, 40)
         write_images(self.root / "few", 4)
         self.graph.write_text(json.dumps(GRAPH, indent=1))
-        data = ["--data", "folder", "--data-dir", str(self.images), "--graph", str(self.graph)]
-        brief = ["--steps", "2", "--batch", "8", "--cache-dir", str(self.root / "cache"), *MACHINE]
         for part in ("attributes", "oracle", "image"):
-            made = call("train", [*data, "--run", str(self.run), "--part", part, *brief])
-            assert made == 0, f"{part} cannot be prepared"
-        for mechanism in ("vae", "spatial"):
-            assert call("train", [*data, "--out", str(self.root / mechanism), "--mechanism", mechanism, *brief]) == 0
-        assert call("counterfactual", [*self.query(self.root / "answers"), "--save-noise", str(self.noise)]) == 0
-        assert call("evaluate", self.measure(self.root / "soundness")) == 0
+            words = [*self.train(self.run)[:4], "--data", "folder", "--run", str(self.run), "--part", part]
+            self._make("train", [*words, *self._brief()])
+        self._make("counterfactual", [*self.query(self.root / "answers"), "--save-noise", str(self.noise)])
+
+    def made(self, name: str) -> Path:
+        """Return the folder of a training, ``vae`` or ``spatial``, of ``soundness`` or ``answers``, made if need be."""
+        folder = self.root / name
+        if name == "soundness" and not folder.exists():
+            self._make("evaluate", self.measure(folder))
+        elif not folder.exists():
+            self._make("train", [*self.train(folder), "--mechanism", name, *self._brief()])
+        return folder
+
+    def _make(self, script: str, words: list[str]) -> None:
+        """Run a script that must succeed."""
+        code = self.call(script, words)
+        assert code == 0, f"{script}.py {words} cannot be prepared"
+
+    def _brief(self) -> list[str]:
+        """Return the arguments of a training of two steps."""
+        return ["--steps", "2", "--batch", "8", "--cache-dir", str(self.root / "cache"), *MACHINE]
 
     def query(self, out: Path, images: Path | None = None, run: Path | None = None) -> list[str]:
         """Return the arguments of counterfactual.py for a quick query."""

@@ -96,7 +96,7 @@ def settings(stage: Stage, rng: random.Random, home: Path) -> Case:
         words += ["--set", rng.choice([f"{name}={value}"] * 20 + [name, f"{name}==", f" {name} = {value} "])]
     mechanism = rng.choice(["semantic", "vae", "spatial"])
     if script != "train" and mechanism != "semantic":
-        words += ["--checkpoint", str(stage.root / mechanism / "checkpoint.pt")]
+        words += ["--checkpoint", str(stage.made(mechanism) / "checkpoint.pt")]
     if script == "train":
         words += ["--mechanism", mechanism, "--part", rng.choice(["image", "image", "oracle", "attributes"])]
     if rng.random() < 0.2 and script != "train":

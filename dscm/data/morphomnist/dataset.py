@@ -12,8 +12,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dscm.causal.graph import Graph
-from dscm.data.morphomnist.folder import Split, is_morpho_folder, read_split, write_split
-from dscm.data.morphomnist.idx import find_idx, read_idx
+from dscm.data.morphomnist.folder import (
+    Split,
+    is_morpho_folder,
+    read_digits,
+    read_images,
+    read_split,
+    write_split,
+)
+from dscm.data.morphomnist.idx import find_idx
 from dscm.data.morphomnist.measure import measure
 from dscm.data.morphomnist.render import colourise, measure_hue, render
 from dscm.errors import InputError, option
@@ -59,10 +66,11 @@ def load(graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, wor
         allowed = "raw MNIST (IDX files) or a Morpho-MNIST folder"
         raise InputError(f"{raw}: no such folder; {option('data_dir')} takes {allowed}")
     raw = _find_raw(raw)
-    base = read_idx(find_idx(raw, f"{split}-images-idx3-ubyte"))[:, None]
-    digit = read_idx(find_idx(raw, f"{split}-labels-idx1-ubyte")).long()
-    if len(base) != len(digit):
-        raise InputError(f"{raw}: {split} has {len(base)} images but {len(digit)} labels")
+    path = find_idx(raw, f"{split}-images-idx3-ubyte")
+    base = read_images(path)
+    if base.shape[1] != 1:
+        raise InputError(f"{path}: images in colour; raw MNIST is grey, and Morpho-MNIST has a CSV file beside it")
+    digit = read_digits(find_idx(raw, f"{split}-labels-idx1-ubyte"), len(base))
     if not {*MORPHED, "hue"} & set(names):
         return {"image": base, "digit": digit, "base": base}
     return _cached(graph, base, digit, split, cache_dir, workers) | {"base": base}

@@ -43,8 +43,8 @@ def read_split(
     Source: Castro et al. 2019, Morpho-MNIST, https://github.com/dccastro/Morpho-MNIST.
     """
     folder = Path(folder)
-    image = _read_images(find_idx(folder, f"{split}-images-idx3-ubyte"))
-    digit = _read_digits(find_idx(folder, f"{split}-labels-idx1-ubyte"), len(image))
+    image = read_images(find_idx(folder, f"{split}-images-idx3-ubyte"))
+    digit = read_digits(find_idx(folder, f"{split}-labels-idx1-ubyte"), len(image))
     path = folder / f"{split}-morpho.csv"
     table = read_csv(path)
     rows = _order_rows(table, len(image))
@@ -79,7 +79,7 @@ def write_split(folder: Path | str, split: Split, data: Mapping[str, Tensor]) ->
     write_csv(Path(f"{stem}-morpho.csv"), {"index": range(len(data["image"])), **attributes})
 
 
-def _read_images(path: Path) -> Tensor:
+def read_images(path: Path) -> Tensor:
     """Read grey or colour digits, uint8 (N, C, 28, 28)."""
     image = read_idx(path)
     match tuple(image.shape[1:]):
@@ -95,7 +95,7 @@ def _read_images(path: Path) -> Tensor:
     )
 
 
-def _read_digits(path: Path, count: int) -> Tensor:
+def read_digits(path: Path, count: int) -> Tensor:
     """Read one class from 0 to 9 for each image, int64 (count,)."""
     digit = read_idx(path)
     if digit.shape != (count,):

@@ -251,7 +251,14 @@ def test_bad_folders_are_errors(raw: Path, tmp_path: Path, digit: Tensor) -> Non
     with pytest.raises(InputError, match="no IDX file"):
         load(GREY, tmp_path / "empty", "train", tmp_path / "cache")
     write_idx(raw / "train-labels-idx1-ubyte.gz", digit[:3].to(torch.uint8))
-    with pytest.raises(InputError, match=f"train has {COUNT} images but 3 labels"):
+    with pytest.raises(InputError, match=f"train-labels-idx1-ubyte.gz: 3 labels for {COUNT} images"):
+        load(GREY, raw, "train", tmp_path / "cache")
+    write_idx(raw / "train-labels-idx1-ubyte.gz", torch.full((COUNT,), 90, dtype=torch.uint8))
+    for graph in (GREY, DIGIT):  # the file of the user, not one that was made of it
+        with pytest.raises(InputError, match=f"{raw.name}/train-labels-idx1-ubyte.gz: label 90; allowed: 0 to 9"):
+            load(graph, raw, "train", tmp_path / "cache")
+    write_idx(raw / "train-images-idx3-ubyte", torch.zeros(COUNT, 3, 28, 28, dtype=torch.uint8))
+    with pytest.raises(InputError, match="train-images-idx3-ubyte: images in colour"):
         load(GREY, raw, "train", tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
