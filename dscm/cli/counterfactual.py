@@ -31,12 +31,13 @@ from dscm.cli.models import add_model_arguments, load_model
 from dscm.cli.sampling import ALIGNMENT, INFERENCE, SAMPLING, add_sampling, configure
 from dscm.cli.script import one_line_errors
 from dscm.data.framing import Fit
+from dscm.data.listing import SHEET
 from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Reader
 from dscm.folder.samples import Draw, write_samples
-from dscm.folder.writer import SHEET, TABLE
+from dscm.folder.writer import TABLE
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
 from dscm.runs import check_apart

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from dscm.data.listing import PASTED
+
 ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # of Windows, exFAT and network shares
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices of Windows
 LONGEST_PICTURE, LONGEST_QUERY = 140, 80  # bytes; with the rest of the name, below the 255 of most file systems
-PASTED = "pasted"  # the folder of originals with their changes
 TAG = 6  # hexadecimal digits that tell names apart
 
 

@@ -4,12 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from dscm.data.listing import SHEET
 from dscm.folder.ledger import Item
 from dscm.folder.names import Layout
 from dscm.folder.queries import Query
 from dscm.folder.reader import Reader
 from dscm.folder.saved_noise import NoiseFiles
-from dscm.folder.writer import SHEET
 
 
 class Progress:

@@ -14,11 +14,12 @@ from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM
 from dscm.causal.values import find_failures
 from dscm.data.images import read_image
+from dscm.data.listing import SHEET
 from dscm.data.scaling import to_levels
 from dscm.files import atomic_path
 from dscm.folder.ledger import Item, Ledger
 from dscm.folder.reader import TABLE
-from dscm.folder.writer import SHEET, SHOWN
+from dscm.folder.writer import SHOWN
 from dscm.plots.sheets import Row, draw_sheet, to_picture
 
 IMAGES, SAMPLES_SHOWN = "images", 4 * SHOWN

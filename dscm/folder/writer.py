@@ -10,9 +10,11 @@ from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.variables import write_number
+from dscm.data.listing import SHEET
 from dscm.data.original import read_original
 from dscm.data.scaling import l1, to_levels, to_unit
 from dscm.data.sets import DataSet
+from dscm.errors import UnreadableImage
 from dscm.files import atomic_path
 from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
@@ -22,7 +24,7 @@ from dscm.oracle import Oracle, observe
 from dscm.plots.sheets import Row, draw_sheet, effect_map, to_picture
 
 SHOWN = 12  # images in a row of the contact sheet
-TABLE, SHEET = "counterfactuals.csv", "grid.png"
+TABLE = "counterfactuals.csv"
 STAGES = ("", "counterfactual_", "measured_")  # prefixes of an attribute's columns: before, after, on the picture
 Answers = Mapping[str, Mapping[str, Tensor]]  # by the name of a query, the counterfactual value of every variable
 
@@ -103,18 +105,20 @@ class Writer:
         rows: Sequence[Sequence[str]],
         refused: Mapping[str, Mapping[str, str]],
     ) -> None:
-        """Write the pictures of a batch, then its rows."""
+        """Write the pictures of a batch, then its rows; an original that cannot be read any more costs no other."""
+        reasons = {name: dict(refused.get(name, {})) for name in batch.names}
         for query, values in answers.items():
             for path, name, image in zip(batch.paths, batch.names, to_levels(values["image"])):
                 if query in asked[name]:
                     with atomic_path(self.layout.picture(path, query)) as temporary:
                         to_picture(image).save(temporary, format="PNG")
             if self.originals:
-                self._paste(self.originals, batch, composition, query, values["image"], asked)
+                for name, reason in self._paste(self.originals, batch, composition, query, values["image"], asked):
+                    reasons[name][query] = reason
         whole = [i for i, name in enumerate(batch.names) if not refused.get(name)][:SHOWN]
         if whole and not self.drawn:
             self._draw(batch, composition, answers, whole)
-        self.ledger.add({name: refused.get(name, {}) for name in batch.names}, rows)
+        self.ledger.add(reasons, [row for row in rows if row[1] not in reasons[row[0]]])
 
     def _draw(self, batch: Batch, composition: Tensor, answers: Answers, some: list[int]) -> None:
         """Draw the contact sheet of some images of a batch."""
@@ -136,15 +140,25 @@ class Writer:
         query: str,
         image: Tensor,
         asked: Mapping[str, Sequence[str]],
-    ) -> None:
-        """Write each original, at its own size, depth and opacity, with the changes of a query blended into it."""
+    ) -> list[tuple[str, str]]:
+        """Write each original, at its own size, depth and opacity, with the changes of a query blended into it.
+
+        Returns:
+            The names of the originals that could not be read, each with the reason.
+        """
+        failed = []
         layers = torch.cat([to_unit(image), change_mask(image, composition)], dim=1).cpu()  # (B, C + 1, H, W)
         for path, name, square in zip(batch.paths, batch.names, layers):
             if query in asked[name]:
-                original = read_original(originals / path)
+                try:
+                    original = read_original(originals / path)
+                except UnreadableImage as error:
+                    failed.append((name, str(error)))
+                    continue
                 layer = self.data_set.place_back(square, original.over_black())
                 with atomic_path(self.layout.pasted(path, query)) as temporary:
                     original.write(temporary, paste_into(original, layer[:-1], layer[-1:]))
+        return failed
 
     def _tabulate(self, batch: Batch, query: str, values: Mapping[str, Tensor]) -> dict[str, list[str]]:
         """Make each image's row: attributes before, after and on the picture, and the L1 to the observation."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dscm import assets
+from dscm.data.original import Original, read_original
+from dscm.errors import UnreadableImage
 from dscm.folder.job import predict_queries
 from dscm.folder.ledger import Ledger
 from tests.support.scripts import FAST, Done, call_script, copy_digits, read_table, succeed, the_error
@@ -119,6 +121,24 @@ def test_another_query_is_refused(images: Path, tmp_path: Path, more: tuple, dif
     done = ask(images, out, *more)
     assert done.returncode == 2 and difference in the_error(done.stderr)
     assert files(out) == before
+
+
+def test_an_original_that_has_gone_costs_no_other(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed, and has no row."""
+
+    def lose(path: Path) -> Original:
+        if path.name == "1.png":
+            raise UnreadableImage("gone")
+        return read_original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dscm.folder.writer.read_original", lose)
+        done = ask(images, tmp_path / "out")
+    assert done.returncode == 1 and "not answered: 1.png under digit=3: gone" in done.stderr
+    rows = read_table(tmp_path / "out" / "counterfactuals.csv")
+    assert {row["image"] for row in rows} == {f"{i}.png" for i in (0, 2, 3, 4, 6)}
 
 
 def test_samples_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
