@@ -206,6 +206,8 @@ def _open_noise(scm: SCM, reader: Reader, job: Job, machine: Machine, parts: Map
     if saved:
         saved.check((index, batch.obs) for index, batch in reader.batches(size))
     path = job.save_noise
+    if path and path.resolve() == job.out.resolve():
+        raise InputError(f"{option('save_noise')} {path}: is the folder of the answers; name a file")
     if path and path.exists() and (path.is_dir() or not (job.overwrite or Ledger.is_in(job.out))):
         words = f"exists; name another file, or replace it with {option('overwrite')}"
         raise InputError(f"{option('save_noise')} {path}: {words}")

@@ -215,6 +215,13 @@ def test_refuses_a_file_as_folder(digits: Path, tmp_path: Path) -> None:
     assert f"--out {tmp_path / 'out'}: a file of that name exists" in error
 
 
+def test_refuses_the_folder_of_answers_as_file_of_noise(digits: Path, tmp_path: Path) -> None:
+    """Though neither is there yet."""
+    asked = ("--do", "slant=0", "--out", tmp_path / "out", "--save-noise", tmp_path / "x" / ".." / "out")
+    assert "out: is the folder of the answers; name a file" in refuse("counterfactual.py", digits, *asked, *FAST)
+    assert not (tmp_path / "out").exists()
+
+
 def test_attributes_beyond_reason_give_finite_numbers_or_are_refused(tmp_path: Path) -> None:
     """Never a row of NaN and a picture of nothing, without a word."""
     folder = copy_digits(tmp_path / "images", ["0.png"])

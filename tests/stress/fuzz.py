@@ -24,7 +24,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,10 +156,9 @@ def _spoilt(path: Path) -> str | None:
     return None
 
 
-def try_case(stage: Stage, seed: int, number: int, show: bool) -> tuple[str, End, list[str]]:
-    """Make one case, run it and judge it; returns its kind, its end and its faults."""
-    rng = random.Random(f"{seed} {number}")
-    kind = [*KINDS][number % len(KINDS)]
+def try_case(stage: Stage, seed: int, number: int, kind: str, show: bool) -> tuple[End, list[str]]:
+    """Make one case, run it and judge it; returns its end and its faults."""
+    rng = random.Random(f"{seed} {number} {kind}")
     home = stage.root / "case"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
@@ -172,10 +171,12 @@ def try_case(stage: Stage, seed: int, number: int, show: bool) -> tuple[str, End
         print(f"[{number}] {kind}: {typed}\n  → {end.code}\n{end.out}{end.err}")
     for fault in faults:
         print(f"FAULT seed {seed} case {number} ({kind}): {fault} | {typed}", flush=True)
-    return kind, end, faults
+    return end, faults
 
 
-def run(folder: Path, seed: int, numbers: Iterable[int], show: bool = False) -> tuple[Counter[tuple[str, int]], int]:
+def run(
+    folder: Path, seed: int, numbers: Iterable[int], show: bool = False, kinds: Sequence[str] = tuple(KINDS)
+) -> tuple[Counter[tuple[str, int]], int]:
     """Run some cases.
 
     Args:
@@ -183,6 +184,7 @@ def run(folder: Path, seed: int, numbers: Iterable[int], show: bool = False) -> 
         seed: of the cases.
         numbers: which cases.
         show: print all that the scripts print.
+        kinds: of the cases, in turn.
 
     Returns:
         How often each kind ended with each exit code, and the number of cases with faults.
@@ -193,7 +195,8 @@ def run(folder: Path, seed: int, numbers: Iterable[int], show: bool = False) -> 
     ends: Counter[tuple[str, int]] = Counter()
     faulty = 0
     for number in numbers:
-        kind, end, faults = try_case(stage, seed, number, show)
+        kind = kinds[number % len(kinds)]
+        end, faults = try_case(stage, seed, number, kind, show)
         ends[kind, end.code] += 1
         faulty += bool(faults)
     shutil.rmtree(stage.root / "case", ignore_errors=True)
@@ -205,13 +208,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=300, help="number of cases (default: 300)")
     parser.add_argument("--seed", type=int, default=0, help="of the cases (default: 0)")
+    parser.add_argument("--kinds", choices=KINDS, nargs="+", default=[*KINDS], help="of the cases (default: all)")
     parser.add_argument("--only", type=int, help="run this case alone")
     parser.add_argument("--show", action="store_true", help="print all that the scripts print")
     parser.add_argument("--keep", type=Path, help="prepare in this folder, or use what is prepared there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         numbers = range(args.n) if args.only is None else [args.only]
-        ends, faulty = run(args.keep or Path(temporary), args.seed, numbers, args.show)
+        ends, faulty = run(args.keep or Path(temporary), args.seed, numbers, args.show, args.kinds)
     for kind in KINDS:
         counts = ", ".join(f"{n} × {code}" for (other, code), n in sorted(ends.items()) if other == kind)
         print(f"{kind:<12} exit codes: {counts or 'none'}")
