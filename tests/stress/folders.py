@@ -51,7 +51,9 @@ def spoil_checkpoint(rng: random.Random, path: Path, others: list[Path]) -> None
 def checkpoints(stage: Stage, rng: random.Random, home: Path) -> Case:
     """Use a spoilt checkpoint, in any place where one is read."""
     part = rng.choice(PARTS)
-    original = rng.choice([stage.run / part, *([stage.made("vae"), stage.made("spatial")] if part == "image" else [])])
+    names = [part, *(["vae", "spatial"] if part == "image" else [])]
+    name = rng.choice(names)
+    original = stage.run / part if name == part else stage.made(name)
     path = home / "resumed" / "checkpoint.pt"
     path.parent.mkdir()
     shutil.copy(original / "checkpoint.pt", path)
