@@ -11,8 +11,9 @@ from dscm.data.original import Original, read_original
 from dscm.errors import UnreadableImage
 from dscm.folder.job import predict_queries
 from dscm.folder.ledger import Ledger
-from tests.support.scripts import FAST, Done, call_script, copy_digits, read_table, succeed, the_error
+from tests.support.scripts import MACHINE, Done, call_script, copy_digits, read_table, succeed, the_error
 
+BRIEF = ("--steps", 1, "--guidance", 1, *MACHINE)
 QUERIES = ("--do", "digit=3", "--do", "thickness=*2.5")  # the second leaves the domain of one digit
 
 
@@ -26,7 +27,7 @@ def images(tmp_path: Path) -> Path:
 
 def ask(images: Path, out: Path, *more: object) -> Done:
     """Ask the queries in batches of two."""
-    return call_script("counterfactual.py", images, *QUERIES, "--batch", 2, "--paste", "--out", out, *FAST, *more)
+    return call_script("counterfactual.py", images, *QUERIES, "--batch", 2, "--paste", "--out", out, *BRIEF, *more)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -107,10 +108,10 @@ def test_only_what_is_missing_is_answered(images: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("more", "difference"),
     [
-        (("--guidance", 3), "guidance 1.5, not 3"),
+        (("--guidance", 3), "guidance 1, not 3"),
         (("--seed", 1), "seed 0, not 1"),
         (("--do", "slant=0"), "do digit=3, thickness=*2.5, not digit=3, thickness=*2.5, slant=0"),
-        (("--steps", 4), "steps 3, not 4"),
+        (("--steps", 4), "steps 1, not 4"),
     ],
 )
 def test_another_query_is_refused(images: Path, tmp_path: Path, more: tuple, difference: str) -> None:
@@ -145,7 +146,7 @@ def test_samples_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same bytes, whatever the batch."""
 
     def draw(out: str, batch: int) -> Done:
-        return call_script("counterfactual.py", "--sample", 5, "--batch", batch, "--out", tmp_path / out, *FAST)
+        return call_script("counterfactual.py", "--sample", 5, "--batch", batch, "--out", tmp_path / out, *BRIEF)
 
     succeed(draw("whole", 2))
     for _ in stop_after(monkeypatch, 1, KeyboardInterrupt()):
@@ -160,7 +161,7 @@ def test_noise_belongs_to_the_image(tmp_path: Path) -> None:
     few.mkdir()
     for path in sorted(assets.SAMPLES["celebahq"].glob("*.jpg"))[:6]:
         shutil.copy(path, few / path.name)
-    ask_faces = ("counterfactual.py", few, "--data", "celebahq", "--do", "Smiling=flip", "--steps", 1, *FAST[2:])
+    ask_faces = ("counterfactual.py", few, "--data", "celebahq", "--do", "Smiling=flip", *BRIEF)
     succeed(call_script(*ask_faces, "--out", tmp_path / "a", "--batch", 4))
     next(iter(sorted(few.glob("*.jpg")))).unlink()
     succeed(call_script(*ask_faces, "--out", tmp_path / "b", "--batch", 3))
