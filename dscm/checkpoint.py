@@ -141,6 +141,9 @@ def read(path: Path, part: Part) -> dict[str, Any]:
         raise InputError(f"{path}: checkpoint format {content['format']!r}; this program reads format {FORMAT}")
     if content["kind"] != part:
         raise InputError(f"{path}: holds a model of kind '{content['kind']}'; '{part}' is needed here")
+    for name in ("model", "raw"):
+        if not _are_weights(content.get(name, {})):
+            raise InputError(f"{path}: the weights do not fit the model that the checkpoint describes")
     return content
 
 
@@ -222,6 +225,14 @@ def _restore(path: Path, part: Part, device: torch.device) -> Restored[Any]:
         raise InputError(f"{path}: damaged: what it says of its training is not readable")
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return Restored(model, Path(path), graph, content["config"], settings, step, seconds, sha256)
+
+
+def _are_weights(state: Any) -> bool:
+    """Tell whether this is a state of dense tensors of real numbers."""
+    return isinstance(state, dict) and all(
+        isinstance(value, Tensor) and value.layout is torch.strided and not value.is_complex()
+        for value in state.values()
+    )
 
 
 def _check_bytes(path: Path) -> None:

@@ -178,12 +178,15 @@ def test_changed_content_is_refused(path: Path, change: dict, message: str) -> N
     assert message in refuse(path)
 
 
-@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+@pytest.mark.parametrize("change", ["missing", "extra", "shape", "complex", "sparse"])
 def test_weights_must_fit_exactly(path: Path, change: str) -> None:
-    """One that is missing, one too many, one of another shape."""
+    """One that is missing, one too many, one of another shape, numbers that are not real, or not all there."""
     content = torch.load(path, weights_only=True)
     if change == "missing":
         del content["model"]["null"]
+    elif change in ("complex", "sparse"):
+        null = content["model"]["null"]
+        content["model"]["null"] = null * 1j if change == "complex" else null.to_sparse()
     else:
         content["model"]["null" if change == "shape" else "another"] = torch.ones(1)
     torch.save(content, path)

@@ -104,9 +104,11 @@ def decode(
     try:
         images = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: PyTorch warns about read-only arrays
         listed = parse_json(_beside(path).read_text(encoding="utf-8")) if len(images) < len(names) else {}
-    except (ValueError, EOFError, OSError) as error:
+        broken = {int(index): str(reason) for index, reason in listed.items()}
+        if images.dtype != torch.uint8 or images.shape != (len({*range(len(names))} - broken.keys()), *shape):
+            raise ValueError
+    except Exception as error:  # damaged bytes make the reader raise nearly anything
         raise InputError(f"{path}: damaged; delete it and the images are decoded again") from error
-    broken = {int(index): reason for index, reason in listed.items()}
     if broken:
         print(f"{_report(root, names, broken, skip_broken)}; left out", file=sys.stderr)
     return images, [index for index in range(len(names)) if index not in broken]

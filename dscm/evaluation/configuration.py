@@ -58,6 +58,8 @@ class Configuration:
         weights = entry["weights"] or entry["guidance"]
         other = abduction in ABDUCTIONS
         rest = ("p_null", "beta", "batch", "device", "training_steps", "training_minutes", "parameters")
+        if any(not isinstance(entry.get(name), int | float | None) for name in rest if name != "device"):
+            raise TypeError("a number is none")
         return cls(
             entry["checkpoint_sha256"],
             mechanism,

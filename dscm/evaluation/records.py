@@ -55,7 +55,7 @@ class Record:
         configuration, conditions = Configuration.from_json(entry), Conditions.from_json(entry)
         metrics = {name: value for name, value in entry.items() if isinstance(value, dict) or name == "unsolved"}
         intervals = metrics.pop("intervals")
-        return cls(configuration, conditions, entry["values"], entry["seconds_per_image"], metrics, intervals)
+        return cls(configuration, conditions, str(entry["values"]), entry["seconds_per_image"], metrics, intervals)
 
     def to_json(self) -> dict[str, Any]:
         """Return an entry of metrics.json."""
@@ -99,7 +99,10 @@ class Records:
                 raise InputError(
                     f"{folder / record.values}: missing, though {path} names it; start over with {option('overwrite')}"
                 )
-            self.values(record)
+            if not _agrees(record, self.values(record)):
+                raise InputError(
+                    f"{path}: damaged: it has other metrics than {record.values}; start over with {option('overwrite')}"
+                )
 
     @property
     def labels(self) -> list[str]:
@@ -177,6 +180,25 @@ def arrange(records: Iterable[Record]) -> list[Record]:
     records = list(records)
     checkpoints = list(dict.fromkeys(record.configuration.sha256 for record in records))
     return sorted(records, key=lambda r: (checkpoints.index(r.configuration.sha256), r.configuration.order()))
+
+
+def _agrees(record: Record, values: Mapping[str, Tensor]) -> bool:
+    """Tell whether the metrics and intervals of a record have the form of the numbers that they sum up."""
+    numbers = {tuple(name.split("/")): value for name, value in values.items() if not name.startswith(IMAGE)}
+    means = {key: summarise(key[-1], value) for key, value in numbers.items() if key != ("seconds",)}
+    intervals = {key: torch.stack([mean, mean], -1) for key, mean in means.items()}
+    found = record.metrics, record.intervals, record.seconds
+    expected = *(nest(with_null({key: to_plain(v) for key, v in flat.items()})) for flat in (means, intervals)), 0.0
+    return _form(found) == _form(expected)
+
+
+def _form(value: Any) -> Any:
+    """Return the names and lengths of nested metrics, without the numbers; None stays, as it has no number."""
+    if isinstance(value, Mapping):
+        return {name: _form(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_form(inner) for inner in value]
+    return "number" if type(value) in (int, float) else value
 
 
 def to_plain(values: Tensor) -> Any:

@@ -146,6 +146,20 @@ def test_a_reader_of_another_shape_is_a_bug(tmp_path: Path) -> None:
     assert cached(tmp_path) == []
 
 
+@pytest.mark.parametrize("at", [b"descr", b"(", b"shape", b"|u1"])
+def test_a_damaged_header_says_so(tmp_path: Path, at: bytes) -> None:
+    """NumPy reads it as Python, and raises nearly anything."""
+    make_images(tmp_path / "data")
+    decode_all(tmp_path)
+    file = tmp_path / "cache" / cached(tmp_path)[0]
+    content = file.read_bytes()
+    start = content.index(at)
+    for damage in (bytes(30), b"(" * 30, b"9" * 3):
+        file.write_bytes(content[:start] + damage + content[start + len(damage) :])
+        with pytest.raises(InputError, match="npy: damaged; delete it"):
+            decode_all(tmp_path)
+
+
 @pytest.mark.parametrize("size", [0, 50, -1])
 def test_a_damaged_file_says_so(tmp_path: Path, size: int) -> None:
     make_images(tmp_path / "data")

@@ -1,7 +1,10 @@
 """Records of measurements: their order, their names, and their form in metrics.json."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from dscm.diffusion.alignment import Alignment
 from dscm.diffusion.guidance import Weights
 from dscm.errors import InputError
 from dscm.evaluation.configuration import Conditions, Configuration
-from dscm.evaluation.records import Record, arrange
+from dscm.evaluation.records import Record, Records, arrange
 
 CONDITIONS = Conditions(
     guidance_interval=(1.0, 1000.0),
@@ -90,3 +93,30 @@ def test_other_conditions_are_named() -> None:
         CONDITIONS.check(replace(CONDITIONS, steps=10), Path("m.json"))
     with pytest.raises(InputError, match="was measured on other test images"):
         CONDITIONS.check(replace(CONDITIONS, data_sha256="e"), Path("m.json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry["composition"].update(l1=None),
+        lambda entry: entry["composition"].update(l1=[0.1]),
+        lambda entry: entry["composition"].update(l1=["0.1", "0.2"]),
+        lambda entry: entry["composition"].pop("l1"),
+        lambda entry: entry.pop("composition"),
+        lambda entry: entry["intervals"].update(composition={}),
+        lambda entry: entry["intervals"]["composition"].update(l1=[[0.1], [0.2]]),
+        lambda entry: entry.update(seconds_per_image="fast"),
+        lambda entry: entry.update(beta="one"),
+        lambda entry: entry.update(values={}),
+    ],
+)
+def test_metrics_have_the_form_of_their_numbers(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Before anything is measured, not when the tables are written."""
+    numbers = {("composition", "l1"): torch.rand(8, 2), ("seconds",): torch.rand(8)}
+    Records(tmp_path, CONDITIONS, overwrite=False).add(PLAIN, "x", numbers, {})
+    assert len(Records(tmp_path, CONDITIONS, overwrite=False).records) == 1
+    entries = json.loads((tmp_path / "metrics.json").read_text())
+    change(entries[0])
+    (tmp_path / "metrics.json").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match="damaged|missing"):
+        Records(tmp_path, CONDITIONS, overwrite=False)
