@@ -1,5 +1,6 @@
 """Cases of files and folders that the scripts wrote themselves: checkpoints, noise, runs and outputs."""
 
+import json
 import os
 import pickle
 import random
@@ -115,12 +116,22 @@ def noise(stage: Stage, rng: random.Random, home: Path) -> Case:
     return Case("counterfactual", [*words, "--load-noise", str(path)])
 
 
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; None if it is damaged already."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
 def spoil_some(rng: random.Random, folder: Path) -> None:
     """Spoil one or two files of a folder."""
     for _ in range(rng.choice([1, 1, 2])):
         files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         path = rng.choice(sorted(files, key=lambda path: (path.suffix, path)))
-        if path.suffix == ".json" and rng.random() < 0.6:
+        if path.suffix == ".json" and rng.random() < 0.5 and (content := read_json(path)) is not None:
+            path.write_text(json.dumps(spoil_value(rng, content)))
+        elif path.suffix == ".json" and rng.random() < 0.6:
             path.write_bytes(spoil_json(rng, path.read_text(encoding="utf-8", errors="replace")))
         else:
             spoil_file(rng, path)
