@@ -18,7 +18,7 @@ from typing import Any, Literal, TextIO, cast
 import torch
 
 from dscm.errors import InputError, option
-from dscm.files import atomic_path, parse_json, remove_unfinished
+from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, first_process_first, wait
 from dscm.runs import check_output
 
@@ -135,9 +135,9 @@ class Ledger:
         """Refuse a folder of another command, and say what differs."""
         path = self.out / COMMAND
         try:
-            old = parse_json(path.read_text(encoding="utf-8"))
+            old = json.loads(path.read_text(encoding="utf-8"))
             differing = [name for name in {**old, **command} if old.get(name) != command.get(name)]
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: damaged; name another {option('out')}") from error
         if differing:
             words = (f"{name} {_show(old.get(name))}, not {_show(command.get(name))}" for name in differing)
@@ -200,8 +200,8 @@ def _read_items(path: Path) -> dict[str, Item]:
     items: dict[str, Item] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
-            items |= parse_json(line)
-        except (ValueError, TypeError):
+            items |= json.loads(line)  # names that are not UTF-8 hold halves of characters
+        except (ValueError, TypeError, RecursionError):
             continue
     return {
         name: item

@@ -13,7 +13,7 @@ from dscm.errors import InputError
 from dscm.folder.ledger import COMMAND, FINISHED, Ledger
 from dscm.machine import Machine
 
-ITEMS = [f"{i}.png" for i in range(12)]
+ITEMS = [f"{i}.png" for i in range(10)] + ["caf\udce9.png", "größe, 数.png"]
 COLUMNS = ["image", "query", "value"]
 COMMAND_OF_TESTS = {"do": ["a=1", "a=2"], "seed": 0}
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def test_whatever_is_torn_is_done_again(tmp_path: Path, whole: dict[str, bytes])
 
 def _rows(ledger: Ledger) -> list[list[str]]:
     """Read the rows of a ledger's table, without the header."""
-    with ledger.table.open(newline="") as file:
+    with ledger.table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return [*csv.reader(file)][1:]
 
 
