@@ -10,7 +10,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
@@ -83,9 +83,7 @@ class Ledger:
             refused: by item, the reasons of its queries that have no answer.
             rows: the rows of the items, whole and in order.
         """
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        _append(self._share(self.table), text.getvalue())
+        _append(self._share(self.table), _to_csv(rows))
         counts = Counter(row[0] for row in rows)
         items = {
             name: {"key": self.keys[name], "rows": counts[name], "refused": reasons}
@@ -151,9 +149,9 @@ class Ledger:
             items |= _read_items(share)
         return items
 
-    def _gather_rows(self) -> dict[str, list[list[str]]]:
-        """Read the rows of each item from the files of all processes."""
-        rows: dict[str, list[list[str]]] = {}
+    def _gather_rows(self) -> dict[str, list[str]]:
+        """Read the rows of each item, as text, from the files of all processes."""
+        rows: dict[str, list[str]] = {}
         for share in [self.table, *self._shares(self.table)]:
             rows |= _read_rows(share, len(self.columns))
         return rows
@@ -163,10 +161,9 @@ class Ledger:
         rows = self._gather_rows()
         in_order = [name for name in self.keys if name in items]
         with atomic_path(self.table) as temporary, _open_text(temporary, "w") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.columns)
+            file.write(_to_csv([self.columns]))
             for name in in_order:
-                writer.writerows(rows.get(name, []))
+                file.writelines(rows.get(name, []))
         with atomic_path(self.out / FINISHED) as temporary, _open_text(temporary, "w") as file:
             file.writelines(json.dumps({name: items[name]}) + "\n" for name in in_order)
         for path in [self.table, self.out / FINISHED]:
@@ -215,14 +212,21 @@ def _open_text(path: Path, mode: Literal["r", "w"]) -> TextIO:
     return cast(TextIO, path.open(mode, newline="", encoding="utf-8", errors="surrogateescape"))
 
 
-def _read_rows(path: Path, width: int) -> dict[str, list[list[str]]]:
-    """Read the rows of each item, of a table that may end within a row."""
-    rows: dict[str, list[list[str]]] = {}
+def _to_csv(rows: Iterable[Sequence[str]]) -> str:
+    """Write rows as text."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _read_rows(path: Path, width: int) -> dict[str, list[str]]:
+    """Read the rows of each item, as text, of a table that may end within a row."""
+    rows: dict[str, list[str]] = {}
     if path.is_file():
         with _open_text(path, "r") as file, suppress(csv.Error):  # a cell that was not closed
             for row in csv.reader((line for line in file if line.endswith("\n")), strict=True):
                 if len(row) == width:
-                    rows.setdefault(row[0], []).append(row)
+                    rows.setdefault(row[0], []).append(_to_csv([row]))
     return rows
 
 

@@ -2,8 +2,8 @@
 
     python tests/stress/many.py --n 20000
 
-Of every hundred files one is broken, in one of four ways. It prints the time, the memory of the process after a tenth
-of the images and at the end, and what was listed; the exit code is 1 if an image is missing or one too many is there.
+Of every hundred files one is broken, in one of four ways. It prints the time, the memory of the process after each
+tenth of the images and at the end, and what was listed. The exit code is 1 if an image is missing or one too many there.
 """
 
 import argparse
@@ -43,15 +43,17 @@ def read_memory(process: int) -> float:
 
 
 def watch(process: subprocess.Popen[bytes], table: Path, n: int) -> list[float]:
-    """Return the memory when the table has rows for a tenth of the images, and the last that was seen."""
+    """Return the memory when the table has rows for each further tenth of the images, and the last that was seen."""
     memory: list[float] = []
+    last = 0.0
     while process.poll() is None:
-        time.sleep(1)
+        time.sleep(0.2)
         rows = sum(1 for _ in table.open("rb")) if table.exists() else 0
         now = read_memory(process.pid) if process.poll() is None else 0.0
-        if rows > n / 10 and now:
-            memory = [memory[0] if memory else now, now]
-    return memory
+        if now and rows >= (len(memory) + 1) * n / 10:
+            memory.append(now)
+        last = now or last
+    return [*memory, last]
 
 
 def main() -> int:
