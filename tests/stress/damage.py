@@ -104,8 +104,10 @@ def spoil_bytes(rng: random.Random, content: bytes) -> bytes:
 
 
 def spoil_file(rng: random.Random, path: Path) -> None:
-    """Spoil, remove or replace a file."""
+    """Spoil, remove or replace a file; one that is spoilt already may be none any more."""
     way = rng.randrange(8)
+    if not path.is_file():
+        return
     content = path.read_bytes()
     path.unlink()
     if way == 0:

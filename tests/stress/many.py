@@ -3,7 +3,7 @@
     python tests/stress/many.py --n 20000
 
 Of every hundred files one is broken, in one of four ways. It prints the time, the memory of the process after each
-tenth of the images and at the end, and what was listed. The exit code is 1 if an image is missing or one too many there.
+tenth of the images and at the end, and what was listed. The exit code is 1 if an image is missing or too many.
 """
 
 import argparse
