@@ -172,18 +172,23 @@ def describe(run: Path, title: str, text: str) -> None:
         temporary.write_text(whole + "\n", encoding="utf-8", errors="surrogateescape")
 
 
-def check_apart(folder: Path, images: Path | None) -> None:
+def check_apart(folder: Path, images: Path | None, paths: Sequence[Path] = ()) -> None:
     """Refuse the folder of the images as an output folder: what is written there would be images of it the next time.
 
     Args:
         folder: the output folder.
         images: the folder of the images; None where there is none.
+        paths: the images, relative to their folder.
 
     Raises:
-        InputError: they are the same folder.
+        InputError: they are the same folder, or the output folder holds some of the images.
     """
     if images and folder.is_dir() and images.is_dir() and folder.samefile(images):
         raise InputError(f"{option('out')} {folder}: is the folder of the images; name another")
+    if images and images.resolve() in folder.resolve().parents:
+        inner = folder.resolve().relative_to(images.resolve())
+        for path in (path for path in paths if inner in path.parents):
+            raise InputError(f"{option('out')} {folder}: holds the image {path}; name another folder")
 
 
 def check_output(folder: Path, overwrite: bool) -> None:

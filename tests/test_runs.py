@@ -10,6 +10,16 @@ from dscm.errors import InputError
 from dscm.graphs import get_graph, read_graph
 
 
+def test_an_output_folder_holds_no_image(tmp_path: Path) -> None:
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    paths = [Path("a.png"), Path("sub/b.png")]
+    runs.check_apart(tmp_path / "images" / "out", tmp_path / "images", paths)
+    runs.check_apart(tmp_path / "out", tmp_path / "images", paths)
+    for name, told in (("images", "is the folder of the images"), ("images/sub", "holds the image sub/b.png")):
+        with pytest.raises(InputError, match=told):
+            runs.check_apart(tmp_path / name, tmp_path / "images", paths)
+
+
 def test_a_damaged_note_of_where_the_data_lie(shapes_run: Path, shapes_folder: Path, tmp_path: Path) -> None:
     assert runs.find_data(shapes_run) == (shapes_folder / "images", ())
     (tmp_path / "data.json").write_text("[]")

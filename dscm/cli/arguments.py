@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
             elif not choices:
                 options["type"] = self._reader(kind, field.name)
             if several:
-                options["nargs"] = "+"
+                options |= {"nargs": "+", "action": "extend"}
             words = field.metadata["help"].rstrip(".")
             if "Default:" not in words and field.default not in (None, False):
                 words += f" (default: {_write(field.default)})"
@@ -195,6 +195,13 @@ def number(kind: type, low: float, high: float = float("inf"), open_low: bool = 
     return parse
 
 
+def location(text: str) -> Path:
+    """Read a path that is not empty, as an unset variable of a shell would make it; an argparse type."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def batch_size(text: str) -> int | Literal["auto"]:
     """Read a number of images, at least 1, or ``auto``; an argparse type."""
     return AUTO if text == AUTO else number(int, 1)(text)
@@ -214,8 +221,8 @@ def add_data(group: argparse._ArgumentGroup) -> None:
     """Add the place of the data set."""
     words = "the data set: raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded), or the folder of "
     words += "CelebAMask-HQ, EMBED or your images"
-    group.add_argument("--data-dir", type=Path, metavar="DIR", help=words)
-    group.add_argument("--cache-dir", type=Path, default=user_cache_dir(), metavar="DIR",
+    group.add_argument("--data-dir", type=location, metavar="DIR", help=words)
+    group.add_argument("--cache-dir", type=location, default=user_cache_dir(), metavar="DIR",
                        help="for generated and decoded images (default: %(default)s)")  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from typing import get_args
 
 from dscm import assets, settings
 from dscm.causal.scm import Effect
-from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, number, refuse_unused, say, start
+from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, location, number, refuse_unused, say, start
 from dscm.cli.models import add_model_arguments, load_model
 from dscm.cli.sampling import ALIGNMENT, INFERENCE, SAMPLING, add_sampling, configure
 from dscm.cli.script import one_line_errors
@@ -62,11 +62,11 @@ def make_parser() -> Parser:
     parser = Parser(__doc__, (*SAMPLING, Reading))
     group = parser.add_argument_group("queries")
     words = "a folder of images (default: bundled ones)"
-    group.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help=words)
+    group.add_argument("images", nargs="?", type=location, metavar="IMAGES", help=words)
     words = "a query; may be repeated (see above)"
     group.add_argument("--do", action="append", default=[], metavar="NAME=VALUE[,…]", help=words)
     words = "paths to the image along which a query acts: all, without mediators, through mediators (default: total)"
-    group.add_argument("--effect", choices=get_args(Effect), nargs="+", default=["total"], help=words)
+    group.add_argument("--effect", choices=get_args(Effect), nargs="+", action="extend", help=words)
     words = "instead draw N images from the model, under the --do if there is one"
     group.add_argument("--sample", type=number(int, 1), metavar="N", help=words)
     words = "how images become squares (default: as in the training of the model)"
@@ -74,12 +74,12 @@ def make_parser() -> Parser:
     add_model_arguments(parser)
     add_sampling(parser)
     group = parser.add_argument_group("output")
-    group.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="default: out")
+    group.add_argument("--out", type=location, metavar="DIR", default=Path("out"), help="default: out")
     group.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     group.add_argument("--paste", action="store_true", help="also blend the changes into the images, in OUT/pasted")
-    group.add_argument("--save-noise", type=Path, metavar="FILE", help="keep the abducted noise for later queries")
+    group.add_argument("--save-noise", type=location, metavar="FILE", help="keep the abducted noise for later queries")
     words = "use the noise of an earlier run about the same images, in its batches"
-    group.add_argument("--load-noise", type=Path, metavar="FILE", help=words)
+    group.add_argument("--load-noise", type=location, metavar="FILE", help=words)
     words = "images at a time; auto: as many as fit (default: 64)"
     add_machine(parser).add_argument("--batch", type=batch_size, default=64, metavar="N", help=words)
     return parser
@@ -106,11 +106,11 @@ def run(parser: Parser) -> int:
     if images is None:
         raise InputError(f"no images of {model.graph.name} are bundled: name the folder of yours")
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device, skip_missing)
-    check_apart(args.out, images)
+    check_apart(args.out, images, reader.paths)
     if machine.first:
         say(reader.survey(args.paste), parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
-    job = Job(args.do, args.effect, batch=args.batch, seed=args.seed, **files)
+    job = Job(args.do, args.effect or ["total"], batch=args.batch, seed=args.seed, **files)
     report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
     leave(machine)
     return show(report, job, reader) if machine.first else 0

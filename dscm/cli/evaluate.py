@@ -11,9 +11,8 @@ evaluation continues, and a new checkpoint or setting adds its rows. torchrun sh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, start
+from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, location, start
 from dscm.cli.models import add_model_arguments, load_models
 from dscm.cli.sampling import SAMPLING, check_alignment, configure
 from dscm.cli.script import one_line_errors
@@ -52,7 +51,7 @@ def make_parser() -> Parser:
     parser.add_fields(sampling, Sampling, "guidance_interval", "steps", "solver")
     files = parser.add_argument_group("files")
     files.add_argument(
-        "--out", type=Path, metavar="DIR", help="the folder to write, or to add to (default: RUN/soundness)"
+        "--out", type=location, metavar="DIR", help="the folder to write, or to add to (default: RUN/soundness)"
     )
     files.add_argument("--overwrite", action="store_true", help="start over in a folder that has content")
     add_data(files)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dscm import assets
+from dscm.cli.arguments import location
 from dscm.errors import InputError, option
 from dscm.graphs import GRAPHS, get_graph
 from dscm.model import Model, load
@@ -24,12 +25,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) 
     many: dict[str, Any] = {"nargs": "+"} if several else {}
     group.add_argument("--data", metavar="NAME", help=f"a bundled model: {', '.join(assets.SAMPLES)} "
                        "(default: morphomnist)")  # fmt: skip
-    group.add_argument("--run", type=Path, metavar="DIR", help="a folder made by train.py --run: all its parts")
-    group.add_argument("--checkpoint", type=Path, metavar="CKPT", help="the mechanism of the image", **many)
+    group.add_argument("--run", type=location, metavar="DIR", help="a folder made by train.py --run: all its parts")
+    group.add_argument("--checkpoint", type=location, metavar="CKPT", help="the mechanism of the image", **many)
     group.add_argument(
-        "--oracle", type=Path, metavar="CKPT", help="predicts attributes (default: the run's or bundled)"
+        "--oracle", type=location, metavar="CKPT", help="predicts attributes (default: the run's or bundled)"
     )
-    group.add_argument("--attributes", type=Path, metavar="CKPT",
+    group.add_argument("--attributes", type=location, metavar="CKPT",
                        help="learned mechanisms of attributes (default: the run's or bundled)")  # fmt: skip
 
 

@@ -10,9 +10,7 @@ The folder gets checkpoint.pt (the averaged weights, what rebuilds the model, an
 and samples/. With --resume a training that was stopped or killed continues from its last checkpoint.
 """
 
-from pathlib import Path
-
-from dscm.cli.arguments import Parser, add_data, add_machine, say, start
+from dscm.cli.arguments import Parser, add_data, add_machine, location, say, start
 from dscm.cli.script import one_line_errors, typed_command
 from dscm.graphs import GRAPHS
 from dscm.machine import leave
@@ -30,15 +28,15 @@ def make_parser() -> Parser:
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="NAME", help=f"a data set and its graph: {', '.join(GRAPHS)}; or folder, for "
                       "your own images (default: morphomnist)")  # fmt: skip
-    data.add_argument("--graph", type=Path, metavar="JSON", help="the causal graph of your own images")
+    data.add_argument("--graph", type=location, metavar="JSON", help="the causal graph of your own images")
     add_data(data)
     parser.add_fields(data, Recipe, "fit")
-    data.add_argument("--csv", type=Path, nargs="+", action="extend", default=[], metavar="CSV",
+    data.add_argument("--csv", type=location, nargs="+", action="extend", default=[], metavar="CSV",
                       help="the one or two CSV files of EMBED (default: those at the top of its folder)")  # fmt: skip
     output = parser.add_argument_group("output")
     place = output.add_mutually_exclusive_group(required=True)
-    place.add_argument("--out", type=Path, metavar="DIR", help="the folder of this training")
-    place.add_argument("--run", type=Path, metavar="DIR", help="the folder of a whole model: the part goes to "
+    place.add_argument("--out", type=location, metavar="DIR", help="the folder of this training")
+    place.add_argument("--run", type=location, metavar="DIR", help="the folder of a whole model: the part goes to "
                        "DIR/Part, and DIR gets graph.json and a README.txt")  # fmt: skip
     output.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
     output.add_argument("--overwrite", action="store_true", help="write into a folder that has content")

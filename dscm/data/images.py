@@ -96,6 +96,8 @@ def decode(image: Image.Image) -> np.ndarray:
             raise UnreadableImage(
                 f"mode {image.mode} with levels from {levels.min()} to {levels.max()}: not 16-bit grey"
             )
+        if 0 < levels.max() <= np.iinfo(np.uint8).max:
+            raise UnreadableImage(f"16 bits, but no level above {levels.max()}: all but black; save it with 8 bits")
         return levels.astype(np.uint16)
     return np.array(_to_eight_bits(image).convert("L" if image.mode in GREY else "RGB"))
 

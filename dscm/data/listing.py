@@ -33,6 +33,11 @@ class Listing:
     notes: list[str]
 
 
+def name_image(path: Path) -> str:
+    """Write the path of an image with ``/`` between its parts, the same text whatever the locale of Python."""
+    return path.as_posix().encode(errors="surrogateescape").decode(errors="surrogateescape")
+
+
 def find_images(folder: Path | str) -> list[Path]:
     """List the images of a folder, as `list_images` does, without its notes."""
     return list_images(folder).images

@@ -14,7 +14,8 @@ from dscm.data.delimited import read_text, repair, split_lines
 from dscm.errors import InputError
 from dscm.files import atomic_path
 
-GAPS = ("", "na", "n/a", "nan", "none", "null")  # what stands in a cell without a value, in any case
+GAPS = ("", "na", "n/a", "#n/a", "<na>", "nan", "none", "null")  # what stands in a cell without a value, in any case
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 NOTATIONS = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))  # of a binary column, in any case
 BINARY = ", ".join(" or ".join(pair) for pair in NOTATIONS)
 
@@ -112,10 +113,11 @@ def read_numbers(path: Path, rows: Sequence[Row], column: str) -> list[float]:
     Raises:
         InputError: a cell is not a number or not finite in float32, or the column has decimal commas and points.
     """
-    comma = next((row for row in rows if "," in row.cells[column]), None)
+    comma = next((row for row in rows if any(map(DECIMAL_COMMA.fullmatch, row.cells.values()))), None)
     point = next((row for row in rows if "." in row.cells[column]), None)
     if comma and comma.decimal_comma and point:
-        told = f"{point.cells[column]!r}, but {comma.cells[column]!r} on line {comma.line}"
+        with_comma = next(cell for cell in comma.cells.values() if DECIMAL_COMMA.fullmatch(cell))
+        told = f"{point.cells[column]!r}, but {with_comma!r} on line {comma.line}"
         raise InputError(f"{locate(path, point, column)}: {told}; use decimal commas or points, not both")
     return [_read_number(path, row, column) for row in rows]
 

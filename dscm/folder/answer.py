@@ -121,7 +121,7 @@ class Answer(Mapping[str, Tensor]):
         ledger = Ledger(Path(out), TABLE, list_columns(self.graph), command, keys, overwrite=True)
         layout = Layout(Path(out), paths, [self.query])
         with Writer(ledger, layout, get_data_set(self.graph), self.oracle, TITLE) as writer:
-            writer.add(Batch(paths, dict(self.observed)), self.composed, {self.query: self.predicted})
+            writer.add(0, Batch(paths, dict(self.observed)), self.composed, {self.query: self.predicted})
 
 
 def answer(

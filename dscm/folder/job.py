@@ -17,10 +17,12 @@ from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import find_failures
 from dscm.causal.variables import Variable
 from dscm.checkpoint import Restored
+from dscm.data.images import SUFFIXES
+from dscm.data.listing import SHEET
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.files import __version__
-from dscm.folder.ledger import Ledger
+from dscm.folder.ledger import COMMAND, FINISHED, Ledger
 from dscm.folder.names import Layout
 from dscm.folder.progress import Progress
 from dscm.folder.queries import Query, parse_queries
@@ -125,8 +127,8 @@ def answer_folder(
             noise = files.abduct(scm, index, batch.obs, make_streams(job.seed, batch.names, machine.device))
             unsolved = max([unsolved, *getattr(noise["image"], "unsolved", torch.empty(0)).tolist()])
             answers, reasons = predict_queries(scm, batch, noise, asked, reader.data_set.graph.attributes)
-            writer.add(batch, scm.predict(noise)["image"], answers, reasons)
-            bar.update(min(machine.world * len(batch.names), len(reader.paths) - bar.n))
+            written = writer.add(index, batch, scm.predict(noise)["image"], answers, reasons)
+            bar.update(min(machine.world * written, len(reader.paths) - bar.n))
     files.close()
     return _gather_report(reader, ledger, unsolved, machine)
 
@@ -195,7 +197,11 @@ def _ask(scm: SCM, reader: Reader, job: Job) -> Asked:
                 name, reason = next(iter(refused.items()))
                 raise InputError(f"{option('do')} {query.text}: {reason} ({name}, and every other image)")
     names = {"total": "{}", "direct": "{}__direct", "indirect": "{}__indirect"}
-    return {names[effect].format(query.text): (query, effect) for query in queries for effect in job.effects}
+    asked = [(names[effect].format(query.text), (query, effect)) for query in queries for effect in job.effects]
+    for i, (name, _) in enumerate(asked):
+        if any(name == other for other, _ in asked[:i]):
+            raise InputError(f"{option('do')}: two queries are called {name}; ask them one after the other")
+    return dict(asked)
 
 
 def _open_noise(scm: SCM, reader: Reader, job: Job, machine: Machine, parts: Mapping[str, str]) -> NoiseFiles:
@@ -208,6 +214,8 @@ def _open_noise(scm: SCM, reader: Reader, job: Job, machine: Machine, parts: Map
     path = job.save_noise
     if path and path.resolve() == job.out.resolve():
         raise InputError(f"{option('save_noise')} {path}: is the folder of the answers; name a file")
+    if path and (path.name in (TABLE, SHEET, COMMAND, FINISHED) or path.suffix.lower() in SUFFIXES):
+        raise InputError(f"{option('save_noise')} {path}: is the name of a result or of an image; choose another")
     if path and path.exists() and (path.is_dir() or not (job.overwrite or Ledger.is_in(job.out))):
         words = f"exists; name another file, or replace it with {option('overwrite')}"
         raise InputError(f"{option('save_noise')} {path}: {words}")

@@ -63,6 +63,7 @@ class Ledger:
         machine: Machine | None = None,
     ) -> None:
         self.out, self.table, self.columns, self.keys = out, out / table, columns, keys
+        self.overwrite = overwrite
         self.machine = machine = machine or Machine(torch.device("cpu"))
         self.resumed = self.is_in(out) and not overwrite
         with first_process_first(machine):
@@ -77,12 +78,14 @@ class Ledger:
         return (out / COMMAND).is_file()
 
     def add(self, refused: Mapping[str, Mapping[str, str]], rows: Sequence[Sequence[str]]) -> None:
-        """Add a batch whose pictures are written.
+        """Add a batch whose pictures are written; what is finished already stays as it is.
 
         Args:
             refused: by item, the reasons of its queries that have no answer.
             rows: the rows of the items, whole and in order.
         """
+        refused = {name: reasons for name, reasons in refused.items() if name not in self.finished}
+        rows = [row for row in rows if row[0] in refused]
         _append(self._share(self.table), _to_csv(rows))
         counts = Counter(row[0] for row in rows)
         items = {
@@ -99,7 +102,8 @@ class Ledger:
             yield
         except KeyboardInterrupt as error:
             there = f"{len(self.finished)} of {len(self.keys)} images are there"
-            raise KeyboardInterrupt(f"interrupted; {there}, and the same command goes on with the others") from error
+            how = "the same command without starting over" if self.overwrite else "the same command"
+            raise KeyboardInterrupt(f"interrupted; {there}, and {how} goes on with the others") from error
 
     def close(self) -> None:
         """Merge the files of all processes, and put the table in order."""
@@ -209,7 +213,7 @@ def _read_items(path: Path) -> dict[str, Item]:
 
 def _open_text(path: Path, mode: Literal["r", "w"]) -> TextIO:
     """Open a table, whose names need not be UTF-8 on Linux."""
-    return cast(TextIO, path.open(mode, newline="", encoding="utf-8", errors="surrogateescape"))
+    return cast(TextIO, path.open(mode, newline="\n", encoding="utf-8", errors="surrogateescape"))
 
 
 def _to_csv(rows: Iterable[Sequence[str]]) -> str:

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from dscm.data.listing import PASTED
+from dscm.data.listing import PASTED, SHEET
 
 ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # of Windows, exFAT and network shares
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices of Windows
+RESULTS = ("counterfactuals.csv", "command.json", ".finished", SHEET, PASTED)  # beside the pictures
 LONGEST_PICTURE, LONGEST_QUERY = 140, 80  # bytes; with the rest of the name, below the 255 of most file systems
 TAG = 6  # hexadecimal digits that tell names apart
 
@@ -72,8 +73,9 @@ def make_legal(text: str, longest: int) -> str:
 
 
 def _legal_path(text: str) -> str:
-    """Make every part of a relative path legal."""
-    return "/".join(make_legal(part, LONGEST_PICTURE) for part in text.split("/"))
+    """Make every part of a relative path legal, and the first none that a result has."""
+    first, *rest = [make_legal(part, LONGEST_PICTURE) for part in text.split("/")]
+    return "/".join([f"-{first}" if first.casefold() in RESULTS else first, *rest])
 
 
 def _abridge(text: str) -> str:

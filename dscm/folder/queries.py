@@ -233,6 +233,6 @@ def _parse_source(variable: Variable, text: str, images: Images | None) -> Mappi
 def _parse_number(text: str) -> float | None:
     """Read a number; None if the text is none."""
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
         return None

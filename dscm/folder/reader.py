@@ -1,7 +1,7 @@
 """Read a folder of images in batches, with their attributes."""
 
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 from dscm.causal.variables import Variable
 from dscm.data.attributes import read_attribute_table
 from dscm.data.images import UnreadableImage
-from dscm.data.listing import list_images
+from dscm.data.listing import list_images, name_image
 from dscm.data.pictures import Pictures
 from dscm.data.scaling import to_signed
 from dscm.data.sets import DataSet
@@ -40,7 +40,7 @@ class Batch:
     @property
     def names(self) -> list[str]:
         """Return the paths as text, with ``/`` between their parts."""
-        return [path.as_posix() for path in self.paths]
+        return [name_image(path) for path in self.paths]
 
 
 class Reader:
@@ -77,14 +77,15 @@ class Reader:
         self.folder, self.data_set, self.shape = folder, data_set, shape
         self.oracle, self.device, self.skip_missing = oracle, device, skip_missing
         self.listing = list_images(folder)
-        self.names = [path.as_posix() for path in self.listing.images]
+        by_name = {name_image(path): path for path in self.listing.images}
+        self.names = [*by_name]
         self.attributes: Mapping[str, Tensor] = {}
         self.notes: list[str] = []
         if (folder / TABLE).exists():
             variables = data_set.graph.attributes
             table = read_attribute_table(folder / TABLE, self.names, variables, partial=True, skip_missing=skip_missing)
             self.names, self.attributes, self.notes = table.images, table.values, table.notes
-        self.paths = [Path(name) for name in self.names]
+        self.paths = [by_name[name] for name in self.names]
         self.unreadable: dict[Path, str] = {}
 
     def batches(
@@ -92,12 +93,13 @@ class Reader:
     ) -> Iterator[tuple[int, Batch]]:
         """Yield the images of every ``size`` files that can be asked about, each batch with its number.
 
-        Files are read in the background while the previous batch is in use.
+        A batch of which some images are done is whole, so that the others are computed as they would have been. Files
+        are read in the background while the previous batch is in use.
 
         Args:
             size: number of files in a batch.
             rank, world: this process, which gets every ``world``-th batch, and the number of processes.
-            done: the names of images to leave out.
+            done: the names of images that need not be read again.
         """
         for index, kept, levels in ahead(self._read_batches(size, rank, world, done)):
             x = to_signed(levels.to(self.device, non_blocking=True))
@@ -133,7 +135,7 @@ class Reader:
         if attribute in self.attributes:
             return self.attributes[attribute][self.names.index(name)].item()
         try:
-            levels = self._read(Path(name))
+            levels = self._read(self.paths[self.names.index(name)])
         except UnreadableImage as error:
             raise InputError(f"{self.folder / name}: {error}") from error
         x = to_signed(levels[None]).to(self.device)
@@ -144,18 +146,23 @@ class Reader:
     ) -> Iterator[tuple[int, list[int], Tensor]]:
         """Yield the number of each batch, the indices of its images, and their pixels, uint8, pinned for a GPU."""
         for start in range(rank * size, len(self.paths), world * size):
-            kept, images = [], []
-            for i in range(start, min(start + size, len(self.paths))):
-                if self.names[i] in done:
-                    continue
-                try:
-                    images.append(self._read(self.paths[i]))
-                    kept.append(i)
-                except UnreadableImage as error:
-                    self.unreadable[self.paths[i]] = str(error)
-            if kept:
-                levels = torch.stack(images)
+            part = range(start, min(start + size, len(self.paths)))
+            images = self._read_all(i for i in part if self.names[i] not in done)
+            if images:
+                images |= self._read_all(i for i in part if self.names[i] in done)
+                kept = sorted(images)
+                levels = torch.stack([images[i] for i in kept])
                 yield start // size, kept, levels.pin_memory() if self.device.type == "cuda" else levels
+
+    def _read_all(self, indices: Iterable[int]) -> dict[int, Tensor]:
+        """Read images, and note those that are unreadable."""
+        images = {}
+        for i in indices:
+            try:
+                images[i] = self._read(self.paths[i])
+            except UnreadableImage as error:
+                self.unreadable[self.paths[i]] = str(error)
+        return images
 
     def _read(self, path: Path) -> Tensor:
         """Read one image, uint8 (C, H, W)."""

@@ -92,19 +92,21 @@ class NoiseWriter:
 
     def open(self, resumed: bool) -> None:
         """Begin, or go on with the batches of an earlier command, whether it came to its end or not."""
-        if not resumed:
+        if not (resumed and self._begun):
             shutil.rmtree(self.folder, ignore_errors=True)
-        elif self._kept and not self.folder.is_dir():
+        if resumed and self._whole and not self._begun:
             try:
                 with zipfile.ZipFile(self.path) as archive:
                     archive.extractall(self.folder)
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 raise InputError(f"{self.path}: damaged; remove it, and the same command writes it again") from error
+        with atomic_path(self.folder / DESCRIPTION) as temporary:
+            temporary.write_text(self.about, encoding="utf-8")
 
     def has(self, index: int) -> bool:
-        """Tell whether an earlier command left batch ``index``."""
-        return _member(index) in self._kept or self._part(index).is_file()
+        """Tell whether an earlier command of the same description left batch ``index``."""
+        return _member(index) in self._whole or (self._begun and self._part(index).is_file())
 
     def add(self, index: int, obs: Mapping[str, Tensor], noise: Mapping[str, Noise]) -> None:
         """Add the noise of batch ``index``, abducted from an observation."""
@@ -123,12 +125,20 @@ class NoiseWriter:
         shutil.rmtree(self.folder)
 
     @cached_property
-    def _kept(self) -> set[str]:
-        """List the members of the file that an earlier command finished; none if there is no such file."""
+    def _whole(self) -> set[str]:
+        """List the members of the file that an earlier command of the same description finished."""
         if not zipfile.is_zipfile(self.path):
             return set()
         with zipfile.ZipFile(self.path) as archive:
-            return {*archive.namelist()}
+            names = {*archive.namelist()}
+            same = DESCRIPTION in names and archive.read(DESCRIPTION) == self.about.encode()
+        return names if same else set()
+
+    @cached_property
+    def _begun(self) -> bool:
+        """Tell whether an earlier command of the same description has begun with the parts."""
+        path = self.folder / DESCRIPTION
+        return path.is_file() and path.read_bytes() == self.about.encode()
 
     def _part(self, index: int) -> Path:
         """Name the file of a batch."""

@@ -56,7 +56,7 @@ class Writer:
         self.ledger, self.layout = ledger, layout
         self.data_set, self.graph, self.oracle = data_set, data_set.graph, oracle
         self.title, self.originals = title, originals
-        self.drawn = not ledger.machine.first or (ledger.out / SHEET).is_file()
+        self.drawn = not ledger.machine.first
         self.pool = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
 
@@ -74,21 +74,32 @@ class Writer:
             self.ledger.close()
 
     def add(
-        self, batch: Batch, composition: Tensor, answers: Answers, refused: Mapping[str, Mapping[str, str]] = {}
-    ) -> None:
-        """Write the counterfactuals of one batch.
+        self,
+        index: int,
+        batch: Batch,
+        composition: Tensor,
+        answers: Answers,
+        refused: Mapping[str, Mapping[str, str]] = {},
+    ) -> int:
+        """Write the counterfactuals of one batch, but of the images that are finished already.
 
         Args:
+            index: the number of the batch; the first one is on the contact sheet.
             batch: the images.
             composition: their images under the null intervention, (B, C, H, W).
             answers: by query, the counterfactual value of every variable, the image among them.
             refused: by image, the queries that it has no answer to, each with the reason.
+
+        Returns:
+            The number of images that are not finished yet.
         """
         self._wait()
         tables = {query: self._tabulate(batch, query, values) for query, values in answers.items()}
-        asked = {name: [query for query in answers if query not in refused.get(name, {})] for name in batch.names}
+        new = [name for name in batch.names if name not in self.ledger.finished]
+        asked = {name: [query for query in answers if query not in refused.get(name, {})] for name in new}
         rows = [tables[query][name] for name, queries in asked.items() for query in queries]
-        self.pending = self.pool.submit(self._write, batch, composition, answers, asked, rows, refused)
+        self.pending = self.pool.submit(self._write, index, batch, composition, answers, asked, rows, refused)
+        return len(new)
 
     def _wait(self) -> None:
         """Wait for the batch that is being written, and raise its error if there is one."""
@@ -98,6 +109,7 @@ class Writer:
 
     def _write(
         self,
+        index: int,
         batch: Batch,
         composition: Tensor,
         answers: Answers,
@@ -109,16 +121,16 @@ class Writer:
         reasons = {name: dict(refused.get(name, {})) for name in batch.names}
         for query, values in answers.items():
             for path, name, image in zip(batch.paths, batch.names, to_levels(values["image"])):
-                if query in asked[name]:
+                if query in asked.get(name, ()):
                     with atomic_path(self.layout.picture(path, query)) as temporary:
                         to_picture(image).save(temporary, format="PNG")
             if self.originals:
                 for name, reason in self._paste(self.originals, batch, composition, query, values["image"], asked):
                     reasons[name][query] = reason
         whole = [i for i, name in enumerate(batch.names) if not refused.get(name)][:SHOWN]
-        if whole and not self.drawn:
+        if whole and not self.drawn and (index == 0 or not (self.layout.out / SHEET).is_file()):
             self._draw(batch, composition, answers, whole)
-        self.ledger.add(reasons, [row for row in rows if row[1] not in reasons[row[0]]])
+        self.ledger.add({name: reasons[name] for name in asked}, [row for row in rows if row[1] not in reasons[row[0]]])
 
     def _draw(self, batch: Batch, composition: Tensor, answers: Answers, some: list[int]) -> None:
         """Draw the contact sheet of some images of a batch."""
@@ -149,7 +161,7 @@ class Writer:
         failed = []
         layers = torch.cat([to_unit(image), change_mask(image, composition)], dim=1).cpu()  # (B, C + 1, H, W)
         for path, name, square in zip(batch.paths, batch.names, layers):
-            if query in asked[name]:
+            if query in asked.get(name, ()):
                 try:
                     original = read_original(originals / path)
                 except UnreadableImage as error:

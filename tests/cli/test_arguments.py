@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 from dscm.cli.arguments import Parser, batch_size, number, refuse_unused
+from dscm.cli.counterfactual import make_parser
 from dscm.cli.sampling import check_alignment
 from dscm.cli.script import one_line_errors
 from dscm.errors import InputError, option
@@ -127,3 +128,12 @@ def test_an_installed_command_is_called_by_its_name(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.argv", ["/usr/bin/dscm-train"])
     lines = Parser("python train.py --a\ntorchrun --nproc-per-node 2 train.py …", []).format_help()
     assert "dscm-train --a\ntorchrun --nproc-per-node 2 --no-python dscm-train …" in lines
+
+
+def test_an_empty_path_is_refused_and_lists_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """As an unset variable of a shell makes one; a list that is given in two parts is one list."""
+    for words in ([""], ["--out", ""], ["--checkpoint", ""]):
+        with pytest.raises(SystemExit):
+            make_parser().read(words)
+        assert "the path is empty" in capsys.readouterr().err
+    assert make_parser().read(["--effect", "direct", "--effect", "indirect"]).effect == ["direct", "indirect"]

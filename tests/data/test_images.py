@@ -184,6 +184,13 @@ def test_strips_of_any_aspect(tmp_path: Path) -> None:
         fit(np.zeros((20_000, 1), np.uint8), 6, 1, Framing("pad"))
 
 
+def test_eight_bits_in_sixteen_are_not_taken_for_black(tmp_path: Path) -> None:
+    for dtype in (np.uint16, np.int32):
+        with pytest.raises(UnreadableImage, match="16 bits, but no level above 245: all but black"):
+            read_image(save(tmp_path / "a.tif", RAMP.astype(dtype)), 6, 1)
+    assert not read_image(save(tmp_path / "b.png", np.zeros((6, 6), np.uint16)), 6, 1).any()
+
+
 def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(UnreadableImage, match="exceeds limit"):

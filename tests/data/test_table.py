@@ -133,3 +133,13 @@ def test_columns_by_name(tmp_path: Path) -> None:
     assert table.guess("circle markers") == "Circle_Marker" and table.guess("y") is None
     with pytest.raises(InputError, match="column 'size' may be 'Size' or 'SIZE'; rename one"):
         table.find("size")
+
+
+def test_points_are_not_decimal_beside_decimal_commas(tmp_path: Path) -> None:
+    """In one table they would be thousands, whichever column has the commas."""
+    path = tmp_path / "a.csv"
+    path.write_text("image;grey;slant\na.png;78.000;0,2\n")
+    table = read_csv(path)
+    assert read_numbers(path, table.rows, "slant") == [0.2]
+    with pytest.raises(InputError, match="'78.000', but '0,2' on line 2; use decimal commas or points, not both"):
+        read_numbers(path, table.rows, "grey")

@@ -13,7 +13,7 @@ from dscm.errors import InputError
 from dscm.folder.ledger import COMMAND, FINISHED, Ledger
 from dscm.machine import Machine
 
-ITEMS = [f"{i}.png" for i in range(10)] + ["caf\udce9.png", "größe, 数.png"]
+ITEMS = [f"{i}.png" for i in range(10)] + ["caf\udce9.png", "größe,\r数.png"]
 COLUMNS = ["image", "query", "value"]
 COMMAND_OF_TESTS = {"do": ["a=1", "a=2"], "seed": 0}
 CPU = torch.device("cpu")
@@ -96,6 +96,23 @@ def test_processes_share_the_items(tmp_path: Path, whole: dict[str, bytes]) -> N
         add(ledgers[i % 2], ITEMS[start : start + 3])
     again = open_ledger(tmp_path / "out")
     assert [*again.finished] == ITEMS
+    again.close()
+    assert files(tmp_path / "out") == whole
+
+
+def test_what_is_finished_is_not_added_twice(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    """Though a batch is computed again as a whole, when one of its items has gone."""
+    ledger = open_ledger(tmp_path / "out")
+    add(ledger, ITEMS)
+    again = Ledger(
+        tmp_path / "out",
+        "rows.csv",
+        COLUMNS,
+        COMMAND_OF_TESTS,
+        dict.fromkeys(ITEMS, "k"),
+        lambda items: set(items) - {ITEMS[1]},
+    )
+    add(again, ITEMS)
     again.close()
     assert files(tmp_path / "out") == whole
 

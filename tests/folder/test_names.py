@@ -56,6 +56,14 @@ def test_pictures_never_share_a_name() -> None:
     assert len({str(name).casefold() for name in names.values()}) == len(paths)
 
 
+def test_no_picture_takes_the_place_of_a_result() -> None:
+    """Of an image in a folder that is named like one."""
+    names = name_pictures(
+        [Path("grid.png/a.png"), Path("pasted/b.png"), Path("s/grid.png"), Path("Command.json/c.png")]
+    )
+    assert [path.as_posix() for path in names.values()] == ["-grid.png/a", "-pasted/b", "s/grid", "-Command.json/c"]
+
+
 def test_names_fit_a_file_system(tmp_path: Path) -> None:
     """Names of 250 bytes, of two-byte letters, and not in UTF-8, with a long query: all are written."""
     paths = [Path("n" * 246 + ".png"), Path("n" * 245 + "m.png"), Path("ü" * 120 + ".png"), Path(f"{NOT_UTF8}.png")]

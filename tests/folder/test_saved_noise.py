@@ -13,7 +13,7 @@ import torch
 from dscm import assets
 from dscm.errors import InputError
 from dscm.folder.saved_noise import NoiseWriter, SavedNoise
-from tests.support.scripts import FAST, call_script, refuse, succeed
+from tests.support.scripts import FAST, MACHINE, call_script, refuse, succeed
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,26 @@ def test_noise_of_other_images_is_refused(saved: Path, digits: Path, tmp_path: P
         (other / path.name).write_bytes(path.read_bytes())
     (other / "0.png").write_bytes((digits / "1.png").read_bytes())
     assert "noise of other images" in ask(refuse, other, saved / "noise.zip", tmp_path / "out")
+
+
+def test_noise_of_another_command_is_not_taken_for_its_own(digits: Path, tmp_path: Path) -> None:
+    """Where a second command has written the same file, the first one writes it again."""
+    noise = tmp_path / "noise.zip"
+
+    def keep(out: str, steps: int, *more: object) -> bytes:
+        words = ("--do", "digit=3", "--steps", steps, "--guidance", 1, *MACHINE, "--save-noise", noise)
+        succeed(call_script("counterfactual.py", digits, *words, "--out", tmp_path / out, *more))
+        return noise.read_bytes()
+
+    first = keep("a", 2)
+    assert keep("b", 1, "--overwrite") != first
+    assert keep("a", 2) == first
+
+
+@pytest.mark.parametrize("name", ["grid.png", "counterfactuals.csv", "command.json", "x.JPG"])
+def test_noise_is_not_named_like_a_result(digits: Path, tmp_path: Path, name: str) -> None:
+    words = ("--do", "digit=3", *FAST, "--out", tmp_path / "out", "--save-noise", tmp_path / "out" / name)
+    assert "is the name of a result or of an image" in refuse("counterfactual.py", digits, *words)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", None])
