@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
             elif not choices:
                 options["type"] = self._reader(kind, field.name)
             if several:
-                options |= {"nargs": "+", "action": "extend"}
+                options["nargs"] = "+"
             words = field.metadata["help"].rstrip(".")
             if "Default:" not in words and field.default not in (None, False):
                 words += f" (default: {_write(field.default)})"

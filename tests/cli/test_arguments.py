@@ -130,7 +130,7 @@ def test_an_installed_command_is_called_by_its_name(monkeypatch: pytest.MonkeyPa
     assert "dscm-train --a\ntorchrun --nproc-per-node 2 --no-python dscm-train …" in lines
 
 
-def test_an_empty_path_is_refused_and_lists_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_path_is_refused_and_effects_add_up(capsys: pytest.CaptureFixture[str]) -> None:
     """As an unset variable of a shell makes one; a list that is given in two parts is one list."""
     for words in ([""], ["--out", ""], ["--checkpoint", ""]):
         with pytest.raises(SystemExit):
