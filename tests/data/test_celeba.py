@@ -128,7 +128,7 @@ def test_no_folder_and_a_folder_for_a_file(tmp_path: Path) -> None:
         load_some(tmp_path / "absent")
     (make_set(tmp_path) / PARTITION).unlink()
     (tmp_path / PARTITION).mkdir()
-    with pytest.raises(InputError, match=f"{PARTITION}: cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=f"{PARTITION}: is not a file"):
         load_some(tmp_path)
 
 
