@@ -1,6 +1,7 @@
 """A run folder: the parts of one causal model in a folder each, and a README.txt that explains the whole."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,8 +186,9 @@ def check_apart(folder: Path, images: Path | None, paths: Sequence[Path] = ()) -
     """
     if images and folder.is_dir() and images.is_dir() and folder.samefile(images):
         raise InputError(f"{option('out')} {folder}: is the folder of the images; name another")
-    if images and images.resolve() in folder.resolve().parents:
-        inner = folder.resolve().relative_to(images.resolve())
+    out, home = Path(os.path.realpath(folder)), Path(os.path.realpath(images or folder))  # a loop of links has one too
+    if images and home in out.parents:
+        inner = out.relative_to(home)
         for path in (path for path in paths if inner in path.parents):
             raise InputError(f"{option('out')} {folder}: holds the image {path}; name another folder")
 

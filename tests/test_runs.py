@@ -11,10 +11,13 @@ from dscm.graphs import get_graph, read_graph
 
 
 def test_an_output_folder_holds_no_image(tmp_path: Path) -> None:
+    """A link to itself, which is no folder at all, is refused elsewhere."""
     (tmp_path / "images" / "sub").mkdir(parents=True)
     paths = [Path("a.png"), Path("sub/b.png")]
     runs.check_apart(tmp_path / "images" / "out", tmp_path / "images", paths)
     runs.check_apart(tmp_path / "out", tmp_path / "images", paths)
+    (tmp_path / "loop").symlink_to("loop")
+    runs.check_apart(tmp_path / "loop", tmp_path / "images", paths)
     for name, told in (("images", "is the folder of the images"), ("images/sub", "holds the image sub/b.png")):
         with pytest.raises(InputError, match=told):
             runs.check_apart(tmp_path / name, tmp_path / "images", paths)

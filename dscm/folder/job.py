@@ -1,5 +1,6 @@
 """Answer queries about a folder of images: abduct each batch once, then predict under every query."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +213,7 @@ def _open_noise(scm: SCM, reader: Reader, job: Job, machine: Machine, parts: Map
     if saved:
         saved.check((index, batch.obs) for index, batch in reader.batches(size))
     path = job.save_noise
-    if path and path.resolve() == job.out.resolve():
+    if path and os.path.realpath(path) == os.path.realpath(job.out):
         raise InputError(f"{option('save_noise')} {path}: is the folder of the answers; name a file")
     if path and (path.name in (TABLE, SHEET, COMMAND, FINISHED) or path.suffix.lower() in SUFFIXES):
         raise InputError(f"{option('save_noise')} {path}: is the name of a result or of an image; choose another")
