@@ -72,15 +72,17 @@ def write_samples(
         return [name for name, item in items.items() if item["refused"] or (folder / name).is_file()]
 
     ledger = Ledger(out, f"{IMAGES}/{TABLE}", columns, command, dict.fromkeys(names, ""), select, overwrite)
-    with ledger.going_on():
-        for start in tqdm(range(0, draw.n, draw.batch), unit_scale=draw.batch, unit="image", desc="samples"):
+    with ledger.going_on(), tqdm(total=draw.n, initial=ledger.earlier, unit="image", desc="samples") as bar:
+        for start in range(0, draw.n, draw.batch):
             some = names[start : start + draw.batch]
             if not ledger.finished.keys() >= set(some):
                 streams = make_streams(draw.seed, range(start, start + len(some)), device)
                 values = scm.sample(len(some), streams, draw.do)
                 failed = find_failures(graph.attributes, values)
                 rows = _write_pictures(folder, graph, some, values, failed)
+                before = len(ledger.finished)
                 ledger.add({name: {"sample": failed[i]} if i in failed else {} for i, name in enumerate(some)}, rows)
+                bar.update(len(ledger.finished) - before)
     ledger.close()
     shape = cast(Any, scm.mechanism("image")).shape
     _draw(out, graph.name, shape, names, draw.do)
