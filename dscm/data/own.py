@@ -19,8 +19,8 @@ from dscm.data.table import read_labels
 from dscm.errors import InputError
 
 ATTRIBUTES = "attributes.csv"
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = ("train", "test")
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 TEST_FRACTION = 0.1  # of the images, if the table has no column ``split``
 
 
@@ -38,9 +38,11 @@ def load(
 
     Args:
         folder: the folder of the images, in sub-folders too, and of ``attributes.csv``. That table has a column
-            ``image``, one for each attribute of the graph, and optionally ``split`` with ``train`` or ``test``.
+            ``image``, one for each attribute of the graph, and optionally ``split`` with ``train``, ``valid`` or
+            ``test``.
         graph: the causal graph.
-        split: ``train`` or ``test``; without a column ``split``, a tenth of the images, by a hash, are for testing.
+        split: ``train``, ``valid`` or ``test``; without a column ``split``, a tenth of the images, by a hash,
+            are for testing.
         size: height and width in pixels.
         cache_dir: the folder of the decoded images.
         workers: number of processes that decode.

@@ -20,7 +20,7 @@ from dscm.data.survey import survey
 from dscm.data.truth import Truth, digit_truth, face_truth, mammogram_truth
 from dscm.errors import InputError, option
 
-Split = Literal["train", "test"]
+Split = Literal["train", "valid", "test"]
 DIGIT_SIZE = 28
 
 
@@ -36,6 +36,7 @@ class Source:
         skip_missing: whether to leave out any number of absent or broken images, and of the user's own
             data rows without an image or a value, and images without a row.
         workers: number of processes that decode or generate.
+        mixture: of Morpho-MNIST, whether some values do not follow the graph.
     """
 
     data_dir: Path | None = None
@@ -44,6 +45,7 @@ class Source:
     framing: Framing = STRETCHED
     skip_missing: bool = False
     workers: int = 1
+    mixture: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class DataSet(ABC):
             "fit": framing.fit != STRETCHED.fit,
             "clean_background": framing.clean_background,
             "skip_missing": source.skip_missing,
+            "mixture": not source.mixture,
         }
         for name in (name for name, value in given.items() if value and name not in self.takes):
             owners = [owner for owner, kind in DATA_SETS.items() if name in kind.takes]
@@ -86,7 +89,7 @@ class DataSet(ABC):
         """Load a split.
 
         Args:
-            split: ``train`` or ``test``.
+            split: ``train``, ``valid`` or ``test``.
             size: height and width of the images in pixels.
 
         Returns:
@@ -179,12 +182,14 @@ class DataSet(ABC):
 class MorphoMNIST(DataSet):
     """MNIST digits, redrawn with the attributes of the graph."""
 
+    takes = ("mixture",)
+
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`; digits have 28×28 pixels."""
         if size != DIGIT_SIZE:
             raise InputError(f"{option('size')} {size}: digits are {DIGIT_SIZE} pixels a side")
-        part: morphomnist.Split = "train" if split == "train" else "t10k"
-        return morphomnist.load(self.graph, self.source.data_dir, part, self.source.cache_dir, self.source.workers)
+        source = self.source
+        return morphomnist.load(self.graph, source.data_dir, split, source.cache_dir, source.workers, source.mixture)
 
     def truth(self) -> Truth | None:
         """Return the generator of true digits under interventions on the measured attributes."""

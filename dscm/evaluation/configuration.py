@@ -153,6 +153,7 @@ class Conditions:
     grid: str
     sigma_min: float
     precision: str
+    split: str
     n: int
     seed: int
     cycles: int

@@ -34,7 +34,7 @@ class EvaluationSettings:
         InputError: a value is not allowed.
     """
 
-    n: int = setting(512, "Test images. Default: 512, or all there are.", low=2)
+    n: int = setting(512, "Images. Default: 512, or all there are.", low=2)
     guidance: tuple[Weights | float | str, ...] = setting(
         (1, 1.5, 3),
         "Guidance weights ω to compare; each a number, or one for each group of parents, as in thickness=3,others=1 "
@@ -42,6 +42,9 @@ class EvaluationSettings:
     )
     abduction: tuple[Literal["semantic", "guided", "dynamic", "residual"], ...] = setting(
         ("semantic",), "Abductions to compare; they share a solver."
+    )
+    split: Literal["test", "valid"] = setting(
+        "test", "Images to measure on: those for testing, or those for validation, on which to choose settings."
     )
     cycles: int = setting(1, "Rounds of composition and reversal.", low=1)
     sampler: Literal["marginal", "different"] = setting(

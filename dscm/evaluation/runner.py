@@ -26,6 +26,7 @@ from dscm.evaluation.lpips import load_lpips
 from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_names, plan_rows, share_sampling, vary
 from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
 from dscm.evaluation.records import Records
+from dscm.evaluation.tables import SPLITS
 from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, choose_batch, first_process_first, gather, warn_of_emulation
 from dscm.model import Model, load
@@ -46,6 +47,7 @@ def evaluate(
     csv: Sequence[Path | str] = (),
     cache_dir: Path | str | None = None,
     skip_missing: bool = False,
+    mixture: bool | None = None,
     overwrite: bool = False,
     figures: bool = False,
     machine: Machine | None = None,
@@ -65,6 +67,7 @@ def evaluate(
         csv: the one or two CSV files of EMBED; by default those at the top of its folder.
         cache_dir: the folder of decoded and generated images; None is the user's cache.
         skip_missing: skip any number of absent images instead of at most 1%.
+        mixture: of Morpho-MNIST, whether some values do not follow the graph; None is as in the training.
         overwrite: start over in a folder that has content.
         figures: also draw the paper's panels and curves.
         machine: the device and the processes; None is this process on the device of the models.
@@ -85,8 +88,21 @@ def evaluate(
         tuple(map(Path, csv)) or known_csv,
         skip_missing=skip_missing,
         workers=os.cpu_count() or 1,
+        mixture=find_mixture(loaded) if mixture is None else mixture,
     )
     return Evaluation(loaded, choices, source, machine).run(Path(out), overwrite, figures)
+
+
+def find_mixture(models: Sequence[Model]) -> bool:
+    """Return whether some values of the data that models were trained on do not follow the graph.
+
+    Raises:
+        InputError: the models differ in it.
+    """
+    found = {model.checkpoint.settings.get("mixture", True) for model in models}
+    if len(found) > 1:
+        raise InputError(f"{option('mixture')}: the models were trained with it on and off; choose the images' here")
+    return found.pop()
 
 
 class Evaluation:
@@ -179,15 +195,15 @@ class Evaluation:
         )
 
     def _load(self) -> dict[str, Tensor]:
-        """Load the first test images, uint8, and their attributes onto the device."""
-        n = self.settings.n
+        """Load the first images of the split, uint8, and their attributes onto the device."""
+        n, split = self.settings.n, SPLITS[self.settings.split]
         with first_process_first(self.machine):
-            data = self.data_set.load("test", self.model.mechanism.shape[-1])
+            data = self.data_set.load(self.settings.split, self.model.mechanism.shape[-1])
         available = len(data["image"])
         if self.exact and n > available:
-            raise InputError(f"{option('n')} {n}: the test split has {available} images")
+            raise InputError(f"{option('n')} {n}: the {split} split has {available} images")
         if n > available and self.machine.first:
-            print(f"the test split has {available} images; all are taken", file=sys.stderr)
+            print(f"the {split} split has {available} images; all are taken", file=sys.stderr)
         return {name: tensor[:n].to(self.machine.device) for name, tensor in data.items()}
 
     def _describe(self, data: Mapping[str, Tensor]) -> Conditions:
@@ -200,6 +216,7 @@ class Evaluation:
             grid=sampling.grid,
             sigma_min=sampling.sigma_min,
             precision=sampling.precision,
+            split=settings.split,
             n=len(data["image"]),
             seed=settings.seed,
             cycles=settings.cycles,

@@ -13,6 +13,7 @@ from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.records import IMAGE, Record, Records, lookup
 from dscm.evaluation.statistics import RATIOS, bootstrap_interval, summarise
 
+SPLITS = {"test": "test", "valid": "validation"}  # in words
 METRIC_NAMES = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "mape": "MAPE"}
 Rows = Sequence[tuple[str, Record]]  # the name of each row, and its record
 
@@ -32,7 +33,8 @@ def markdown(records: Records, graph: Graph) -> str:
     conditions = records.conditions
     low, high = conditions.guidance_interval
     caption = (
-        f"{conditions.n} test images, seed {conditions.seed}, {conditions.sampler} interventions, "
+        f"{conditions.n} {SPLITS[conditions.split]} images, seed {conditions.seed}, "
+        f"{conditions.sampler} interventions, "
         f"{describe_solver(conditions)}, guided at σ from {low:g} to {high:g}, {conditions.cycles} cycle(s). "
         "L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the images. Unsolved: how far "
         "the worst implicit step of an inversion still moved a pixel on [-1, 1] (RMS, mean over the images)."

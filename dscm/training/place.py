@@ -68,17 +68,18 @@ class Place:
             raise InputError(f"{option('data')} {self.data}: {name} is a graph for {option('data')} {chosen.data_set}")
         return chosen
 
-    def find_source(self, framing: Framing, skip_missing: bool) -> Source:
+    def find_source(self, framing: Framing, skip_missing: bool, mixture: bool) -> Source:
         """Return the place of the data set, and how it is read.
 
         Args:
             framing: how images become squares.
             skip_missing: whether to skip any number of absent or broken images.
+            mixture: of Morpho-MNIST, whether some values do not follow the graph.
         """
         known_dir, known_csv = (Path(self.data_dir), ()) if self.data_dir is not None else runs.find_data(self.whole)
         cache_dir = user_cache_dir() if self.cache_dir is None else Path(self.cache_dir)
         csv = tuple(map(Path, self.csv)) or known_csv
-        return Source(known_dir, cache_dir, csv, framing, skip_missing, os.cpu_count() or 1)
+        return Source(known_dir, cache_dir, csv, framing, skip_missing, os.cpu_count() or 1, mixture)
 
     def call(self, choices: Mapping[str, Any]) -> str:
         """Write the call of `dscm.train` with these settings."""

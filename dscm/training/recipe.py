@@ -86,6 +86,11 @@ class Recipe:
     )
     fit: Fit = setting("stretch", "How images become squares: by changing their aspect, cutting them, or adding black.")
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
+    mixture: bool = setting(
+        True,
+        "Of Morpho-MNIST: let a fifth of the slants and intensities, and half of the hues, not follow the graph, for "
+        "support; off is the paper's.",
+    )
 
     def __post_init__(self) -> None:
         """Check each setting, and that it belongs to what is trained."""

@@ -125,7 +125,8 @@ class Training:
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
         self.recipe, self.machine = recipe, machine
         self.graph = place.choose_graph()
-        self.source = place.find_source(Framing(recipe.fit, recipe.clean_background), recipe.skip_missing)
+        framing = Framing(recipe.fit, recipe.clean_background)
+        self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
         self.folder, self.run = place.folder(recipe.part), place.whole
         self.data_set = get_data_set(self.graph, self.source)
         self.data_set.check_source()
@@ -292,6 +293,8 @@ class Training:
         if not isinstance(state["settings"], dict):
             raise InputError(f"{self.path}: damaged: its settings are not readable")
         old = {**state["settings"], "fit": Framing.of(state["settings"], self.graph.data_set).fit}
+        if self.graph.data_set != "morphomnist":  # of which earlier versions trained on the validation digits, too
+            old.setdefault("mixture", True)
         for name, value in self.settings.items():
             if old.get(name) == value:
                 continue

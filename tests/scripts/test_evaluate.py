@@ -74,7 +74,7 @@ def test_composition_is_that_of_the_model(evaluation: Path, spatial_run: Trainin
     mechanism = checkpoint.restore_image(spatial_run.checkpoint, torch.device("cpu")).model
     mechanism.sampling = Sampling(guidance=3, steps=2)
     _, data_dir, _, cache_dir = data_arguments
-    data = morphomnist.load(graph, data_dir, "t10k", cache_dir)
+    data = morphomnist.load(graph, data_dir, "test", cache_dir)
     obs = {name: value[:5] for name, value in data.items()}
     obs["image"] = to_signed(obs["image"])
     scm = graph.scm(mechanism)

@@ -6,20 +6,14 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from dscm.causal.graph import Graph
-from dscm.data.morphomnist.folder import (
-    Split,
-    is_morpho_folder,
-    read_digits,
-    read_images,
-    read_split,
-    write_split,
-)
+from dscm.data.morphomnist.folder import File, is_morpho_folder, read_digits, read_images, read_split, write_split
 from dscm.data.morphomnist.idx import find_idx
 from dscm.data.morphomnist.measure import measure
 from dscm.data.morphomnist.render import colourise, measure_hue, render
@@ -27,26 +21,34 @@ from dscm.errors import InputError, option
 from dscm.graphs import GRAPHS
 from dscm.machine import worker_pool
 
+Split = Literal["train", "valid", "test"]
+FILES: dict[Split, File] = {"train": "train", "valid": "train", "test": "t10k"}  # that hold a split
+VALID_SHARE = 6  # the last sixth of the training digits is for validation, as published: 10,000 of 60,000
 MORPHED = ("thickness", "slant", "intensity")  # attributes that the renderer sets on a grey digit
 # Fractions of the digits whose attribute does not follow the graph: it keeps the handwritten slant or is uniform.
 # They extend the support of the data, so that interventions rarely leave it.
 MIXTURE = {"slant": 0.2, "intensity": 0.2, "hue": 0.5}
 UNIFORM = {"intensity": (64.0, 255.0), "hue": (0.0, 1.0)}
-SEEDS: dict[Split, int] = {"train": 0, "t10k": 1}
+SEEDS: dict[File, int] = {"train": 0, "t10k": 1}
 VERSION = 3  # of the generated images; raise it when the same settings give others
 CHUNK = 500  # digits per task of a worker
 
 
-def load(graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, workers: int = 1) -> dict[str, Tensor]:
+def load(
+    graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, workers: int = 1, mixture: bool = True
+) -> dict[str, Tensor]:
     """Load a split of Morpho-MNIST for a graph; from raw MNIST, it is generated once.
 
     Args:
         graph: the causal graph.
         data_dir: a folder of raw MNIST, which may lie in its ``MNIST/raw`` as torchvision keeps it, or of
             Morpho-MNIST; None downloads MNIST through torchvision.
-        split: ``train`` (60,000 digits) or ``t10k`` (10,000).
+        split: ``train`` (of MNIST the first 50,000 digits), ``valid`` (the last 10,000 of the training file) or
+            ``test`` (10,000).
         cache_dir: the folder of generated sets and downloads.
         workers: number of processes that generate.
+        mixture: whether the fractions `MIXTURE` of the digits do not follow the graph; the paper's do. It has no effect
+            on a folder of Morpho-MNIST.
 
     Returns:
         ``image`` uint8 (N, C, 28, 28), one tensor (N,) for each attribute of the graph, and ``base``, the digits
@@ -56,31 +58,23 @@ def load(graph: Graph, data_dir: Path | None, split: Split, cache_dir: Path, wor
         InputError: the folder or one of its files is missing or damaged, or no digits are drawn with the attributes
             of the graph.
     """
-    graph = _with_equations(graph)
-    names = [variable.name for variable in graph.attributes if variable.name != "digit"]
-    if data_dir is not None and is_morpho_folder(data_dir):
-        data = read_split(data_dir, split, names, partial(measure_attributes, names=names))
-        return data | {"base": data["image"].amax(dim=1, keepdim=True)}
-    raw = Path(data_dir) if data_dir is not None else _download(cache_dir)
-    if not raw.is_dir():
-        allowed = "raw MNIST (IDX files) or a Morpho-MNIST folder"
-        raise InputError(f"{raw}: no such folder; {option('data_dir')} takes {allowed}")
-    raw = _find_raw(raw)
-    path = find_idx(raw, f"{split}-images-idx3-ubyte")
-    base = read_images(path)
-    if base.shape[1] != 1:
-        raise InputError(f"{path}: images in colour; raw MNIST is grey, and Morpho-MNIST has a CSV file beside it")
-    digit = read_digits(find_idx(raw, f"{split}-labels-idx1-ubyte"), len(base))
-    if not {*MORPHED, "hue"} & set(names):
-        return {"image": base, "digit": digit, "base": base}
-    return _cached(graph, base, digit, split, cache_dir, workers) | {"base": base}
+    data = _load_file(_with_equations(graph), data_dir, FILES[split], cache_dir, workers, MIXTURE if mixture else {})
+    first = len(data["image"]) - len(data["image"]) // VALID_SHARE
+    part = {"train": slice(first), "valid": slice(first, None), "test": slice(None)}[split]
+    return {name: value[part] for name, value in data.items()}
 
 
-def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int = 1) -> dict[str, Tensor]:
+def generate(
+    graph: Graph,
+    base: Tensor,
+    digit: Tensor,
+    seed: int,
+    workers: int = 1,
+    mixture: Mapping[str, float] = MIXTURE,
+) -> dict[str, Tensor]:
     """Sample attributes from the graph for each digit and redraw it with them.
 
-    For the fractions `MIXTURE` of the digits, slant, intensity or hue is independent of the graph. The returned
-    attributes are measured on the redrawn digits.
+    The returned attributes are measured on the redrawn digits.
 
     Args:
         graph: the causal graph.
@@ -88,6 +82,7 @@ def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int 
         digit: their classes, int64 (N,).
         seed: seed of the attributes.
         workers: number of processes; the result does not depend on it.
+        mixture: by attribute, the fraction of the digits in which slant, intensity or hue is independent of the graph.
 
     Returns:
         ``image`` uint8 (N, C, 28, 28), ``digit``, and one float32 tensor (N,) for each other attribute.
@@ -95,10 +90,10 @@ def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int 
     generator = torch.Generator().manual_seed(seed)
     n = len(base)
     target = graph.scm().sample(n, generator, do={"digit": digit})
-    for name in MIXTURE:
+    for name in mixture:
         if name in target:
             other = _draw_independent(name, base, generator)
-            target[name] = torch.where(torch.rand(n, generator=generator) < MIXTURE[name], other, target[name])
+            target[name] = torch.where(torch.rand(n, generator=generator) < mixture[name], other, target[name])
     chunks = [(base[i : i + CHUNK], {k: v[i : i + CHUNK] for k, v in target.items()}) for i in range(0, n, CHUNK)]
     with worker_pool(workers) as pool:
         images = list(tqdm(pool.map(_redraw_chunk, chunks), total=len(chunks), desc="drawing digits", unit_scale=CHUNK))
@@ -107,6 +102,29 @@ def generate(graph: Graph, base: Tensor, digit: Tensor, seed: int, workers: int 
     if "hue" in measured:  # in the same period as its target, so that the linear equation still holds
         measured["hue"] = target["hue"] + (measured["hue"] - target["hue"] + 0.5) % 1 - 0.5
     return {"image": image, "digit": digit, **measured}
+
+
+def _load_file(
+    graph: Graph, data_dir: Path | None, file: File, cache_dir: Path, workers: int, mixture: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Load all digits of the training or the test file as `load`."""
+    names = [variable.name for variable in graph.attributes if variable.name != "digit"]
+    if data_dir is not None and is_morpho_folder(data_dir):
+        data = read_split(data_dir, file, names, partial(measure_attributes, names=names))
+        return data | {"base": data["image"].amax(dim=1, keepdim=True)}
+    raw = Path(data_dir) if data_dir is not None else _download(cache_dir)
+    if not raw.is_dir():
+        allowed = "raw MNIST (IDX files) or a Morpho-MNIST folder"
+        raise InputError(f"{raw}: no such folder; {option('data_dir')} takes {allowed}")
+    raw = _find_raw(raw)
+    path = find_idx(raw, f"{file}-images-idx3-ubyte")
+    base = read_images(path)
+    if base.shape[1] != 1:
+        raise InputError(f"{path}: images in colour; raw MNIST is grey, and Morpho-MNIST has a CSV file beside it")
+    digit = read_digits(find_idx(raw, f"{file}-labels-idx1-ubyte"), len(base))
+    if not {*MORPHED, "hue"} & set(names):
+        return {"image": base, "digit": digit, "base": base}
+    return _cached(graph, base, digit, file, cache_dir, workers, mixture) | {"base": base}
 
 
 def redraw(base: Tensor, attributes: Mapping[str, Tensor]) -> Tensor:
@@ -158,27 +176,33 @@ def _redraw_chunk(chunk: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
 
 
 def _cached(
-    graph: Graph, base: Tensor, digit: Tensor, split: Split, cache_dir: Path, workers: int
+    graph: Graph,
+    base: Tensor,
+    digit: Tensor,
+    file: File,
+    cache_dir: Path,
+    workers: int,
+    mixture: Mapping[str, float],
 ) -> dict[str, Tensor]:
-    """Read a generated split from the cache; generate it first if it is absent."""
+    """Read a generated file from the cache; generate it first if it is absent."""
     settings = {
         "graph": graph.name,
-        "split": split,
-        "seed": SEEDS[split],
-        "mixture": MIXTURE,
+        "split": file,
+        "seed": SEEDS[file],
+        "mixture": dict(mixture),
         "uniform": UNIFORM,
         "version": VERSION,
         "source": hashlib.sha256(base.numpy().tobytes() + digit.numpy().tobytes()).hexdigest(),
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache_dir / f"{graph.name}-{split}-{key}"
+    folder = cache_dir / f"{graph.name}-{file}-{key}"
     if not folder.is_dir():
-        data = generate(graph, base, digit, SEEDS[split], workers)
+        data = generate(graph, base, digit, SEEDS[file], workers, mixture)
         cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".making-") as temporary:
             new = Path(temporary) / folder.name
             new.mkdir()
-            write_split(new, split, data)
+            write_split(new, file, data)
             (new / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
             try:
                 new.rename(folder)
@@ -186,7 +210,7 @@ def _cached(
                 if not folder.is_dir():  # otherwise another process has written an equal folder
                     raise
     names = [variable.name for variable in graph.attributes if variable.name != "digit"]
-    return read_split(folder, split, names)
+    return read_split(folder, file, names)
 
 
 def _find_raw(folder: Path) -> Path:

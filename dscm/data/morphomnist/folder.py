@@ -11,7 +11,7 @@ from dscm.data.morphomnist.idx import find_idx, read_idx, write_idx
 from dscm.data.table import Row, Table, read_csv, read_integers, read_numbers, write_csv
 from dscm.errors import InputError
 
-Split = Literal["train", "t10k"]
+File = Literal["train", "t10k"]
 
 
 def is_morpho_folder(folder: Path | str) -> bool:
@@ -21,7 +21,7 @@ def is_morpho_folder(folder: Path | str) -> bool:
 
 def read_split(
     folder: Path | str,
-    split: Split,
+    split: File,
     attributes: Sequence[str],
     measure: Callable[[Tensor], dict[str, Tensor]] | None = None,
 ) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ def read_split(
     return {"image": image, "digit": digit, **{name: values[name] for name in attributes}}
 
 
-def write_split(folder: Path | str, split: Split, data: Mapping[str, Tensor]) -> None:
+def write_split(folder: Path | str, split: File, data: Mapping[str, Tensor]) -> None:
     """Write one split so that `read_split` reads it back exactly.
 
     Args:

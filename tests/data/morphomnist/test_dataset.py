@@ -20,6 +20,7 @@ from dscm.errors import InputError
 from dscm.graphs import get_graph
 
 COUNT = 24
+TRAINED = 20  # of them; the last sixth is for validation
 GREY, COLOUR, DIGIT = (get_graph(name) for name in ("morphomnist", "colour-morphomnist", "morphomnist-digit"))
 
 
@@ -78,8 +79,8 @@ def test_second_load_reads_the_cache(raw: Path, tmp_path: Path, base: Tensor, mo
     cache = tmp_path / "new" / "cache"
     first = load(GREY, raw, "train", cache)
     assert set(first) == {"image", "base", "thickness", "intensity", "digit", "slant"}
-    assert first["image"].shape == first["base"].shape == (COUNT, 1, 28, 28)
-    assert torch.equal(first["base"], base[:COUNT]) and not torch.equal(first["image"], first["base"])
+    assert first["image"].shape == first["base"].shape == (TRAINED, 1, 28, 28)
+    assert torch.equal(first["base"], base[:TRAINED]) and not torch.equal(first["image"], first["base"])
     before = {path.name: path.read_bytes() for path in cache.glob("*/*")}
     forbid_generating(monkeypatch)
     assert_same(load(GREY, raw, "train", cache, workers=2), first)
@@ -96,12 +97,30 @@ def test_cache_is_a_plain_folder_and_no_other_is_left(raw: Path, tmp_path: Path)
     assert torch.equal(again["base"], data["image"]) and not (tmp_path / "unused").exists()
 
 
+def test_last_sixth_of_the_training_file_is_for_validation(
+    raw: Path, tmp_path: Path, base: Tensor, digit: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, valid = (load(GREY, raw, split, tmp_path) for split in ("train", "valid"))
+    assert torch.equal(valid["base"], base[TRAINED:COUNT]) and torch.equal(valid["digit"], digit[TRAINED:COUNT])
+    whole = generate(GREY, base[:COUNT], digit[:COUNT], seed=0)
+    for name in whole:
+        assert torch.equal(torch.cat([train[name], valid[name]]), whole[name]), name
+
+
+def test_without_the_mixture_every_value_follows_the_graph(raw: Path, tmp_path: Path, base: Tensor) -> None:
+    mixed, plain = (load(GREY, raw, "train", tmp_path, mixture=mixture) for mixture in (True, False))
+    assert len(list(tmp_path.glob("morphomnist-train-*"))) == 2
+    abducted = GREY.scm().abduct({**plain, "image": plain["image"].float()})
+    assert abducted["slant"].abs().max() < 4  # standard normal
+    assert GREY.scm().abduct({**mixed, "image": mixed["image"].float()})["slant"].abs().max() > 4
+
+
 def test_cache_is_keyed_by_settings(
     raw: Path, tmp_path: Path, base: Tensor, digit: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
-    def pretend(graph, base, digit, seed, workers):  # fast: the drawings themselves and zeros
+    def pretend(graph, base, digit, seed, workers, mixture):  # fast: the drawings themselves and zeros
         calls.append(seed)
         names = [variable.name for variable in graph.attributes if variable.name != "digit"]
         return {"image": base, "digit": digit, **dict.fromkeys(names, torch.zeros(len(base)))}
@@ -114,7 +133,7 @@ def test_cache_is_keyed_by_settings(
         return len(list(cache.iterdir()))
 
     assert [count_after(), count_after()] == [1, 1]
-    assert [count_after(COLOUR), count_after(split="t10k")] == [2, 3]
+    assert [count_after(COLOUR), count_after(split="test")] == [2, 3]
     write_idx(raw / "train-images-idx3-ubyte", base[1 : COUNT + 1, 0])  # other drawings
     assert count_after() == 4
     write_idx(raw / "train-labels-idx1-ubyte.gz", digit[1 : COUNT + 1].to(torch.uint8))  # other classes
@@ -130,9 +149,9 @@ def test_failure_leaves_no_set_behind(raw: Path, tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(morphomnist, "write_split", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
-            load(GREY, raw, "t10k", cache)
+            load(GREY, raw, "test", cache)
     assert not list(cache.iterdir())
-    assert load(GREY, raw, "t10k", cache)["image"].shape == (4, 1, 28, 28)
+    assert load(GREY, raw, "test", cache)["image"].shape == (4, 1, 28, 28)
 
 
 def test_result_does_not_depend_on_workers(base: Tensor, digit: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +250,7 @@ def test_missing_columns_are_measured(tmp_path: Path, base: Tensor, digit: Tenso
 
 def test_colour_folder_is_measured_and_its_base_is_grey(tmp_path: Path, colour: dict[str, Tensor]) -> None:
     write_split(tmp_path, "t10k", {"image": colour["image"][:8], "digit": colour["digit"][:8]})
-    data = load(COLOUR, tmp_path, "t10k", tmp_path / "cache")
+    data = load(COLOUR, tmp_path, "test", tmp_path / "cache")
     assert data["base"].shape == (8, 1, 28, 28)
     for name in ("thickness", "slant", "hue"):
         torch.testing.assert_close(data[name], measure_attributes(colour["image"][:8], [name])[name])
