@@ -37,17 +37,14 @@ class Reading:
         "Leave out any number of absent images instead of at most 1%; of your own data, images without a row in "
         "attributes.csv, and rows without an image or a value.",
     )
-    mixture: bool | None = setting(
-        None, "Of Morpho-MNIST: whether some values do not follow the graph. Default: as in the training."
-    )
 
 
 def make_parser() -> Parser:
     """Declare the command line."""
-    parser = Parser(__doc__, (*SAMPLING, Reading))
+    parser = Parser(__doc__, (*SAMPLING, EvaluationSettings, Reading))
     add_model_arguments(parser, several=True)
     measured = parser.add_argument_group("evaluation")
-    names = ("n", "split", "guidance", "abduction", "cycles", "sampler", "oracle_accuracy")
+    names = ("n", "split", "guidance", "abduction", "sampler")
     parser.add_fields(measured, EvaluationSettings, *names)
     measured.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
     sampling = parser.add_argument_group("abduction and prediction")
@@ -76,7 +73,6 @@ def run(parser: Parser) -> None:
         models = compile_networks(models)
     data_dir, csv = (args.data_dir, ()) if args.data_dir else find_data(args.run)
     csv, skip_missing = choices.pop("csv", csv), choices.pop("skip_missing", False)
-    mixture = choices.pop("mixture", None)
     records = evaluate(
         models,
         args.out or args.run / "soundness",
@@ -84,7 +80,6 @@ def run(parser: Parser) -> None:
         csv=csv,
         cache_dir=args.cache_dir,
         skip_missing=skip_missing,
-        mixture=mixture,
         overwrite=args.overwrite,
         figures=args.figures,
         machine=machine,

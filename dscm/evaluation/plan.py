@@ -46,6 +46,9 @@ class EvaluationSettings:
     split: Literal["test", "valid"] = setting(
         "test", "Images to measure on: those for testing, or those for validation, on which to choose settings."
     )
+    mixture: bool | None = setting(
+        None, "Of Morpho-MNIST: whether some values do not follow the graph. Default: as in the training."
+    )
     cycles: int = setting(1, "Rounds of composition and reversal.", low=1)
     sampler: Literal["marginal", "different"] = setting(
         "marginal", "Interventions: values permuted within the images, the paper's, or values forced to differ."

@@ -47,7 +47,6 @@ def evaluate(
     csv: Sequence[Path | str] = (),
     cache_dir: Path | str | None = None,
     skip_missing: bool = False,
-    mixture: bool | None = None,
     overwrite: bool = False,
     figures: bool = False,
     machine: Machine | None = None,
@@ -67,7 +66,6 @@ def evaluate(
         csv: the one or two CSV files of EMBED; by default those at the top of its folder.
         cache_dir: the folder of decoded and generated images; None is the user's cache.
         skip_missing: skip any number of absent images instead of at most 1%.
-        mixture: of Morpho-MNIST, whether some values do not follow the graph; None is as in the training.
         overwrite: start over in a folder that has content.
         figures: also draw the paper's panels and curves.
         machine: the device and the processes; None is this process on the device of the models.
@@ -88,7 +86,6 @@ def evaluate(
         tuple(map(Path, csv)) or known_csv,
         skip_missing=skip_missing,
         workers=os.cpu_count() or 1,
-        mixture=find_mixture(loaded) if mixture is None else mixture,
     )
     return Evaluation(loaded, choices, source, machine).run(Path(out), overwrite, figures)
 
@@ -130,7 +127,9 @@ class Evaluation:
         views = vary(models, self.settings, changes)
         self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views)
         self.model, self.machine = models[0], machine or Machine(models[0].device)
-        self.data_set = get_data_set(self.model.graph, replace(source, framing=self.model.framing))
+        mixture = find_mixture(models) if self.settings.mixture is None else self.settings.mixture
+        source = replace(source, framing=self.model.framing, mixture=mixture)
+        self.data_set = get_data_set(self.model.graph, source)
         self.data_set.check_source()
         if self.sampling.precision == "bfloat16":
             warn_of_emulation(self.machine.device)

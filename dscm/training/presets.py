@@ -87,10 +87,10 @@ _DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
             steps=30_000,
             training=_TINY,
         ),
-        # 1,000 epochs of 60,000 digits.
+        # 1,000 epochs of 50,000 digits.
         "paper": Preset(
             {"prediction": "eps", "unet": {"channels": 64, "multipliers": [1, 4, 8], "blocks": 1}},
-            steps=468_750,
+            steps=390_625,
             training=_PAPER,
         ),
     },

@@ -21,6 +21,7 @@ CONDITIONS = Conditions(
     grid="edm",
     sigma_min=0.01,
     precision="bfloat16",
+    split="test",
     n=8,
     seed=0,
     cycles=1,
