@@ -17,7 +17,7 @@ def load(exact: bool, n: int) -> dict[str, Any]:
     """Load the first n of 5 test images."""
     images = torch.zeros(5, 1, 8, 8, dtype=torch.uint8)
     evaluation: Any = SimpleNamespace(
-        settings=SimpleNamespace(n=n),
+        settings=SimpleNamespace(n=n, split="test"),
         machine=Machine(torch.device("cpu")),
         exact=exact,
         data_set=SimpleNamespace(load=lambda split, size: {"image": images}),
