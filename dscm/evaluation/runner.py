@@ -24,9 +24,10 @@ from dscm.evaluation import tables
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.lpips import load_lpips
 from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_names, plan_rows, share_sampling, vary
-from dscm.evaluation.protocol import Judge, PerImage, Task, evaluate_batch, set_task
+from dscm.evaluation.protocol import Judge, PerImage, evaluate_batch
 from dscm.evaluation.records import Records
 from dscm.evaluation.tables import SPLITS
+from dscm.evaluation.task import Task, set_task
 from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, choose_batch, first_process_first, gather, warn_of_emulation
 from dscm.model import Model, load

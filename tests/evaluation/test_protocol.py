@@ -1,4 +1,4 @@
-"""The protocol of an evaluation: its interventions, and the clock."""
+"""The protocol of an evaluation: the clock, and images that are not finite."""
 
 import pytest
 import torch
@@ -7,7 +7,8 @@ from torch import Tensor
 from dscm.causal.mechanisms import Intervened, Mechanism, Parents
 from dscm.data.scaling import l1
 from dscm.errors import InputError
-from dscm.evaluation.protocol import Judge, evaluate_batch, set_task
+from dscm.evaluation.protocol import Judge, evaluate_batch
+from dscm.evaluation.task import set_task
 from dscm.graphs import get_graph
 from dscm.oracle import Oracle
 
@@ -71,15 +72,3 @@ def test_images_that_are_not_finite_are_not_measured() -> None:
     judge = Judge(GRAPH, Oracle(GRAPH.predicted, 1, channels=4, strokes=True).eval(), {"l1": l1})
     with pytest.raises(InputError, match=r"do\(digit\): an image is not finite; smaller guidance"):
         evaluate_batch(GRAPH.scm(Diverging(Clock())), judge, task, cycles=1)
-
-
-def test_different_interventions_differ() -> None:
-    """From the factual value, in every image; marginal ones are a permutation."""
-    digit = torch.randint(10, (200,), generator=torch.Generator().manual_seed(0))
-    image = torch.zeros(200, 1, 4, 4, dtype=torch.uint8)
-    data = {"image": image, "digit": digit, "base": image}
-    assert (set_task(GRAPH, data, "different", 0).interventions["digit"]["digit"] != digit).all()
-    marginal = set_task(GRAPH, data, "marginal", 0).interventions["digit"]["digit"]
-    assert torch.equal(marginal.sort().values, digit.sort().values) and (marginal == digit).any()
-    with pytest.raises(InputError, match="too few values of digit"):
-        set_task(GRAPH, data | {"digit": torch.zeros_like(digit)}, "different", 0)
