@@ -50,8 +50,10 @@ class EvaluationSettings:
         None, "Of Morpho-MNIST: whether some values do not follow the graph. Default: as in the training."
     )
     cycles: int = setting(1, "Rounds of composition and reversal.", low=1)
-    sampler: Literal["marginal", "different"] = setting(
-        "marginal", "Interventions: values permuted within the images, the paper's, or values forced to differ."
+    sampler: Literal["marginal", "different", "bins"] = setting(
+        "marginal",
+        "Interventions: values permuted within the images, the paper's; values forced to differ; or values of another "
+        "bin, those of Melistas et al. (2024).",
     )
     oracle_accuracy: float = setting(
         0.9, "Least accuracy, or R², of the oracle on the test images; 0 accepts any.", low=0, high=1

@@ -1,17 +1,20 @@
 """The task of an evaluation: test images, and the interventions on them, the same for every model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
+from dscm.causal.variables import Variable
 from dscm.data.scaling import to_signed
 from dscm.data.truth import Truth
 from dscm.errors import InputError, option
+from dscm.evaluation.bins import group_values
 
 TRIES = 1000  # draws of a value that must differ from the factual one
 
@@ -44,7 +47,7 @@ class Task:
 def set_task(
     graph: Graph,
     data: Mapping[str, Tensor],
-    sampler: Literal["marginal", "different"],
+    sampler: Literal["marginal", "different", "bins"],
     seed: int,
     truth: Truth | None = None,
     learned: LearnedAttributes | None = None,
@@ -55,15 +58,16 @@ def set_task(
         graph: the causal graph.
         data: test images and attributes, as `DataSet.load` returns them.
         sampler: ``marginal`` permutes each attribute's values within the images (the paper's); ``different`` takes
-            for each image the value of a random other one whose value differs. Binary attributes are flipped, and
-            those that are set together get the value of the first; other attributes that are set together come from
-            the same image.
+            for each image the value of a random other one whose value differs; ``bins`` draws uniformly from the
+            values that occur in another bin (Melistas et al. 2024; `bin_edges`), of digits from the other classes.
+            Binary attributes are flipped, and those that are set together get the value of the first; other
+            attributes that are set together come from the same image.
         seed: the seed of the draws.
         truth: draws true counterfactuals; None where they are unknown.
         learned: the learned mechanisms of the attributes, where the graph has any.
 
     Raises:
-        InputError: an attribute has too few values for ``different``.
+        InputError: an attribute has too few values for ``different`` or ``bins``.
     """
     generator = torch.Generator().manual_seed(seed)
     kinds = {variable.name: variable.kind for variable in graph.attributes}
@@ -73,7 +77,7 @@ def set_task(
         if all(kinds[other] == "binary" for other in together):
             interventions[name] = dict.fromkeys(together, 1 - data[name])
         else:
-            donor = _choose_donors(name, data[name], sampler, generator)
+            donor = _choose_donors(graph.variable(name), data[name], sampler, generator)
             interventions[name] = {other: data[other][donor] for other in together}
     scm = graph.scm(learned=learned)
     for name, do in interventions.items():
@@ -84,17 +88,55 @@ def set_task(
     return Task(obs, interventions, truths, places)
 
 
-def _choose_donors(name: str, values: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
-    """Choose, for each image, another one, whose value it gets."""
-    n = len(values)
-    if sampler == "marginal":
-        return torch.randperm(n, generator=generator).to(values.device)
-    donor = torch.randint(n, (n,), generator=generator).to(values.device)
+def _permute(values: Tensor, discrete: bool, generator: torch.Generator) -> Tensor:
+    """Permute the images."""
+    return torch.randperm(len(values), generator=generator)
+
+
+def _draw_different(values: Tensor, discrete: bool, generator: torch.Generator) -> Tensor:
+    """Draw an image whose value differs."""
+    return _draw_unlike(values, torch.arange(len(values)), generator)
+
+
+def _draw_other_bin(values: Tensor, discrete: bool, generator: torch.Generator) -> Tensor:
+    """Draw a value of another class or bin, each of the values that occur with the same probability."""
+    first = torch.from_numpy(np.unique(values.numpy(), return_index=True)[1])  # an image of each value
+    return _draw_unlike(group_values(values, values, discrete), first, generator)
+
+
+def _draw_unlike(groups: Tensor, candidates: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw for each image one of the candidates that are in another group, with equal probability.
+
+    Args:
+        groups: of each image, (N,).
+        candidates: numbers of images, (K,).
+        generator: source of the draws.
+
+    Raises:
+        InputError: too few images are in another group.
+    """
+    donor = candidates[torch.randint(len(candidates), (len(groups),), generator=generator)]
     for _ in range(TRIES):
-        same = values[donor] == values
-        if not same.any():
+        like = groups[donor] == groups
+        if not like.any():
             return donor
-        donor[same] = torch.randint(n, (int(same.sum()),), generator=generator).to(values.device)
-    raise InputError(
-        f"{option('sampler')} different: too few values of {name} among {n} images differ; take more with {option('n')}"
-    )
+        donor[like] = candidates[torch.randint(len(candidates), (int(like.sum()),), generator=generator)]
+    raise InputError("too few values differ")
+
+
+SAMPLERS: Mapping[str, Callable[[Tensor, bool, torch.Generator], Tensor]] = {
+    "marginal": _permute,
+    "different": _draw_different,
+    "bins": _draw_other_bin,
+}  # each chooses, for values (N,) that are classes or not, the image whose value each image gets, int64 (N,)
+
+
+def _choose_donors(variable: Variable, values: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
+    """Choose, for each image, the one whose value it gets."""
+    try:
+        return SAMPLERS[sampler](values.cpu(), variable.discrete, generator).to(values.device)
+    except InputError:
+        raise InputError(
+            f"{option('sampler')} {sampler}: too few values of {variable.name} among {len(values)} images differ; "
+            f"take more with {option('n')}"
+        ) from None

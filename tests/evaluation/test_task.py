@@ -20,3 +20,25 @@ def test_different_interventions_differ() -> None:
     assert torch.equal(marginal.sort().values, digit.sort().values) and (marginal == digit).any()
     with pytest.raises(InputError, match="too few values of digit"):
         set_task(GRAPH, data | {"digit": torch.zeros_like(digit)}, "different", 0)
+
+
+def test_bins_draw_every_value_of_another_bin_alike() -> None:
+    """However often each occurs; of 0 to 9, 7 and 8 share a bin, as in `test_bins`."""
+    thickness = torch.cat([torch.arange(10.0), torch.full((990,), 7.0)])
+    data = {"image": torch.zeros(1000, 1, 4, 4), "intensity": torch.full((1000,), 200.0), "thickness": thickness}
+    data["intensity"][0] = 100  # set to the only other bin, and back
+    do = set_task(get_graph("morphomnist-intensity"), data, "bins", 0).interventions
+    drawn = do["thickness"]["thickness"][thickness == 7]
+    counts = torch.bincount(drawn.long(), minlength=10)
+    assert counts[7] == counts[8] == 0
+    assert (counts[[0, 1, 2, 3, 4, 5, 6, 9]] - len(drawn) / 8).abs().max() < 45  # four standard deviations
+    assert do["intensity"]["intensity"][:3].tolist() == [200, 100, 100]
+
+
+def test_bins_draw_other_digits_and_refuse_a_single_value() -> None:
+    digit = torch.randint(10, (500,), generator=torch.Generator().manual_seed(0))
+    data = {"image": torch.zeros(500, 1, 4, 4), "digit": digit}
+    drawn = set_task(GRAPH, data, "bins", 0).interventions["digit"]["digit"]
+    assert (drawn != digit).all() and set(drawn.tolist()) == set(range(10))
+    with pytest.raises(InputError, match="sampler bins: too few values of digit among 500 images differ"):
+        set_task(GRAPH, data | {"digit": torch.zeros_like(digit)}, "bins", 0)
