@@ -168,6 +168,27 @@ def ddim_step(x: Tensor, eps: Tensor, a_from: Tensor, a_to: Tensor) -> Tensor:
     return scale * x + (a_to.sqrt() * (sigma_to - sigma_from)).to(x.dtype) * eps
 
 
+def clamped(eps_fn: EpsFn, schedule: Schedule) -> EpsFn:
+    """Return the noise function whose implied clean images are those of another, clamped to [-1, 1].
+
+    ``x̂_0 = clamp((x_t − √(1−a)·ε)/√a, −1, 1)``, then ``ε' = (x_t − √a·x̂_0)/√(1−a)``; no solver hears of it. At a = 1
+    any ε implies the same image, and ε is returned. Not invertible where a pixel is clamped.
+
+    Args:
+        eps_fn: ``eps_fn(x, t)`` with x (B, C, H, W) and t (B,).
+        schedule: the noise schedule.
+    """
+
+    def clamped_eps(x: Tensor, t: Tensor) -> Tensor:
+        eps, a = eps_fn(x, t), schedule.alpha_bar(t)[:, None, None, None]
+        signal, noise = a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
+        clean = ((x - noise * eps) / signal).clamp(-1, 1)
+        safe = torch.where(noise > 0, noise, 1.0)
+        return torch.where(noise > 0, (x - signal * clean) / safe, eps)
+
+    return clamped_eps
+
+
 def eps_between(x: Tensor, x_to: Tensor, a_from: Tensor, a_to: Tensor) -> Tensor:
     """Return the noise with which `ddim_step` moves ``x`` exactly to ``x_to``: its inverse in ε."""
     return (x_to - ddim_step(x, torch.zeros_like(x), a_from, a_to)) / ddim_step(

@@ -11,6 +11,7 @@ from dscm.diffusion.process import (
     Schedule,
     add_noise,
     ancestral,
+    clamped,
     cosine_schedule,
     ddim_step,
     eps_from_velocity,
@@ -267,3 +268,17 @@ def test_ancestral_sampling_is_seeded() -> None:
         ancestral(gaussian_eps, x, LINEAR, grid, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_clamped_noise_implies_the_clamped_image() -> None:
+    """The clean image of the new ε is the old one's, clamped; where none is, and at t = 0, ε stays."""
+    t = torch.tensor([700.0, 20.0, 0.0], dtype=torch.float64)
+    x, eps = randn(3, 1, 4, 4), randn(3, 1, 4, 4, seed=1)
+    a = LINEAR.alpha_bar(t)
+    new = clamped(lambda x, t: eps, LINEAR)(x, t)
+    for i in range(2):
+        clean = ddim_step(x[i], eps[i], a[i], torch.tensor(1.0, dtype=torch.float64))
+        found = ddim_step(x[i], new[i], a[i], torch.tensor(1.0, dtype=torch.float64))
+        assert clean.abs().max() > 1 and torch.allclose(found, clean.clamp(-1, 1), atol=1e-9)
+        assert torch.allclose(new[i][clean.abs() <= 1], eps[i][clean.abs() <= 1], atol=1e-9)
+    assert torch.equal(new[2], eps[2])
