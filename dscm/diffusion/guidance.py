@@ -70,6 +70,11 @@ class Weights:
         return max([self.others, *(weight for _, weight in self.groups)])
 
     @property
+    def by_target(self) -> bool:
+        """Tell whether the weights depend on what is intervened on."""
+        return any(name == DO for name, _ in self.groups)
+
+    @property
     def trivial(self) -> bool:
         """Tell whether every weight is 1."""
         return {self.others, *(weight for _, weight in self.groups)} == {1.0}

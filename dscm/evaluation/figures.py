@@ -76,14 +76,16 @@ def _lines(
 
 def _quantities(records: list[Record], graph: Graph) -> dict[str, Quantity]:
     """Return the quantities to draw: composition, mean identity, and the main error of each intervention."""
-    complete = all(lookup(record.metrics, ("composition", "lpips")) is not None for record in records)
-    distance, names = "lpips" if complete else "l1", list(graph.interventions)
+    distance, names = "lpips" if all(record.has_lpips for record in records) else "l1", list(graph.interventions)
+
+    def composition(record: Record) -> float:
+        return sum(record.metrics["composition"][name]["l1"][0] for name in names) / len(names)
 
     def identity(record: Record) -> float:
         return sum(record.metrics["identity"][name][distance] for name in names) / len(names)
 
     result: dict[str, Quantity] = {
-        "composition L1": lambda record: record.metrics["composition"]["l1"][0],
+        "composition L1, mean over do": composition,
         f"identity {distance.upper()}, mean over do": identity,
     }
     for variable in graph.attributes:

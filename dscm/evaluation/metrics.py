@@ -3,17 +3,30 @@
 Every function returns one number per image; means, intervals and paired differences are in `statistics`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 from dscm.causal.draws import Source
 from dscm.causal.graph import Graph
 from dscm.causal.scm import SCM, Intervention
 from dscm.causal.variables import Variable
-from dscm.data.scaling import to_unit
-from dscm.evaluation.statistics import f1_terms, mean_over
+from dscm.data.scaling import to_levels, to_signed, to_unit
+from dscm.evaluation.statistics import CHANGED, f1_terms, mean_over
 from dscm.oracle import Oracle, observe
+
+Save = Callable[[Tensor], Tensor]  # what happens to an image in [-1, 1] between two queries
+
+
+def keep(image: Tensor) -> Tensor:
+    """Keep an image as it was computed."""
+    return image
+
+
+def to_8_bits(image: Tensor) -> Tensor:
+    """Return an image as it is after it was saved: clamped to [-1, 1] and rounded to 256 levels."""
+    return to_signed(to_levels(image))
 
 
 def attribute_errors(variable: Variable, observed: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -38,21 +51,32 @@ def attribute_errors(variable: Variable, observed: Tensor, target: Tensor) -> di
 
 
 def compositions(
-    scm: SCM, obs: Mapping[str, Tensor], first: Tensor, cycles: int, generator: Source | None = None
+    scm: SCM,
+    obs: Mapping[str, Tensor],
+    first: Tensor,
+    do: Intervention,
+    cycles: int,
+    generator: Source | None = None,
+    save: Save = keep,
 ) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` null interventions in a row: composition(k) for every k.
 
+    The null intervention sets the variables of an intervention to their observed values. Prediction is guided as for
+    the counterfactual: without an observation to compare with, guidance emphasises these variables in every image.
+
     Args:
-        scm: the model; its image mechanism is guided as for the counterfactuals.
+        scm: the model.
         obs: the observation, image in [-1, 1].
         first: the images after the first null intervention.
+        do: the null intervention.
         cycles: the largest k.
         generator: source of noise that an observation leaves undetermined.
+        save: maps every image that is computed to what is measured and asked next.
     """
-    x = first
+    x = save(first)
     yield x
     for _ in range(cycles - 1):
-        x = scm.counterfactual({**obs, "image": x}, {}, generator)["image"]
+        x = save(scm.predict(scm.abduct({**obs, "image": x}, generator), do)["image"])
         yield x
 
 
@@ -63,6 +87,7 @@ def reversals(
     do: Intervention,
     cycles: int,
     generator: Source | None = None,
+    save: Save = keep,
 ) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` rounds of x → do → x* → do(back) → x': reversibility(k) for every k.
 
@@ -73,38 +98,55 @@ def reversals(
         do: the intervention.
         cycles: the largest k.
         generator: source of noise that an observation leaves undetermined.
+        save: as in `compositions`.
     """
     back = {name: obs[name] for name in do}
     changed = dict(first)
     for k in range(cycles):
-        restored = scm.counterfactual(changed, back, generator)
-        yield restored["image"]
+        x = save(scm.counterfactual({**changed, "image": save(changed["image"])}, back, generator)["image"])
+        yield x
         if k < cycles - 1:
-            changed = scm.counterfactual({**obs, "image": restored["image"]}, do, generator)
+            changed = scm.counterfactual({**obs, "image": x}, do, generator)
 
 
 def effectiveness(
-    graph: Graph, oracle: Oracle | None, counterfactual: Mapping[str, Tensor], obs: Mapping[str, Tensor]
+    graph: Graph, oracle: Oracle | None, values: Mapping[str, Tensor], obs: Mapping[str, Tensor], changed: Tensor
 ) -> dict[str, dict[str, Tensor]]:
-    """Compare the attributes of counterfactual images with the counterfactual parents.
+    """Compare the attributes that are measured or predicted on images with those that they should have.
 
     Args:
         graph: the causal graph.
         oracle: as in `observe`.
-        counterfactual: every variable under the intervention.
+        values: the images, and every attribute as it should be, such as the counterfactual parents.
         obs: the observation.
+        changed: the images whose value the intervention changes, bool (B,).
 
     Returns:
-        For each attribute its `attribute_errors`. A binary one also has ``removed``, the fraction of removals that the
-        oracle no longer detects, (B, 2) as `mean_over`.
+        For each attribute its `attribute_errors`, over all images and, with the prefix `CHANGED`, over those changed.
+        A binary one also has ``added`` and ``removed``, the fractions of the additions that the oracle detects and of
+        the removals that it no longer does, and ``balanced``, their mean; as `mean_over`.
     """
-    observed = observe(counterfactual["image"], graph, oracle)
-    result = {v.name: attribute_errors(v, observed[v.name], counterfactual[v.name]) for v in graph.attributes}
+    observed = observe(values["image"], graph, oracle)
+    result = {}
     for v in graph.attributes:
+        errors = attribute_errors(v, observed[v.name], values[v.name])
+        errors |= {CHANGED + name: _over(error, changed) for name, error in errors.items()}
         if v.kind == "binary":
-            removal = (obs[v.name] == 1) & (counterfactual[v.name] == 0)
-            result[v.name]["removed"] = mean_over(observed[v.name] == 0, removal)
+            errors |= _switches(observed[v.name], obs[v.name], values[v.name])
+        result[v.name] = errors
     return result
+
+
+def _over(errors: Tensor, chosen: Tensor) -> Tensor:
+    """Restrict errors (B,), or terms of ratios (B, 2), to the images ``chosen``, (B,)."""
+    return errors * chosen[:, None] if errors.dim() > 1 else mean_over(errors, chosen)
+
+
+def _switches(observed: Tensor, before: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Count the additions and removals of a binary attribute that succeeded; all arguments (B,)."""
+    added = mean_over(observed == 1, (before == 0) & (target == 1))
+    removed = mean_over(observed == 0, (before == 1) & (target == 0))
+    return {"added": added, "removed": removed, "balanced": torch.cat([added, removed], dim=1)}
 
 
 def l1_by_place(x: Tensor, y: Tensor, place: Tensor, chosen: Tensor) -> dict[str, Tensor]:

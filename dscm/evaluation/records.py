@@ -43,6 +43,11 @@ class Record:
     metrics: Mapping[str, Any]
     intervals: Mapping[str, Any]
 
+    @property
+    def has_lpips(self) -> bool:
+        """Tell whether LPIPS was available."""
+        return all(distances["lpips"] is not None for distances in self.metrics["composition"].values())
+
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Record":
         """Read an entry of metrics.json.
@@ -112,9 +117,7 @@ class Records:
 
     def measured(self, with_lpips: bool) -> set[Configuration]:
         """Return the configurations that are measured already, with LPIPS where it is available."""
-        complete = [
-            r for r in self.records if not with_lpips or lookup(r.metrics, ("composition", "lpips")) is not None
-        ]
+        complete = [r for r in self.records if not with_lpips or r.has_lpips]
         return {record.configuration for record in complete}
 
     def add(self, configuration: Configuration, name: str, values: PerImage, images: Mapping[str, Tensor]) -> None:

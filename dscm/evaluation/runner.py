@@ -178,13 +178,14 @@ class Evaluation:
             The metrics of every image, and the first images.
         """
         machine, n = self.machine, len(task.obs["image"])
+        by_target = bool(row.configuration.guidance and row.configuration.guidance.by_target)
         starts = range(machine.rank * batch, n, machine.world * batch)
         batches = {}
         for start in tqdm(starts, desc=row.name, unit="batch", disable=not machine.first):
             part = task.batch(slice(start, start + batch))
             count = len(part.obs["image"])
             generator = make_streams(self.settings.seed, range(start, start + count), machine.device)
-            values, images = evaluate_batch(row.model.scm, judge, part, self.settings.cycles, generator)
+            values, images = evaluate_batch(row.model.scm, judge, part, self.settings.cycles, generator, by_target)
             shown = {label: image.cpu() for label, image in images.items()} if start < SHOWN else {}
             batches[start] = ({key: value.cpu() for key, value in values.items()}, shown)
         merged = gather(batches, machine)

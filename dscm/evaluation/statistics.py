@@ -7,7 +7,8 @@ from torch import Tensor
 
 RESAMPLES = 1000
 LEVEL = 0.95
-RATIOS = ("f1", "removed", "inside_l1", "outside_l1")  # metrics with a numerator and a denominator for each image
+RATIOS = ("f1", "added", "removed", "balanced", "inside_l1", "outside_l1")  # with numerators and denominators
+CHANGED = "changed_"  # prefix of metrics that count only the images whose value an intervention changes
 
 
 def f1_terms(observed: Tensor, target: Tensor) -> Tensor:
@@ -28,12 +29,17 @@ def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
     return torch.stack([values.double() * chosen, chosen.double()], dim=1)
 
 
+def is_ratio(metric: str) -> bool:
+    """Tell whether each image contributes numerators and denominators to a metric, rather than a value."""
+    return metric in RATIOS or metric.startswith(CHANGED)
+
+
 def summarise(metric: str, values: Tensor) -> Tensor:
     """Compute the mean over images, or the ratio of sums where each has a numerator and a denominator.
 
     Args:
-        metric: its name, which may be one of `RATIOS`.
-        values: shape (N, …); of a ratio (N, 2).
+        metric: its name, as `is_ratio` takes it.
+        values: shape (N, …); of a ratio (N, 2), and of the mean of K ratios (N, 2K), in pairs.
 
     Returns:
         Shape (…); of a ratio (), NaN where no image counts.
@@ -42,8 +48,11 @@ def summarise(metric: str, values: Tensor) -> Tensor:
 
 
 def _finish(metric: str, means: Tensor) -> Tensor:
-    """Convert means over images, (…, 2) of a ratio, to the metric."""
-    return means[..., 0] / means[..., 1] if metric in RATIOS else means
+    """Convert means over images, (…, 2K) of the mean of K ratios, to the metric."""
+    if not is_ratio(metric):
+        return means
+    pairs = means.unflatten(-1, (-1, 2))
+    return (pairs[..., 0] / pairs[..., 1]).mean(dim=-1)
 
 
 def bootstrap_interval(metric: str, values: Tensor, other: Tensor | None = None, seed: int = 0) -> Tensor:

@@ -11,10 +11,18 @@ from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.records import IMAGE, Record, Records, lookup
-from dscm.evaluation.statistics import RATIOS, bootstrap_interval, summarise
+from dscm.evaluation.statistics import CHANGED, bootstrap_interval, is_ratio, summarise
 
 SPLITS = {"test": "test", "valid": "validation"}  # in words
-METRIC_NAMES = {"accuracy": "accuracy", "f1": "F1", "mae": "MAE", "mape": "MAPE"}
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "mae": "MAE",
+    "mape": "MAPE",
+    "l1": "L1",
+    "l1_8bit": "L1, 8 bits",
+    "lpips": "LPIPS",
+}
 Rows = Sequence[tuple[str, Record]]  # the name of each row, and its record
 
 
@@ -26,28 +34,35 @@ def markdown(records: Records, graph: Graph) -> str:
         graph: the causal graph.
 
     Returns:
-        Markdown: soundness, effectiveness, each cycle if there are several, and the paired differences of every
+        Markdown: soundness, cost, effectiveness, each cycle if there are several, and the paired differences of every
         row to the first. L1 is ×10⁻² on [0, 1]; intervals are 95% bootstrap intervals over the images.
     """
     rows = list(zip(records.labels, records.records))
-    conditions = records.conditions
-    low, high = conditions.guidance_interval
-    caption = (
-        f"{conditions.n} {SPLITS[conditions.split]} images, seed {conditions.seed}, "
-        f"{conditions.sampler} interventions, "
-        f"{describe_solver(conditions)}, guided at σ from {low:g} to {high:g}, {conditions.cycles} cycle(s). "
-        "L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over the images. Unsolved: how far "
-        "the worst implicit step of an inversion still moved a pixel on [-1, 1] (RMS, mean over the images)."
-    )
-    parts = [caption, _soundness(rows, graph), _identity(rows, graph), _effectiveness(rows, graph)]
+    parts = [_caption(records.conditions), _soundness(rows), _cost(rows)]
+    parts += ["Effectiveness on the images whose value changed:", _effectiveness(rows, graph, CHANGED)]
+    parts += ["On all images, as the paper has it:", _effectiveness(rows, graph, "")]
     if any(variable.kind == "binary" for variable in graph.attributes):
-        parts.append(_removal(rows, graph))
-    if conditions.cycles > 1:
-        parts.append(_cycles(rows, graph, conditions.cycles))
+        parts += ["Binary attributes, added and removed:", _switches(rows, graph)]
+    if records.conditions.cycles > 1:
+        parts += ["After each cycle:", _cycles(rows, records.conditions.cycles)]
     if len(rows) > 1:
         parts.append(f"Paired differences to {rows[0][0]} (L1 and LPIPS ×10⁻²):")
         parts.append(_differences(records, rows, graph))
     return "\n\n".join(parts) + "\n"
+
+
+def _caption(conditions: Conditions) -> str:
+    """Say under which conditions the numbers were measured, and what they are."""
+    low, high = conditions.guidance_interval
+    return (
+        f"{conditions.n} {SPLITS[conditions.split]} images, seed {conditions.seed}, "
+        f"{conditions.sampler} interventions, {describe_solver(conditions)}, guided at σ from {low:g} to {high:g}, "
+        f"{conditions.cycles} cycle(s). L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over "
+        "the images. Composition: guided as the counterfactual is. 8 bits: images saved between two queries. "
+        "Identity: counterfactual to composition. Truth: counterfactual to the true one; redrawn: its floor, the "
+        "observation as its generator draws it; unchanged: the observation to the true one. Unsolved: how far the "
+        "worst implicit step of an inversion still moved a pixel on [-1, 1] (RMS, mean over the images)."
+    )
 
 
 def describe_solver(conditions: Conditions) -> str:
@@ -84,94 +99,106 @@ def main_error(variable: Variable) -> str:
     return "mape" if variable.kind == "positive" else "mae"
 
 
-def _soundness(rows: Rows, graph: Graph) -> str:
-    """Tabulate composition, reversibility, truth and cost."""
-    names = list(graph.interventions)
-    true = [name for name in names if name in rows[0][1].metrics.get("truth", {})]
-    header = ["mechanism", "composition", *(f"reversibility do({name})" for name in names)]
-    header += [f"truth do({name}) (factual)" for name in true]
-    header += ["unsolved", "M parameters", "minutes of training", "s/image"]
+def _soundness(rows: Rows) -> str:
+    """Tabulate composition, reversibility, identity and truth under every intervention."""
+    columns = {
+        "composition": ("composition", "{do}", "l1"),
+        "8 bits": ("composition", "{do}", "l1_8bit"),
+        "LPIPS": ("composition", "{do}", "lpips"),
+        "reversed": ("reversibility", "{do}", "l1"),
+        "reversed, 8 bits": ("reversibility", "{do}", "l1_8bit"),
+        "identity": ("identity", "{do}", "l1"),
+        "identity LPIPS": ("identity", "{do}", "lpips"),
+        "truth": ("truth", "{do}", "l1"),
+        "redrawn": ("truth", "{do}", "floor_l1"),
+        "unchanged": ("truth", "{do}", "factual_l1"),
+    }
     lines = []
     for label, record in rows:
-        line = [label, _cell(record, ("composition", "l1"), 100, 3)]
-        line += [_cell(record, ("reversibility", name, "l1"), 100, 3) for name in names]
-        for name in true:
-            factual = 100 * record.metrics["truth"][name]["factual_l1"]
-            line.append(f"{_cell(record, ('truth', name, 'l1'), 100, 3)} ({factual:.3f})")
+        for do in record.metrics["composition"]:
+            paths = [tuple(key.format(do=do) for key in path) for path in columns.values()]
+            lines.append([label, f"do({do})", *(_cell(record, path, 100, 3) for path in paths)])
+    return table(["mechanism", "intervention", *columns], lines)
+
+
+def _cost(rows: Rows) -> str:
+    """Tabulate the exactness of the inversion, the size and training of each model, and the seconds of a query."""
+    lines = []
+    for label, record in rows:
+        parameters, minutes = record.configuration.parameters, record.configuration.training_minutes
         unsolved = record.metrics.get("unsolved")
-        lines.append([*line, "–" if unsolved is None else f"{unsolved:.1e}", *_cost(record)])
-    return table(header, lines)
+        lines.append(
+            [
+                label,
+                "–" if unsolved is None else f"{unsolved:.1e}",
+                f"{parameters / 1e6:.2f}" if parameters else "–",
+                f"{minutes:.0f}" if minutes else "–",
+                f"{record.seconds:.3f}",
+            ]
+        )
+    return table(["mechanism", "unsolved", "M parameters", "minutes of training", "s/image"], lines)
 
 
-def _cost(record: Record) -> list[str]:
-    """Write millions of parameters, minutes of training, and seconds of an abduction and a prediction."""
-    parameters, minutes = record.configuration.parameters, record.configuration.training_minutes
-    return [
-        f"{parameters / 1e6:.2f}" if parameters else "–",
-        f"{minutes:.0f}" if minutes else "–",
-        f"{record.seconds:.3f}",
+def _effectiveness(rows: Rows, graph: Graph, prefix: str) -> str:
+    """Tabulate the errors of every attribute under every intervention.
+
+    The first lines are what is possible: the oracle, or measurement, on the observed images and on the true ones.
+
+    Args:
+        rows: the rows.
+        graph: the causal graph.
+        prefix: that of the metrics: `CHANGED`, or none for all images.
+    """
+    columns = [column for variable in graph.attributes for column in _error_columns(variable)]
+
+    def cells(record: Record, path: tuple[str, ...], prefix: str) -> list[str]:
+        return [_cell(record, (*path, a, prefix + m), factor, digits) for _, a, m, factor, digits in columns]
+
+    first = rows[0][1]
+    lines = [["oracle", "none", *cells(first, ("oracle",), "")]]
+    lines += [
+        ["oracle", f"true do({do})", *cells(first, ("ceiling", do), prefix)] for do in first.metrics.get("ceiling", {})
     ]
-
-
-def _identity(rows: Rows, graph: Graph) -> str:
-    """Tabulate LPIPS of the composition, and LPIPS and L1 between the composition and each counterfactual."""
-    header = ["mechanism", "composition LPIPS"]
-    header += [f"identity do({name}) LPIPS, L1" for name in graph.interventions]
-    lines = []
-    for label, record in rows:
-        line = [label, _cell(record, ("composition", "lpips"), 100, 3)]
-        for name in graph.interventions:
-            line.append(", ".join(_cell(record, ("identity", name, distance), 100, 2) for distance in ("lpips", "l1")))
-        lines.append(line)
-    return table(header, lines)
-
-
-def _effectiveness(rows: Rows, graph: Graph) -> str:
-    """Tabulate the errors of every attribute under every intervention."""
-    columns: list[tuple[str, str, str, float, int]] = []  # header, attribute, metric, factor, decimals
-    for variable in graph.attributes:
-        if variable.discrete:
-            columns.append((f"{variable.name} accuracy %", variable.name, "accuracy", 100, 1))
-            if variable.kind == "binary":
-                columns.append((f"{variable.name} F1 %", variable.name, "f1", 100, 1))
-            continue
-        columns.append((f"{variable.name} MAE {variable.unit}", variable.name, "mae", 1, 3))
-        if main_error(variable) == "mape":
-            columns.append((f"{variable.name} MAPE %", variable.name, "mape", 100, 2))
-    lines = []
     for label, record in rows:
         for do in record.metrics["effectiveness"]:
-            cells = [_cell(record, ("effectiveness", do, a, m), factor, digits) for _, a, m, factor, digits in columns]
-            lines.append([label, f"do({do})", *cells])
+            lines.append([label, f"do({do})", *cells(record, ("effectiveness", do), prefix)])
     return table(["mechanism", "intervention", *(column[0] for column in columns)], lines)
 
 
-def _removal(rows: Rows, graph: Graph) -> str:
-    """Tabulate the fraction of successful removals of binary attributes, and the error in their place and elsewhere."""
+def _error_columns(variable: Variable) -> list[tuple[str, str, str, float, int]]:
+    """List the columns of a variable's errors: header, attribute, metric, factor and decimals."""
+    name = variable.name
+    if variable.kind == "binary":
+        return [(f"{name} accuracy %", name, "accuracy", 100, 1), (f"{name} F1 %", name, "f1", 100, 1)]
+    if variable.discrete:
+        return [(f"{name} accuracy %", name, "accuracy", 100, 1)]
+    columns: list[tuple[str, str, str, float, int]] = [(f"{name} MAE {variable.unit}", name, "mae", 1, 3)]
+    return columns if variable.kind == "circular" else [*columns, (f"{name} MAPE %", name, "mape", 100, 2)]
+
+
+def _switches(rows: Rows, graph: Graph) -> str:
+    """Tabulate the fractions of successful additions and removals, and the error in their place and elsewhere."""
     lines = []
     binary = {variable.name for variable in graph.attributes if variable.kind == "binary"}
     for label, record in rows:
         for do in filter(binary.__contains__, graph.interventions):
-            cells = [_cell(record, ("effectiveness", do, do, "removed"), 100, 1)]
+            shares = ("added", "removed", "balanced")
+            cells = [_cell(record, ("effectiveness", do, do, share), 100, 1) for share in shares]
             cells += [_cell(record, ("truth", do, part), 100, 3) for part in ("inside_l1", "outside_l1")]
             lines.append([label, f"do({do})", *cells])
-    header = ["mechanism", "intervention", "removed %", "truth L1 inside its place", "truth L1 outside"]
-    return table(header, lines)
+    places = ["truth L1 inside its place", "truth L1 outside"]
+    return table(["mechanism", "intervention", "added %", "removed %", "mean %", *places], lines)
 
 
-def _cycles(rows: Rows, graph: Graph, cycles: int) -> str:
+def _cycles(rows: Rows, cycles: int) -> str:
     """Tabulate composition and reversibility after each cycle."""
-    paths: dict[str, tuple[str, ...]] = {}
-    for distance in ("l1", "lpips"):
-        paths[f"composition {distance.upper()}"] = ("composition", distance)
-        for do in graph.interventions:
-            paths[f"reversibility do({do}) {distance.upper()}"] = ("reversibility", do, distance)
-    lines = [
-        [label, name, *(f"{100 * x:.3f}" for x in lookup(record.metrics, path))]
-        for label, record in rows
-        for name, path in paths.items()
-        if lookup(record.metrics, path) is not None
-    ]
+    lines = []
+    for label, record in rows:
+        for group, do in itertools.product(("composition", "reversibility"), record.metrics["composition"]):
+            for metric, values in record.metrics[group][do].items():
+                if values is not None:
+                    name = f"{group} do({do}) {METRIC_NAMES.get(metric, metric)}"
+                    lines.append([label, name, *(f"{100 * x:.3f}" for x in values)])
     return table(["mechanism", "after cycle", *(str(k + 1) for k in range(cycles))], lines)
 
 
@@ -194,14 +221,15 @@ def _differences(records: Records, rows: Rows, graph: Graph) -> str:
 
 def _summary_metrics(graph: Graph) -> Mapping[str, tuple[str, float]]:
     """List the metrics that sum a mechanism up: by title, the path of each and the factor that it is shown with."""
-    metrics: dict[str, tuple[str, float]] = {"composition L1": ("composition/l1", 100)}
+    metrics: dict[str, tuple[str, float]] = {}
     for do in graph.interventions:
         variable = graph.variable(do)
         error = main_error(variable)
         unit, factor = (variable.unit, 1) if error == "mae" else ("%", 100)
+        metrics[f"composition do({do})"] = (f"composition/{do}/l1", 100)
         metrics[f"reversibility do({do})"] = (f"reversibility/{do}/l1", 100)
         title = f"{do} {METRIC_NAMES[error]} {unit} under do({do})"
-        metrics[title] = (f"effectiveness/{do}/{do}/{error}", factor)
+        metrics[title] = (f"effectiveness/{do}/{do}/{CHANGED}{error}", factor)
         metrics[f"identity LPIPS do({do})"] = (f"identity/{do}/lpips", 100)
     return metrics
 
@@ -209,7 +237,7 @@ def _summary_metrics(graph: Graph) -> Mapping[str, tuple[str, float]]:
 def _paired(path: str, a: Tensor, b: Tensor) -> tuple[float, float, float]:
     """Return the mean of ``a`` − ``b`` on the same images, and its interval; of the first cycle of several."""
     metric = path.rpartition("/")[2]
-    if a.dim() > 1 and metric not in RATIOS:
+    if a.dim() > 1 and not is_ratio(metric):
         a, b = a[:, 0], b[:, 0]
     low, high = bootstrap_interval(metric, a, b).tolist()
     return (summarise(metric, a) - summarise(metric, b)).item(), low, high

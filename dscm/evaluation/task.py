@@ -28,12 +28,15 @@ class Task:
         interventions: by name, the values (N,) of each variable that is set.
         truths: by intervention, where the true image is known, that image, uint8 (N, C, H, W).
         places: by intervention, where it changes one known region of an image, that region, bool (N, 1, H, W).
+        redrawn: where true images are known, the observed one as the generator draws it from its recorded attributes,
+            uint8 (N, C, H, W); its distance to the observation is the floor of truth.
     """
 
     obs: dict[str, Tensor]
     interventions: dict[str, dict[str, Tensor]]
     truths: dict[str, Tensor]
     places: dict[str, Tensor]
+    redrawn: Tensor | None = None
 
     def batch(self, part: slice) -> "Task":
         """Take some of the images."""
@@ -41,7 +44,12 @@ class Task:
             {name: value[part] for name, value in x.items()} for x in (self.obs, self.truths, self.places)
         )
         interventions = {name: {k: v[part] for k, v in do.items()} for name, do in self.interventions.items()}
-        return Task(obs, interventions, truths, places)
+        return Task(obs, interventions, truths, places, None if self.redrawn is None else self.redrawn[part])
+
+    def changed(self, name: str) -> Tensor:
+        """Tell which images have another value of a variable under an intervention, bool (N,)."""
+        differ = [value != self.obs[variable] for variable, value in self.interventions[name].items()]
+        return torch.stack(differ).any(dim=0)
 
 
 def set_task(
@@ -85,7 +93,8 @@ def set_task(
             truths[name] = truth.draw(data, scm.counterfactual(obs, do))
         if truth is not None and truth.place is not None and name in truth.local:
             places[name] = truth.place(data, name)
-    return Task(obs, interventions, truths, places)
+    redrawn = truth.draw(data, {name: obs[name] for name in kinds}) if truth is not None and truths else None
+    return Task(obs, interventions, truths, places, redrawn)
 
 
 def _permute(values: Tensor, discrete: bool, generator: torch.Generator) -> Tensor:

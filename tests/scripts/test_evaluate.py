@@ -55,13 +55,15 @@ def test_checkpoints_of_one_name_can_be_told_apart(evaluation: Path) -> None:
 def test_record_holds_every_metric(evaluation: Path) -> None:
     """Under do of each parent, errors of each attribute; truth wherever the generator knows it."""
     for record in read_records(evaluation):
-        assert len(record["composition"]["l1"]) == 2
-        assert list(record["reversibility"]) == list(record["effectiveness"]) == PARENTS
+        assert list(record["composition"]) == list(record["reversibility"]) == list(record["effectiveness"]) == PARENTS
+        assert list(record["oracle"]) == PARENTS and list(record["ceiling"]) == ["thickness", "intensity", "slant"]
         assert list(record["truth"]) == ["thickness", "intensity", "slant"]
         for do in PARENTS:
-            assert len(record["reversibility"][do]["l1"]) == 2
+            for group in ("composition", "reversibility"):
+                assert len(record[group][do]["l1"]) == len(record[group][do]["l1_8bit"]) == 2
             for attribute in PARENTS:
                 names = {"accuracy"} if attribute == "digit" else {"mae", "mape"}
+                names |= {f"changed_{name}" for name in names}
                 assert record["effectiveness"][do][attribute].keys() == names
         distances = [(path, x) for path, x in numbers(record) if "l1" in path or "accuracy" in path]
         assert all(0 <= x <= 1 for _, x in distances)
@@ -82,13 +84,15 @@ def test_composition_is_that_of_the_model(evaluation: Path, spatial_run: Trainin
         once = scm.counterfactual(obs, {})["image"]
         twice = scm.counterfactual({**obs, "image": once}, {})["image"]
     expected = [l1(image, obs["image"]).mean().item() for image in (once, twice)]
-    assert read_records(evaluation)[1]["composition"]["l1"] == pytest.approx(expected, abs=1e-5)
+    for found in read_records(evaluation)[1]["composition"].values():
+        assert found["l1"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_factual_truth_does_not_depend_on_the_model(evaluation: Path) -> None:
     """Every mechanism is asked the same questions, so what it has to bridge is the same."""
     for do in ("thickness", "intensity", "slant"):
-        assert len({record["truth"][do]["factual_l1"] for record in read_records(evaluation)}) == 1
+        for distance in ("factual_l1", "floor_l1"):
+            assert len({record["truth"][do][distance] for record in read_records(evaluation)}) == 1
 
 
 def test_tables_and_sheet(evaluation: Path) -> None:
@@ -97,9 +101,10 @@ def test_tables_and_sheet(evaluation: Path) -> None:
     lines = (evaluation / "metrics.md").read_text().splitlines()
     assert "5 test images, seed 0" in lines[0]
     first = next(line for line in lines if line.startswith("| spatial ω=1 |"))
-    low, high = read_records(evaluation)[0]["intervals"]["composition"]["l1"][0]  # of the first of two cycles
-    shown = f"| {100 * read_records(evaluation)[0]['composition']['l1'][0]:.3f} [{100 * low:.3f}, {100 * high:.3f}] |"
-    assert shown in first
+    record = read_records(evaluation)[0]
+    low, high = record["intervals"]["composition"]["thickness"]["l1"][0]  # of the first of two cycles
+    value = record["composition"]["thickness"]["l1"][0]
+    assert f"| {100 * value:.3f} [{100 * low:.3f}, {100 * high:.3f}] |" in first
     with Image.open(evaluation / "soundness.png") as image:
         assert image.width > 5 * 56 and image.height > 2 * 10 * 56  # for each mechanism ten rows of five digits
 
@@ -163,7 +168,7 @@ def test_evaluates_colour(colour_run: TrainingRun, data_arguments: tuple, tmp_pa
     [
         (("--n", 25), "--n 25: the test split has 24 images"),
         (("--n", 1), "--n 1: must be an integer, at least 2"),
-        (("--cycles", 0), "--cycles 0: must be an integer, at least 1"),
+        (("--set", "cycles=0"), "--set cycles 0: must be an integer, at least 1"),
         (("--guidance", "pose=3"), "--guidance pose: not a parent of the image; known: thickness, "),
         (
             ("--guidance", "do=3", "--abduction", "dynamic"),

@@ -28,7 +28,7 @@ def test_every_abduction_has_its_rows(trade_off: Path) -> None:
     rows = [(r["abduction"], r["guidance"], r["cta_lr"]) for r in read_records(trade_off)]
     aligned = [("dynamic", 3, 0.01), ("dynamic", 3, 0.1)]
     assert rows == [("semantic", 1, None), ("semantic", 3, None), *aligned, ("residual", 3, None)]
-    composition = [record["composition"]["l1"][0] for record in read_records(trade_off)]
+    composition = [record["composition"]["digit"]["l1"][0] for record in read_records(trade_off)]
     assert composition[4] < 1e-3 < composition[1]
 
 
@@ -45,9 +45,10 @@ def test_every_number_has_its_interval(trade_off: Path) -> None:
 def test_differences_are_paired(trade_off: Path) -> None:
     """The mean difference of two rows is the difference of their means."""
     lines = (trade_off / "differences.csv").read_text().splitlines()
-    first = next(line.split(",") for line in lines if line.startswith("composition/l1,semantic ω=3,semantic ω=1"))
+    first = next(line.split(",") for line in lines if line.startswith("composition/digit/l1,semantic ω=3,semantic ω=1"))
     a, b = read_records(trade_off)[:2]
-    assert float(first[3]) == pytest.approx(b["composition"]["l1"][0] - a["composition"]["l1"][0], abs=1e-5)
+    composition = [record["composition"]["digit"]["l1"][0] for record in (a, b)]
+    assert float(first[3]) == pytest.approx(composition[1] - composition[0], abs=1e-5)
     assert float(first[4]) <= float(first[3]) <= float(first[5])
 
 
@@ -130,7 +131,7 @@ def test_without_alexnet_the_rest_is_computed(
     done = call_script("evaluate.py", *arguments)
     assert done.returncode == 0 and "LPIPS is left out" in done.stderr and "no net" in done.stderr
     (record,) = read_records(out)
-    assert record["composition"]["lpips"] is None and record["composition"]["l1"][0] > 0
+    assert record["composition"]["digit"]["lpips"] is None and record["composition"]["digit"]["l1"][0] > 0
     assert record["reversibility"]["digit"]["lpips"] is None
     assert record["identity"]["digit"].keys() == {"l1", "lpips", "factual_l1", "factual_lpips"}
 

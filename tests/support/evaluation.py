@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 PARENTS = ["thickness", "intensity", "digit", "slant"]
-SETTINGS = ("--n", 5, "--steps", 2, "--guidance", 1, 3, "--cycles", 2)
+SETTINGS = ("--n", 5, "--steps", 2, "--guidance", 1, 3, "--set", "cycles=2")
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
