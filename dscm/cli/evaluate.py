@@ -53,6 +53,8 @@ def make_parser() -> Parser:
     files.add_argument(
         "--out", type=location, metavar="DIR", help="the folder to write, or to add to (default: RUN/soundness)"
     )
+    files.add_argument("--as", dest="name", metavar="NAME", help="the checkpoints are trainings of one setting: "
+                       "also give their mean, and its spread over them")  # fmt: skip
     files.add_argument("--overwrite", action="store_true", help="start over in a folder that has content")
     add_data(files)
     add_machine(parser).add_argument(
@@ -82,6 +84,7 @@ def run(parser: Parser) -> None:
         skip_missing=skip_missing,
         overwrite=args.overwrite,
         figures=args.figures,
+        name=args.name,
         machine=machine,
         batch=args.batch,
         seed=args.seed,

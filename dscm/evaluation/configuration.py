@@ -1,7 +1,7 @@
 """The settings behind one row of the tables, and the conditions that all rows of a folder share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Configuration:
         device: where it was measured.
         training_steps, training_minutes: the steps and minutes of its training.
         parameters: their number.
+        group: the name that several trainings of one setting share.
     """
 
     sha256: str
@@ -50,6 +51,7 @@ class Configuration:
     training_steps: int | None = field(default=None, compare=False)
     training_minutes: float | None = field(default=None, compare=False)
     parameters: int | None = field(default=None, compare=False)
+    group: str | None = field(default=None, compare=False)
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Configuration":
@@ -69,6 +71,7 @@ class Configuration:
             None if rate is None else Alignment(rate, entry["cta_steps"], entry["cta_optimizer"]),
             Path(entry["checkpoint"]),
             **{name: entry.get(name) for name in rest},
+            group=entry.get("group"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ class Configuration:
             "training_steps": self.training_steps,
             "training_minutes": self.training_minutes,
             "parameters": self.parameters,
+            "group": self.group,
             "abduction": self._name,
             "guidance": guidance.largest if guidance else None,
             "weights": str(guidance) if guidance and guidance.groups else None,
@@ -97,6 +101,11 @@ class Configuration:
     def _name(self) -> str:
         """Name the abduction; the plain one has the name of the mechanism."""
         return self.abduction or " ".join(filter(None, [self.mechanism, self.variant]))
+
+    @property
+    def setting(self) -> "Configuration | None":
+        """Return what trainings of one setting have in common; None for a training that belongs to no group."""
+        return replace(self, sha256=self.group) if self.group else None
 
     def file_name(self, label: str) -> str:
         """Name the file of a row's numbers, without its suffix, after a label of the checkpoint."""

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,13 +116,18 @@ def vary(models: Sequence[Model], evaluation: EvaluationSettings, changes: Mappi
     return [view for model in models for view in _vary(model, evaluation, changes)]
 
 
-def plan_rows(models: Sequence[Model]) -> list[Plan]:
-    """List the rows of models that have their settings; those that measure the same are one row."""
+def plan_rows(models: Sequence[Model], group: str | None = None) -> list[Plan]:
+    """List the rows of models that have their settings; those that measure the same are one row.
+
+    Args:
+        models: with their settings, from `vary`.
+        group: the name of the setting that the models are trainings of.
+    """
     paths = list(dict.fromkeys(model.checkpoint.path for model in models))
     labels = dict(zip(paths, _tell_apart(paths)))
     rows: dict[Configuration, Plan] = {}
     for model in models:
-        configuration = describe(model)
+        configuration = replace(describe(model), group=group)
         rows[configuration] = Plan(model, configuration, configuration.file_name(labels[model.checkpoint.path]))
     return list(rows.values())
 
@@ -142,6 +147,20 @@ def check_alike(models: Sequence[Model]) -> None:
         if len({other and other.sha256 for other in (getattr(model, part) for model in models)}) > 1:
             noun = option("oracle" if part == "judge" else "attributes")
             raise InputError(f"{noun}: the models have different ones; evaluate them apart")
+
+
+def check_group(models: Sequence[Model], name: str) -> None:
+    """Check that models are trainings of one setting, apart from the seed.
+
+    Raises:
+        InputError: another setting differs.
+    """
+    first, *others = [{**model.checkpoint.settings, "kind": model.mechanism.kind} for model in models]
+    for settings_ in others:
+        for key in (first.keys() | settings_.keys()) - {"seed", "world"}:
+            if first.get(key) != settings_.get(key):
+                values = f"{first.get(key)} and {settings_.get(key)}"
+                raise InputError(f"{option('as')} {name}: not trainings of one setting: {key} is {values}")
 
 
 def check_names(models: Sequence[Model], names: Sequence[str]) -> None:

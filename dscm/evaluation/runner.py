@@ -23,7 +23,16 @@ from dscm.evaluation import figures as pictures
 from dscm.evaluation import tables
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.lpips import load_lpips
-from dscm.evaluation.plan import EvaluationSettings, Plan, check_alike, check_names, plan_rows, share_sampling, vary
+from dscm.evaluation.plan import (
+    EvaluationSettings,
+    Plan,
+    check_alike,
+    check_group,
+    check_names,
+    plan_rows,
+    share_sampling,
+    vary,
+)
 from dscm.evaluation.protocol import Judge, PerImage, evaluate_batch
 from dscm.evaluation.records import Records
 from dscm.evaluation.tables import SPLITS
@@ -50,6 +59,7 @@ def evaluate(
     skip_missing: bool = False,
     overwrite: bool = False,
     figures: bool = False,
+    name: str | None = None,
     machine: Machine | None = None,
     **choices: Any,
 ) -> Records:
@@ -69,6 +79,7 @@ def evaluate(
         skip_missing: skip any number of absent images instead of at most 1%.
         overwrite: start over in a folder that has content.
         figures: also draw the paper's panels and curves.
+        name: of the setting that the models are trainings of; the tables then have their mean and spread.
         machine: the device and the processes; None is this process on the device of the models.
         choices: fields of `EvaluationSettings`, such as ``n``, ``guidance`` or ``abduction``, and settings of the
             mechanisms, such as ``steps`` or ``solver``, as `Model.using` takes them.
@@ -78,8 +89,7 @@ def evaluate(
             inaccurate on them, or the folder has other content.
     """
     several = [models] if isinstance(models, Model | Path | str) else models
-    runs = [Path(source) for source in several if not isinstance(source, Model) and Path(source).is_dir()]
-    known, known_csv = (None, ()) if data_dir is not None or not runs else find_data(runs[0])
+    known, known_csv = _find_data(several) if data_dir is None else (None, ())
     loaded = [m if isinstance(m, Model) else load(m, machine.device if machine else "cpu") for m in several]
     source = Source(
         Path(data_dir) if data_dir is not None else known,
@@ -88,7 +98,13 @@ def evaluate(
         skip_missing=skip_missing,
         workers=os.cpu_count() or 1,
     )
-    return Evaluation(loaded, choices, source, machine).run(Path(out), overwrite, figures)
+    return Evaluation(loaded, choices, source, machine, name).run(Path(out), overwrite, figures)
+
+
+def _find_data(models: Sequence[Model | Path | str]) -> tuple[Path | None, tuple[Path, ...]]:
+    """Return the data set, and its CSV files, of the first of the models that is a run folder."""
+    folders = [Path(source) for source in models if not isinstance(source, Model) and Path(source).is_dir()]
+    return find_data(folders[0]) if folders else (None, ())
 
 
 def find_mixture(models: Sequence[Model]) -> bool:
@@ -107,7 +123,7 @@ class Evaluation:
     """An evaluation of models that are loaded.
 
     Args:
-        models, choices, machine: as in `evaluate`.
+        models, choices, machine, name: as in `evaluate`.
         source: the place of the data set.
 
     Raises:
@@ -115,7 +131,12 @@ class Evaluation:
     """
 
     def __init__(
-        self, models: Sequence[Model], choices: Mapping[str, Any], source: Source, machine: Machine | None = None
+        self,
+        models: Sequence[Model],
+        choices: Mapping[str, Any],
+        source: Source,
+        machine: Machine | None = None,
+        name: str | None = None,
     ) -> None:
         if not models:
             raise InputError("there is no model to evaluate")
@@ -124,9 +145,11 @@ class Evaluation:
         self.exact = "n" in choices  # take no fewer images than were chosen
         changes = {name: value for name, value in choices.items() if name not in names}
         check_alike(models)
+        if name is not None:
+            check_group(models, name)
         check_names(models, [*changes, *(name for name in ("guidance", "abduction") if name in choices)])
         views = vary(models, self.settings, changes)
-        self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views)
+        self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views, name)
         self.model, self.machine = models[0], machine or Machine(models[0].device)
         mixture = find_mixture(models) if self.settings.mixture is None else self.settings.mixture
         source = replace(source, framing=self.model.framing, mixture=mixture)

@@ -5,11 +5,12 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
-from dscm.evaluation.configuration import Conditions
+from dscm.evaluation.configuration import Conditions, Configuration
 from dscm.evaluation.records import IMAGE, Record, Records, lookup
 from dscm.evaluation.statistics import CHANGED, bootstrap_interval, is_ratio, summarise
 
@@ -45,6 +46,9 @@ def markdown(records: Records, graph: Graph) -> str:
         parts += ["Binary attributes, added and removed:", _switches(rows, graph)]
     if records.conditions.cycles > 1:
         parts += ["After each cycle:", _cycles(rows, records.conditions.cycles)]
+    if groups := find_groups(records.records):
+        parts += ["Trainings of one setting, mean ± standard deviation over them [95% interval over the images]:"]
+        parts.append(_spread(records, groups, graph))
     if len(rows) > 1:
         parts.append(f"Paired differences to {rows[0][0]} (L1 and LPIPS ×10⁻²):")
         parts.append(_differences(records, rows, graph))
@@ -202,6 +206,39 @@ def _cycles(rows: Rows, cycles: int) -> str:
     return table(["mechanism", "after cycle", *(str(k + 1) for k in range(cycles))], lines)
 
 
+def find_groups(records: Sequence[Record]) -> dict[Configuration, list[Record]]:
+    """Return, by what they have in common, the records of several trainings of one setting."""
+    groups: dict[Configuration, list[Record]] = {}
+    for record in records:
+        if (setting := record.configuration.setting) is not None:
+            groups.setdefault(setting, []).append(record)
+    return {setting: members for setting, members in groups.items() if len(members) > 1}
+
+
+def _spread(records: Records, groups: Mapping[Configuration, Sequence[Record]], graph: Graph) -> str:
+    """Tabulate the mean of several trainings, its spread over them, and its interval over the images."""
+    metrics = _summary_metrics(graph)
+    lines = []
+    for setting, members in groups.items():
+        values = [records.values(record) for record in members]
+        line = [f"{setting.group}: {setting.label([setting])}", str(len(members))]
+        for metric, factor in metrics.values():
+            line.append(_write_spread(metric, [found[metric] for found in values if metric in found], factor))
+        lines.append(line)
+    return table(["setting", "trainings", *metrics], lines)
+
+
+def _write_spread(path: str, trainings: Sequence[Tensor], factor: float) -> str:
+    """Write the mean of a metric over trainings, with its spread over them and its interval over the images."""
+    if not trainings:
+        return "–"
+    metric = path.rpartition("/")[2]
+    first = [x[:, 0] if x.dim() > 1 and not is_ratio(metric) else x for x in trainings]
+    means = factor * torch.stack([summarise(metric, x) for x in first])
+    low, high = (factor * bootstrap_interval(metric, torch.stack([x.double() for x in first]).mean(dim=0))).tolist()
+    return f"{means.mean().item():.3f} ± {means.std().item():.3f} [{low:.3f}, {high:.3f}]"
+
+
 def _differences(records: Records, rows: Rows, graph: Graph) -> str:
     """Tabulate each row minus the first one, image by image, for the metrics that sum a mechanism up."""
     metrics = _summary_metrics(graph)
@@ -231,6 +268,7 @@ def _summary_metrics(graph: Graph) -> Mapping[str, tuple[str, float]]:
         title = f"{do} {METRIC_NAMES[error]} {unit} under do({do})"
         metrics[title] = (f"effectiveness/{do}/{do}/{CHANGED}{error}", factor)
         metrics[f"identity LPIPS do({do})"] = (f"identity/{do}/lpips", 100)
+        metrics[f"truth do({do})"] = (f"truth/{do}/l1", 100)
     return metrics
 
 

@@ -61,7 +61,7 @@ def test_seconds_are_those_of_one_abduction_and_one_prediction_of_an_image(
 
 
 class Diverging(SlowPainter):
-    """Lose the image under any digit but the observed ones, 0, 1, …"""
+    """Lose the image under any digit but the observed ones, which count the images."""
 
     def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
         return noise / (parents["digit"] == torch.arange(len(noise)))[:, None, None, None]

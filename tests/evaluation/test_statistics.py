@@ -65,3 +65,15 @@ def test_f1_by_hand() -> None:
     got, wanted = torch.tensor([1, 1, 1, 0, 0]), torch.tensor([1, 1, 0, 1, 0])
     assert summarise("f1", f1_terms(got, wanted)).item() == pytest.approx(4 / 6)
     assert summarise("f1", f1_terms(got * 0, wanted * 0)).isnan()
+
+
+def test_a_mean_of_ratios_weighs_each_alike() -> None:
+    """Three of four additions and one of two removals: the mean is 5/8, whatever their numbers."""
+    added = mean_over(torch.tensor([1, 1, 1, 0, 0, 0]), torch.tensor([1, 1, 1, 1, 0, 0]).bool())
+    removed = mean_over(torch.tensor([0, 0, 0, 0, 1, 0]), torch.tensor([0, 0, 0, 0, 1, 1]).bool())
+    assert summarise("balanced", torch.cat([added, removed], dim=1)).item() == 0.625
+
+
+def test_metrics_of_changed_images_are_ratios() -> None:
+    values, changed = torch.tensor([0.2, 0.9, 0.4]), torch.tensor([True, False, True])
+    assert summarise("changed_mae", mean_over(values, changed)).item() == pytest.approx(0.3)

@@ -1,0 +1,66 @@
+"""The tables of an evaluation, of numbers that are chosen."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dscm.evaluation.records import Records
+from dscm.evaluation.statistics import mean_over
+from dscm.evaluation.tables import find_groups, markdown
+from dscm.graphs import get_graph
+from tests.evaluation.test_records import CONDITIONS, PLAIN
+
+GRAPH = get_graph("morphomnist-digit")
+
+
+def values(composition: float, hits: int) -> dict[tuple[str, ...], Tensor]:
+    """Return the numbers of eight images: two of them do not change, and ``hits`` of the six that do are obeyed."""
+    right = (torch.arange(8) < hits).float()
+    changed = torch.arange(8) < 6
+    distances = {
+        ("composition", "digit", "l1"): torch.full((8, 1), composition),
+        ("composition", "digit", "l1_8bit"): torch.full((8, 1), composition + 0.001),
+        ("reversibility", "digit", "l1"): torch.full((8, 1), 0.02),
+        ("reversibility", "digit", "l1_8bit"): torch.full((8, 1), 0.03),
+        ("identity", "digit", "l1"): torch.full((8,), 0.05),
+    }
+    accuracy = {"accuracy": (~changed).float() + right, "changed_accuracy": mean_over(right, changed)}
+    errors = {("effectiveness", "digit", "digit", name): value for name, value in accuracy.items()}
+    return distances | errors | {("oracle", "digit", "accuracy"): torch.ones(8), ("seconds",): torch.full((8,), 0.1)}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    """Three trainings: two of one setting, and one that stands alone."""
+    records = Records(tmp_path / "out", CONDITIONS, overwrite=False)
+    images = {"observation": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}
+    for sha256, group, composition, hits in (("a", "ours", 0.01, 3), ("b", "ours", 0.03, 6), ("c", None, 0.5, 0)):
+        records.add(replace(PLAIN, sha256=sha256, group=group), sha256, values(composition, hits), images)
+    return records
+
+
+def cells(text: str, start: str) -> list[list[str]]:
+    """Return the cells of the lines of a table that begin with a text."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith(start)]
+
+
+def test_trainings_of_one_setting_have_their_mean_and_spread(records: Records) -> None:
+    """Compositions of 1 and 3, so 2 ± √2; accuracies of 50 and 100% of the images that change."""
+    (members,) = find_groups(records.records).values()
+    assert [record.configuration.sha256 for record in members] == ["a", "b"]
+    (line,) = cells(markdown(records, GRAPH), "| ours: ")
+    assert line[:3] == ["ours: semantic ω=1.5", "2", "2.000 ± 1.414 [2.000, 2.000]"]
+    assert line[4].startswith("75.000 ± 35.355 [")
+
+
+def test_changed_images_and_all_images_stand_apart(records: Records) -> None:
+    """Half of the six that change and both that do not: 50% of the former, five of the eight in all."""
+    text = markdown(records, GRAPH)
+    assert cells(text, "| semantic")[0][2:4] == ["1.000 [1.000, 1.000]", "1.100 [1.100, 1.100]"]
+    changed, everyone = text.split("Effectiveness on the images")[1].split("On all images")
+    assert cells(changed, "| semantic")[0][2].startswith("50.0 [")
+    assert cells(everyone, "| semantic")[0][2].startswith("62.5 [")
+    assert cells(text, "| oracle")[0] == ["oracle", "none", "100.0 [100.0, 100.0]"]
