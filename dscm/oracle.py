@@ -64,12 +64,16 @@ class Oracle(nn.Module):
         )
         self.head = nn.Linear(16 * current, sum(self.sizes.values()))
 
-    def logits(self, x: Tensor) -> dict[str, Tensor]:
-        """Score images in [-1, 1], shape (B, C, H, W); for each variable (B, classes), or (B, 1) if it is binary."""
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the classifier sees of images in [-1, 1], (B, C, H, W), as (B, F)."""
         if self.strokes:
             grey = (x.amax(dim=1, keepdim=True) + 1) / 2
             x = grey / grey.amax(dim=(2, 3), keepdim=True).clamp_min(0.05)
-        scores = self.head(self.body(x)).split(list(self.sizes.values()), dim=1)
+        return self.body(x)
+
+    def logits(self, x: Tensor) -> dict[str, Tensor]:
+        """Score images in [-1, 1], shape (B, C, H, W); for each variable (B, classes), or (B, 1) if it is binary."""
+        scores = self.head(self.features(x)).split(list(self.sizes.values()), dim=1)
         return dict(zip(self.sizes, scores))
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
