@@ -63,7 +63,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     """
     if lacks_images(min(len(x), len(y)), x.shape[1]):
         return torch.tensor(math.nan, dtype=torch.float64)
-    return gaussian_frechet(x.double().mean(dim=0), _covariance(x), y.double().mean(dim=0), _covariance(y)).cpu()
+    return gaussian_frechet(*_moments(x), *_moments(y)).clamp_min(0).cpu()  # rounding goes below zero
 
 
 def gaussian_frechet(mean_x: Tensor, covariance_x: Tensor, mean_y: Tensor, covariance_y: Tensor) -> Tensor:
@@ -118,7 +118,10 @@ def _kernel(product: Tensor, features: int) -> Tensor:
     return (product / features + 1) ** 3
 
 
-def _covariance(x: Tensor) -> Tensor:
-    """Return the unbiased covariance, float64 (F, F), of features (N, F)."""
-    centred = x.double() - x.double().mean(dim=0)
-    return centred.T @ centred / (len(x) - 1)
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean, (F,), and the unbiased covariance, (F, F), of features (N, F), in float64."""
+    mean = x.mean(dim=0, dtype=torch.float64)
+    scatter = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+    for part in x.split(CHUNK):
+        scatter += (part - mean).T @ (part - mean)
+    return mean, scatter / (len(x) - 1)
