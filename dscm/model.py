@@ -22,6 +22,7 @@ from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import Source, get_data_set
 from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.published import limit
 from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, write_query
 from dscm.folder.reader import TABLE, join_table
@@ -108,8 +109,8 @@ class Model:
 
     @property
     def graph(self) -> Graph:
-        """Return the causal graph."""
-        return self.checkpoint.graph
+        """Return the causal graph; by published settings, with the values of counterfactuals limited as they were."""
+        return limit(self.checkpoint.graph, self.mechanism.sampling)
 
     @property
     def learned(self) -> LearnedAttributes | None:

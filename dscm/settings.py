@@ -21,7 +21,13 @@ WORDS = {"on": True, "yes": True, "true": True, "1": True, "off": False, "no": F
 
 
 def setting(
-    default: Any, help: str, low: float | None = None, high: float | None = None, above: float | None = None
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    implies: Mapping[str, Any] = {},
+    prefers: Mapping[str, Any] = {},
 ) -> Any:
     """Declare a field of a class of settings.
 
@@ -30,8 +36,11 @@ def setting(
         help: one sentence for the user.
         low, high: the smallest and the largest value allowed.
         above: a bound that is itself not allowed.
+        implies: of a switch, the values that other settings must have when it is on.
+        prefers: of a switch, the values that other settings have when it is on and nothing else is chosen.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
+    bounds, others = {"low": low, "high": high, "above": above}, {"implies": implies, "prefers": prefers}
+    return dataclasses.field(default=default, metadata={"help": help, **bounds, **others})
 
 
 def check(settings: Any) -> None:
@@ -119,7 +128,36 @@ def change(settings: Settings, changes: Mapping[str, Any], owner: str) -> Settin
     for name in changes:
         if name not in known:
             raise InputError(f"{option(name)}: not a setting of {owner}; known: {', '.join(map(option, known))}")
-    return dataclasses.replace(settings, **changes)
+    return dataclasses.replace(settings, **complete(type(settings), changes))
+
+
+def complete(kind: type, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to changes of settings what the switches among them stand for.
+
+    Args:
+        kind: the class of settings.
+        changes: values by field.
+
+    Raises:
+        InputError: a change contradicts a switch.
+    """
+    result = dict(changes)
+    for field in dataclasses.fields(kind):
+        if field.metadata["implies"] and changes.get(field.name):
+            for name, value in field.metadata["implies"].items():
+                refuse_contradiction(field.name, name, value, changes.get(name, value))
+            result = {**field.metadata["prefers"], **result, **field.metadata["implies"]}
+    return result
+
+
+def refuse_contradiction(switch: str, name: str, value: Any, chosen: Any) -> None:
+    """Check that a setting has the value that a switch stands for.
+
+    Raises:
+        InputError: it has another one.
+    """
+    if chosen != value:
+        raise InputError(f"{option(name)} {chosen}: contradicts {option(switch)}, which stands for {value}")
 
 
 def describe(kind: type, name: str) -> str:

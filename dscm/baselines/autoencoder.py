@@ -13,6 +13,7 @@ from dscm.causal.draws import Source
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import NoiseT
 from dscm.causal.variables import Variable
+from dscm.diffusion.published import SWITCH
 from dscm.layers import ResBlock, group_norm, mlp, zero_init
 from dscm.settings import check, setting
 
@@ -99,6 +100,7 @@ class CodeSampling:
     """
 
     sample_code: bool = setting(False, "Of a VAE, HVAE or VCI: abduct a sample of the latents, not their mean.")
+    published: bool = setting(False, SWITCH)  # of which slants alone concern a model without steps
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -26,6 +26,7 @@ class Graph:
         data_set: which data set the images are of.
         spec: the content of the graph file.
         built_in: whether its name alone identifies it.
+        limits: as in `SCM`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Graph:
     data_set: str = "morphomnist"
     spec: Mapping[str, Any] = field(default_factory=dict)
     built_in: bool = False
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def key(self) -> str | dict[str, Any]:
@@ -105,7 +107,8 @@ class Graph:
         if image is not None:
             mechanisms["image"] = image
         parents = {variable.name: variable.parents for variable in self.variables}
-        return SCM(mechanisms, parents, {variable.name: variable.ends for variable in self.attributes if variable.real})
+        domains = {variable.name: variable.ends for variable in self.attributes if variable.real}
+        return SCM(mechanisms, parents, domains, {k: v for k, v in self.limits.items() if k in mechanisms})
 
     def check_do(self, do: Mapping[str, float]) -> None:
         """Check the values of an intervention.

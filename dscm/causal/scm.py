@@ -26,6 +26,8 @@ class SCM(nn.Module):
         parents: by variable; a variable left out has none.
         domains: by variable, the lowest and the highest value, at which its equation saturates; a variable left out has
             no ends. A value within its domain is composed exactly, and no counterfactual leaves it.
+        limits: by variable, the lowest and the highest value that `predict` returns, predicted or set; composition is
+            not exact beyond them.
 
     Raises:
         InputError: a parent has no mechanism, or the graph has a cycle.
@@ -44,9 +46,10 @@ class SCM(nn.Module):
         mechanisms: Mapping[str, Mechanism[Any]],
         parents: Mapping[str, Sequence[str]],
         domains: Mapping[str, tuple[float, float]] = {},
+        limits: Mapping[str, tuple[float, float]] = {},
     ) -> None:
         super().__init__()
-        self.domains = dict(domains)
+        self.domains, self.limits = dict(domains), dict(limits)
         self.mechanisms = nn.ModuleDict(mechanisms)
         self.parents = {name: tuple(parents.get(name, ())) for name in mechanisms}
         self.order = topological_order(self.parents)
@@ -107,6 +110,8 @@ class SCM(nn.Module):
                 parents = {parent: values[parent] for parent in self.parents[name]}
                 value = self.mechanism(name).predict(noise[name], parents, intervened)
                 values[name] = value.clamp(*self.domains[name]) if name in self.domains else value
+            if name in self.limits:
+                values[name] = values[name].clamp(*self.limits[name])
         return values
 
     def _check_noise(self, noise: Mapping[str, Noise], obs: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from dscm.causal.draws import Source, draw_normal
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
+from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
 from dscm.diffusion.encoder import PRIORS, Encoder
 from dscm.diffusion.guidance import DO, OTHERS, Groups, Weights, guided, shifted
@@ -143,6 +144,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         pa = self.scaling(parents)
         z = self.encode(value, pa)
         condition = torch.cat([z, pa], dim=1)
+        if sampling.published:
+            return ImageNoise(published.abduct(self.eps(condition), value, self.schedule, grid), z)
         field = self._guided(condition, self.null) if sampling.abduction == "guided" else self.eps(condition)
         moved: list[Tensor] = []
         states = inversion_path(field, value, self.schedule, grid, sampling.ode_solver, moved.append)
@@ -177,6 +180,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         eps_fn = self._guided(condition, null, intervened)
         if noise.residuals.numel():
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
+        if sampling.published:
+            return published.predict(eps_fn, noise.u, self.schedule, grid)
         return sample(eps_fn, noise.u, self.schedule, grid, sampling.ode_solver)
 
     def sample_noise(self, n: int, generator: Source) -> ImageNoise:

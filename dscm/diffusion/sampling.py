@@ -8,9 +8,10 @@ from torch import Tensor
 from dscm.diffusion.alignment import Alignment
 from dscm.diffusion.guidance import DO, Weights
 from dscm.diffusion.process import SIGMA_MIN, Schedule, make_grid
+from dscm.diffusion.published import IMPLIED, PREFERRED, SWITCH
 from dscm.diffusion.solvers import Solver
 from dscm.errors import InputError, option
-from dscm.settings import check, setting
+from dscm.settings import check, refuse_contradiction, setting
 
 PER_STEP = ("dynamic", "residual")  # abductions whose noise has one part for each ddim step
 SMALL = 40  # largest height and width, in pixels, of images whose attributes are decided at large noise levels
@@ -102,15 +103,20 @@ class Sampling(Trajectory):
     cta_lr: float = setting(0.03, "Step size η of the alignment of dynamic abduction.", above=0)
     cta_steps: int = setting(1, "Gradient steps of the alignment at each timestep; the paper's is 1.", low=1, high=1000)
     cta_optimizer: Literal["sgd", "adam"] = setting("sgd", "Optimiser of the alignment; the paper's is sgd.")
+    published: bool = setting(False, SWITCH, implies=IMPLIED, prefers=PREFERRED)
 
     def __post_init__(self) -> None:
         """Check each setting, and the settings against each other."""
         object.__setattr__(self, "guidance", Weights.read(self.guidance))
+        for name, value in IMPLIED.items() if self.published else ():
+            refuse_contradiction("published", name, value, getattr(self, name))
         super().__post_init__()
         low, high = self.guidance_interval
         if low > high:
             raise InputError(f"{option('guidance_interval')} {low:g} {high:g}: the first must not be above the second")
         exclusive = f"{option('abduction')} {self.abduction}"
+        if self.published and self.abduction != "semantic":
+            raise InputError(f"{exclusive}: contradicts {option('published')}, which stands for semantic")
         if self.abduction in PER_STEP and self.ode_solver.kind != "ddim":
             raise InputError(f"{exclusive} {option('solver')} {self.ode_solver.kind}: follows the steps of ddim alone")
         if self.abduction == "dynamic" and self.weights.groups:

@@ -69,6 +69,8 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
         "precision": getattr(sampling, "precision", "float32"),
         "abduction": getattr(sampling, "abduction", "semantic"),
     }
+    if isinstance(sampling, Sampling) and sampling.published:
+        content["published"] = True
     if isinstance(sampling, Sampling) and sampling.guides_abduction:
         content |= {"guidance": str(sampling.weights), "interval": list(sampling.guidance_interval)}
     if isinstance(sampling, Sampling) and sampling.abduction == "dynamic":
