@@ -48,7 +48,7 @@ def make_parser() -> Parser:
     parser.add_fields(measured, EvaluationSettings, *names)
     measured.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
     sampling = parser.add_argument_group("abduction and prediction")
-    parser.add_fields(sampling, Sampling, "guidance_interval", "steps", "solver")
+    parser.add_fields(sampling, Sampling, "guidance_interval", "steps", "solver", "published")
     files = parser.add_argument_group("files")
     files.add_argument(
         "--out", type=location, metavar="DIR", help="the folder to write, or to add to (default: RUN/soundness)"

@@ -172,13 +172,14 @@ class Conditions:
     data_sha256: str
     oracle_sha256: str | None
     attributes_sha256: str | None
+    published: bool = False
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Conditions":
         """Read the entries of a record."""
-        values = {name.name: entry[name.name] for name in fields(cls)}
+        values = {name.name: entry[name.name] for name in fields(cls) if name.name != "published"}
         low, high = values["guidance_interval"]
-        return cls(**{**values, "guidance_interval": (low, high)})
+        return cls(**{**values, "guidance_interval": (low, high)}, published=entry.get("published", False))
 
     def check(self, other: "Conditions", path: Path) -> None:
         """Check that records of a file were measured under these conditions.

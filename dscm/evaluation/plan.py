@@ -17,7 +17,12 @@ from dscm.model import Model
 from dscm.settings import setting
 from dscm.training.presets import get_preset
 
-SHARED = (*(field.name for field in fields(Trajectory)), "guidance_interval", "precision")  # by all rows of a folder
+SHARED = (
+    *(field.name for field in fields(Trajectory)),
+    "guidance_interval",
+    "precision",
+    "published",
+)  # by all rows of a folder
 VARIANTS = {  # the words for a baseline's settings that differ from their defaults
     "pixel_noise": "without pixel noise",
     "sample_code": "sampled code",
@@ -116,6 +121,17 @@ def vary(models: Sequence[Model], evaluation: EvaluationSettings, changes: Mappi
     return [view for model in models for view in _vary(model, evaluation, changes)]
 
 
+def is_unguided(model: Model) -> bool:
+    """Tell whether a diffusion model was trained without a null token."""
+    return isinstance(model.mechanism, DiffusionMechanism) and not model.mechanism.null_trained
+
+
+def find_unguided(models: Sequence[Model], evaluation: EvaluationSettings) -> list[Path]:
+    """List the checkpoints of models that cannot be guided as others are, and are measured at ω = 1 alone."""
+    guides = not all(weights.trivial for weights in evaluation.weights)
+    return [model.checkpoint.path for model in models if guides and is_unguided(model)]
+
+
 def plan_rows(models: Sequence[Model], group: str | None = None) -> list[Plan]:
     """List the rows of models that have their settings; those that measure the same are one row.
 
@@ -196,7 +212,7 @@ def share_sampling(models: Sequence[Model], evaluation: EvaluationSettings, chan
                 raise InputError(f"{option(name)}: {shared[name]} and {value}: choose one for all models")
     usual = {"guidance_interval": default_interval(models[0].mechanism.shape[-1]), "solver": evaluation.solver}
     chosen = {name: value for name, value in changes.items() if name in SHARED and value is not None}
-    return Sampling(guidance=1.0, **(usual | chosen | shared))
+    return Sampling(guidance=1.0, **(usual | settings.complete(Sampling, chosen | shared)))
 
 
 def describe(model: Model) -> Configuration:
@@ -223,7 +239,7 @@ def describe(model: Model) -> Configuration:
 
 
 def _vary(model: Model, evaluation: EvaluationSettings, changes: Mapping[str, Any]) -> Iterator[Model]:
-    """Yield a model with each of the settings that are compared; a baseline has one row."""
+    """Yield a model with each of the settings that are compared; a baseline and an unguided model have one row."""
     sampling = model.mechanism.sampling
     names = {field.name for field in fields(sampling)}
     chosen = {name: value for name, value in changes.items() if name in names}
@@ -231,6 +247,9 @@ def _vary(model: Model, evaluation: EvaluationSettings, changes: Mapping[str, An
         chosen["solver"] = evaluation.solver
     if not isinstance(model.mechanism, DiffusionMechanism):
         yield model.using(**chosen)
+        return
+    if is_unguided(model) and any(weights.trivial for weights in evaluation.weights):
+        yield model.using(**chosen, guidance=1.0, abduction="semantic")
         return
     for weights, abduction in itertools.product(evaluation.weights, evaluation.abduction):
         view = model.using(**chosen, guidance=weights, abduction=abduction)

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dscm import settings
 from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.data.cache import user_cache_dir
 from dscm.data.scaling import l1
 from dscm.data.sets import Source, get_data_set
+from dscm.diffusion.mechanism import UNTRAINED
+from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.evaluation import figures as pictures
 from dscm.evaluation import tables
@@ -29,6 +32,7 @@ from dscm.evaluation.plan import (
     check_alike,
     check_group,
     check_names,
+    find_unguided,
     plan_rows,
     share_sampling,
     vary,
@@ -143,20 +147,23 @@ class Evaluation:
         names = {field.name for field in fields(EvaluationSettings)}
         self.settings = EvaluationSettings(**{name: value for name, value in choices.items() if name in names})
         self.exact = "n" in choices  # take no fewer images than were chosen
-        changes = {name: value for name, value in choices.items() if name not in names}
+        typed = {name: value for name, value in choices.items() if name not in names}
+        changes = settings.complete(Sampling, typed)
         check_alike(models)
         if name is not None:
             check_group(models, name)
-        check_names(models, [*changes, *(name for name in ("guidance", "abduction") if name in choices)])
+        check_names(models, [*typed, *(name for name in ("guidance", "abduction") if name in choices)])
         views = vary(models, self.settings, changes)
         self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views, name)
-        self.model, self.machine = models[0], machine or Machine(models[0].device)
+        self.model, self.machine = views[0], machine or Machine(models[0].device)
         mixture = find_mixture(models) if self.settings.mixture is None else self.settings.mixture
         source = replace(source, framing=self.model.framing, mixture=mixture)
         self.data_set = get_data_set(self.model.graph, source)
         self.data_set.check_source()
         if self.sampling.precision == "bfloat16":
             warn_of_emulation(self.machine.device)
+        for path in find_unguided(models, self.settings) if self.machine.first else ():
+            print(f"{path}: {UNTRAINED}: measured at ω = 1 alone", file=sys.stderr)
 
     def run(self, out: Path, overwrite: bool = False, figures: bool = False) -> Records:
         """Measure the rows that have no record yet, then write the tables and pictures of all records.
@@ -233,23 +240,24 @@ class Evaluation:
     def _describe(self, data: Mapping[str, Tensor]) -> Conditions:
         """Describe the conditions, with the hashes of the test images and of the parts that judge them."""
         content = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
-        sampling, settings, model = self.sampling, self.settings, self.model
+        sampling, chosen, model = self.sampling, self.settings, self.model
         return Conditions(
             guidance_interval=sampling.guidance_interval,
             steps=sampling.steps,
             grid=sampling.grid,
             sigma_min=sampling.sigma_min,
             precision=sampling.precision,
-            split=settings.split,
+            split=chosen.split,
             n=len(data["image"]),
-            seed=settings.seed,
-            cycles=settings.cycles,
-            sampler=settings.sampler,
+            seed=chosen.seed,
+            cycles=chosen.cycles,
+            sampler=chosen.sampler,
             solver=sampling.ode_solver.kind,
             fixed_point=sampling.ode_solver.evaluations,
             data_sha256=content.hexdigest(),
             oracle_sha256=model.oracle_checkpoint.sha256 if model.oracle_checkpoint else None,
             attributes_sha256=model.attributes_checkpoint.sha256 if model.attributes_checkpoint else None,
+            published=sampling.published,
         )
 
     def _choose_batch(self, task: Task) -> int:

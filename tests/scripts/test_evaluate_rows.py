@@ -1,11 +1,13 @@
 """evaluate.py over several abductions: added to, refused, and without LPIPS."""
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from dscm.evaluation import lpips
 from tests.support.evaluation import PARENTS, numbers, read_records
@@ -137,16 +139,44 @@ def test_without_alexnet_the_rest_is_computed(
 
 
 def test_a_mechanism_without_null_token_is_not_guided(
-    train: Callable[..., TrainingRun], digits: Path, data_arguments: tuple, tmp_path: Path
+    train: Callable[..., TrainingRun], spatial_run: TrainingRun, digits: Path, data_arguments: tuple, tmp_path: Path
 ) -> None:
-    """It is refused with guidance, and with abductions that need the token; at ω = 1 it works like any other."""
+    """Its one row, at ω = 1, stands beside those of others, and a line says so; where none is asked, it is refused."""
     run = train(tmp_path / "run", "--mechanism", "spatial", "--patch", 4, "--steps", 1, "--set", "p_null=0")
-    brief = ("--n", 2, "--steps", 1, *data_arguments, *MACHINE)
-    common = ("--checkpoint", run.checkpoint, "--out", tmp_path / "out", *brief)
-    assert "trained without a null token" in refuse("evaluate.py", *common)
-    error = refuse("evaluate.py", *common, "--guidance", 1, "--abduction", "dynamic")
-    assert "trained without a null token" in error and "--abduction must be semantic" in error
+    brief = ("--n", 2, "--steps", 1, "--out", tmp_path / "out", *data_arguments, *MACHINE)
+    assert "trained without a null token" in refuse(
+        "evaluate.py", "--checkpoint", run.checkpoint, *brief, "--guidance", 3
+    )
+    both = ("--checkpoint", run.checkpoint, spatial_run.checkpoint)
+    done = call_script("evaluate.py", *both, *brief, "--guidance", 1, 3)
+    assert f"{run.checkpoint}: trained without a null token (p_∅ = 0): measured at ω = 1 alone" in done.stderr
+    assert [(r["p_null"], r["guidance"]) for r in read_records(tmp_path / "out")] == [(0, 1), (0.1, 1), (0.1, 3)]
     query = ("--checkpoint", run.checkpoint, "--do", "digit=3", "--steps", 1, *MACHINE)
     assert "--guidance must be 1" in refuse("counterfactual.py", digits, *query, "--out", tmp_path / "answers")
     succeed(call_script("counterfactual.py", digits, *query, "--guidance", 1, "--out", tmp_path / "answers"))
-    succeed(call_script("evaluate.py", *common, "--guidance", 1))
+
+
+def test_the_published_procedure(
+    semantic_run: TrainingRun,
+    data_arguments: tuple,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bundle that its records and tables name, and that goes with nothing that contradicts it; on few timesteps."""
+    grid = torch.tensor([1000.0, 300.0, 1.0, 0.0], dtype=torch.float64)
+    monkeypatch.setattr("dscm.diffusion.sampling.make_grid", lambda *_: grid)
+    common = ("--checkpoint", semantic_run.checkpoint, *MACHINE)
+    measured = (*common, *data_arguments, "--n", 4, "--guidance", 3, "--out", tmp_path / "out")
+    refused = refuse("evaluate.py", *measured, "--published", "--steps", 5)
+    assert "--steps 5: contradicts --published, which stands for 1000" in refused
+    succeed(call_script("evaluate.py", *measured, "--published"))
+    (record,) = read_records(tmp_path / "out")
+    assert record["published"] and record["steps"] == 1000 and record["guidance_interval"] == [0, 1000]
+    assert "the procedure of the paper's code" in (tmp_path / "out" / "metrics.md").read_text()
+    assert "was measured with --guidance-interval (0.0, 1000.0)" in refuse("evaluate.py", *measured)
+    query = (digits, *common, "--do", "slant=0.9", "--set", "published=on", "--out", tmp_path / "answers")
+    assert "--steps 5: contradicts --set published" in refuse("counterfactual.py", *query, "--steps", 5)
+    succeed(call_script("counterfactual.py", *query))
+    with (tmp_path / "answers" / "counterfactuals.csv").open() as file:
+        assert {float(row["counterfactual_slant"]) for row in csv.DictReader(file)} == {0.5}
