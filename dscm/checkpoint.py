@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dscm.baselines.diffscm import DiffSCM
-from dscm.baselines.hvae import HVAE
+from dscm.baselines.hvae import HVAE, MediatorHVAE
 from dscm.baselines.vae import VAE
 from dscm.baselines.vci import VCI
 from dscm.causal.graph import Graph
@@ -32,6 +32,7 @@ MECHANISMS: Mapping[str, type[ImageMechanism[Any]]] = {
     "diffusion": DiffusionMechanism,
     "vae": VAE,
     "hvae": HVAE,
+    "hvae-mediator": MediatorHVAE,
     "vci": VCI,
     "diffscm": DiffSCM,
 }

@@ -50,7 +50,7 @@ def zero_init(layer: Layer) -> Layer:
 
 
 class ResBlock(nn.Module):
-    """A residual block of two 3×3 convolutions, modulated by an embedding.
+    """A residual block of two convolutions, modulated by an embedding.
 
     ``h = conv(silu(norm(x)))``, then ``x + conv(silu(norm(h)·(1 + scale) + shift))``, where
     ``(scale, shift)`` is linear in the embedding (Dhariwal and Nichol 2021, adaptive group norm).
@@ -59,16 +59,19 @@ class ResBlock(nn.Module):
         in_channels, out_channels: channels of input and output.
         embedding: size of the embedding, or 0 for a block without one.
         dropout: probability of dropping a feature before the second convolution.
+        kernel: side of the convolutions, odd.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, embedding: int = 0, dropout: float = 0.0, kernel: int = 3
+    ) -> None:
         super().__init__()
         self.norm1 = group_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
         self.modulation = zero_init(nn.Linear(embedding, 2 * out_channels)) if embedding else None
         self.norm2 = group_norm(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, kernel, padding=kernel // 2))
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:

@@ -115,7 +115,7 @@ class PixelSampling(CodeSampling):
 
 
 class Autoencoder(ImageMechanism[NoiseT]):
-    """Base of VAE and HVAE: ``value = μ(latents, pa) + σ(latents, pa)·u``.
+    """Base of VAE, HVAE and VCI: ``value = μ(latents, pa) + σ(latents, pa)·u``.
 
     Args:
         parents, image_channels, size: as in `ImageMechanism`.
@@ -151,6 +151,11 @@ class Autoencoder(ImageMechanism[NoiseT]):
     def pixel_noise(self) -> bool:
         """Tell whether u is abducted."""
         return getattr(self.sampling, "pixel_noise", False)
+
+    @staticmethod
+    def render(mean: Tensor, log_std: Tensor, u: Tensor) -> Tensor:
+        """Return images ``clamp(μ + σ·u, −1, 1)``, clamped as in the published code; all (B, C, H, W)."""
+        return (mean + log_std.exp() * u).clamp(-1, 1)
 
     def residual(self, value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
         """Return u of images under these Gaussians, all (B, C, H, W); zeros where it is not abducted."""

@@ -26,8 +26,9 @@ from dscm.layers import ResBlock
 class VAE(Autoencoder[PixelNoise]):
     """Generate an image from a Gaussian code z and pixel noise u: ``x = μ(z, pa) + σ(z, pa)·u``.
 
-    Abduction: z is the mean of ``q(z | x, pa)``, or a sample, then ``u = (x − μ(z, pa))/σ(z, pa)``; so composition is
-    exact. Prediction decodes both. Trained by ``β·KL(q(z | x, pa) ‖ N(0, I)) − log p(x | z, pa)``.
+    Abduction: z is the mean of ``q(z | x, pa)``, or a sample, then ``u = (x − μ(z, pa))/σ(z, pa)``. Prediction
+    decodes both and clamps, ``x* = clamp(μ(z, pa*) + σ(z, pa*)·u, −1, 1)``, so composition is exact. Trained by
+    ``β·KL(q(z | x, pa) ‖ N(0, I)) − log p(x | z, pa)`` (paper, section 3: amortised, explicit mechanisms).
 
     Args:
         parents, image_channels, size, likelihood, embedding: as in `Autoencoder`.
@@ -72,9 +73,8 @@ class VAE(Autoencoder[PixelNoise]):
         return PixelNoise(self.residual(value, *self._decode(z, embedding)), z)
 
     def predict(self, noise: PixelNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
-        """Generate images (B, C, H, W), approximately in [-1, 1], from noise and parents, each (B,)."""
-        mean, log_std = self._decode(noise.latents, self.embed(self.scaling(parents)))
-        return mean + log_std.exp() * noise.u
+        """Generate images (B, C, H, W) in [-1, 1] from noise and parents, each (B,)."""
+        return self.render(*self._decode(noise.latents, self.embed(self.scaling(parents))), noise.u)
 
     def sample_noise(self, n: int, generator: Source) -> PixelNoise:
         """Draw z and, with pixel noise, u from N(0, I)."""

@@ -25,7 +25,7 @@ class Compilation:
 SAMPLING = (Sampling, LadderSampling, ClassifierSampling, Compilation)  # classes whose fields a command line sets
 
 ALIGNMENT = ("cta_lr", "cta_steps", "cta_optimizer")  # settings of dynamic abduction alone
-INFERENCE = ("sample_code", "pixel_noise", "mix")  # how a baseline abducts, and what it keeps of that
+INFERENCE = ("sample_code", "pixel_noise", "mix", "residuals")  # how a baseline abducts, and what it keeps of that
 
 
 def add_sampling(parser: Parser) -> None:

@@ -27,6 +27,7 @@ VARIANTS = {  # the words for a baseline's settings that differ from their defau
     "pixel_noise": "without pixel noise",
     "sample_code": "sampled code",
     "mix": "mix={:g}",
+    "residuals": "residual latents",
     "classifier_scale": "classifier_scale={:g}",
 }
 

@@ -59,6 +59,7 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
     """Describe the settings on which abduction depends."""
     if isinstance(sampling, CodeSampling):
         chosen = {"no_pixel_noise": not getattr(sampling, "pixel_noise", True), "sample_code": sampling.sample_code}
+        chosen["residuals"] = getattr(sampling, "residuals", False)
         return {name: True for name, value in chosen.items() if value}
     solver = sampling.ode_solver
     content: dict[str, Any] = {

@@ -14,7 +14,7 @@ from dscm.oracle import needs_strokes
 from dscm.training.schedule import Hyperparameters
 
 PresetName = Literal["tiny", "paper"]
-MechanismName = Literal["spatial", "semantic", "vae", "hvae", "vci", "diffscm"]
+MechanismName = Literal["spatial", "semantic", "vae", "hvae", "hvae-mediator", "vci", "diffscm"]
 Config = Mapping[str, Any]
 
 
@@ -196,10 +196,11 @@ _ORACLES: Mapping[str, Mapping[str, Preset]] = {
     "embed": _make_oracle({"channels": 16, "multipliers": [1, 2, 4, 8], "dropout": 0.3}, batch=64),
 }
 
-BASELINES = ("vae", "hvae", "vci", "diffscm")
+BASELINES = ("vae", "hvae", "hvae-mediator", "vci", "diffscm")
 _CHANNELS: Mapping[str, Mapping[str, int]] = {  # of each tiny baseline on each data set
     "vae": {"morphomnist": 40, "celebahq": 52, "embed": 48},
     "hvae": {"morphomnist": 32, "celebahq": 40, "embed": 40},
+    "hvae-mediator": {"morphomnist": 32, "celebahq": 40, "embed": 40},
     "vci": {"morphomnist": 32, "celebahq": 40, "embed": 40},
     "diffscm": {"morphomnist": 56, "celebahq": 64, "embed": 64},
 }

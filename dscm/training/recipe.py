@@ -19,11 +19,11 @@ from dscm.training.schedule import Hyperparameters
 
 OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image alone
     "prior": ("semantic",),
-    "likelihood": ("vae", "hvae", "vci"),
-    "fine_tune": ("vae", "hvae"),
+    "likelihood": ("vae", "hvae", "hvae-mediator", "vci"),
+    "fine_tune": ("vae", "hvae", "hvae-mediator"),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
-    "beta": ("semantic", "vae", "hvae", "vci"),
+    "beta": ("semantic", "vae", "hvae", "hvae-mediator", "vci"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "prior", "likelihood")  # settings that a trained mechanism has already

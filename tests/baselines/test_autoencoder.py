@@ -8,7 +8,7 @@ import torch
 from tests.support.image_mechanisms import EXACT, make, observe, seeded
 
 
-@pytest.mark.parametrize("name", ["vae", "hvae", "vci"])
+@pytest.mark.parametrize("name", ["vae", "hvae", "hvae-mediator", "vci"])
 def test_a_sampled_code_comes_from_the_generator(name: str) -> None:
     """Another seed abducts other latents, about the mean ones; composition is as exact as before."""
     model, obs = make(name), observe()
@@ -22,7 +22,7 @@ def test_a_sampled_code_comes_from_the_generator(name: str) -> None:
     assert (again - obs["image"]).abs().max() <= EXACT.get(name, math.inf)
 
 
-@pytest.mark.parametrize("name", ["vae", "hvae"])
+@pytest.mark.parametrize("name", ["vae", "hvae", "hvae-residuals"])
 def test_without_pixel_noise_composition_is_the_reconstruction(name: str) -> None:
     model, obs = make(name).using(pixel_noise=False), observe()
     with torch.no_grad():
@@ -31,7 +31,7 @@ def test_without_pixel_noise_composition_is_the_reconstruction(name: str) -> Non
     assert not noise.u.any() and (again - obs["image"]).abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("name", ["vae", "hvae"])
+@pytest.mark.parametrize("name", ["vae", "hvae", "hvae-mediator"])
 def test_the_bound_is_that_of_the_distributions(name: str) -> None:
     """The KL that training reports is the sum of torch's, over every latent, of a batch of one image."""
     model, obs = make(name), observe(1)
@@ -42,13 +42,13 @@ def test_the_bound_is_that_of_the_distributions(name: str) -> None:
             mean, log_std = model._encode(obs["image"], embedding)
             pairs = [(mean, log_std, torch.zeros_like(mean), torch.zeros_like(mean))]
         else:
-            h, pairs, generator = model.top[None], [], seeded(4)
-            for rung, feature in zip(model.rungs, reversed(model.encoder(obs["image"], embedding))):
-                h, prior, prior_log_std = rung.descend(h, feature.shape[-1], embedding)
+            h, s, pairs, generator = model.top[None], model.top[None], [], seeded(4)
+            for rung, feature in zip(model.rungs, model._features(obs["image"], embedding)):
+                h, s, prior = rung.descend(h, s, embedding)
                 mean, log_std = rung.infer(h, feature, embedding)
-                pairs.append((mean, log_std, prior, prior_log_std))
+                pairs.append((mean, log_std, *prior))
                 noise = torch.randn(mean.shape, generator=generator)
-                h = rung.merge_latent(h, mean + log_std.exp() * noise, embedding)
+                h, s = rung.merge_latent(h, s, mean + log_std.exp() * noise, embedding)
     wanted = 0.0
     for mean, log_std, prior, prior_log_std in pairs:
         q, p = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean, log_std), (prior, prior_log_std)))

@@ -13,7 +13,7 @@ from dscm import assets, checkpoint
 from tests.support.scripts import FAST, MACHINE, TrainingRun, call_script, refuse, succeed
 
 Call = Callable[..., subprocess.CompletedProcess]
-BASELINES = ("vae", "hvae", "vci", "diffscm")
+BASELINES = ("vae", "hvae", "hvae-mediator", "vci", "diffscm")
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def test_evaluate_side_by_side(
     fixed = ("--n", 3, "--steps", 1, "--out", tmp_path / "out", *data_arguments, *MACHINE)
     succeed(call_script("evaluate.py", "--checkpoint", *paths, spatial_run.checkpoint, "--guidance", 1, *fixed))
     succeed(call_script("evaluate.py", "--checkpoint", *paths[:2], "--set", "pixel_noise=off", "--figures", *fixed))
-    done = succeed(
-        call_script("evaluate.py", "--checkpoint", paths[1], "--set", "pixel_noise=off", "--set", "mix=0.5", *fixed)
-    )
+    mediator = ("--checkpoint", trained["hvae-mediator"].checkpoint)
+    succeed(call_script("evaluate.py", *mediator, "--set", "residuals=on", *fixed))
+    done = succeed(call_script("evaluate.py", *mediator, "--set", "mix=0.9", *fixed))
     error = refuse("evaluate.py", "--checkpoint", *paths, "--guidance", 2, *fixed)
     assert "--guidance: not a setting of hvae, vae, vci; known: " in error
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -68,7 +68,7 @@ def test_evaluate_side_by_side(
     assert composition["vae"] <= 1e-5 and composition["hvae"] <= 1e-5
     assert composition["vci"] > 0.01
     assert composition["vae without pixel noise"] > 0.01 and composition["hvae without pixel noise"] > 0.01
-    assert composition["hvae without pixel noise mix=0.5"] == composition["hvae without pixel noise"]
+    assert composition["hvae-mediator residual latents"] <= 1e-5 < composition["hvae-mediator mix=0.9"]
     assert "| vae |" in done.stdout and "| hvae without pixel noise |" in done.stdout
     parameters = sum(p.numel() for p in checkpoint.restore_image(paths[0], torch.device("cpu")).model.parameters())
     assert records[0]["parameters"] == parameters and 0 < records[0]["training_minutes"] < 5
@@ -104,7 +104,7 @@ def test_evaluate_side_by_side(
             ),
             "--set pixel_noise: not a setting of diffscm",
         ),
-        ("vae", ("--set", "mix=0.5"), "--set mix: not a setting of vae; known: "),
+        ("hvae", ("--set", "mix=0.5"), "--set mix: not a setting of hvae; known: "),
         ("hvae", ("--set", "classifier_scale=3"), "--set classifier_scale: not a setting of hvae; known: "),
     ],
 )
@@ -133,7 +133,7 @@ def test_diffscm_needs_one_class(tmp_path: Path, data_arguments: tuple) -> None:
 def test_training_refuses_settings_of_another_mechanism(tmp_path: Path, data_arguments: tuple) -> None:
     arguments = ("--mechanism", "spatial", "--set", "likelihood=gaussian", "--out", tmp_path / "run")
     error = refuse("train.py", *arguments, *data_arguments, *MACHINE)
-    assert "--set likelihood gaussian: not known to spatial; a setting of vae, hvae, vci" in error
+    assert "--set likelihood gaussian: not known to spatial; a setting of vae, hvae, hvae-mediator, vci" in error
 
 
 def test_train_fine_tunes_and_resumes(
