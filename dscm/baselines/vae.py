@@ -95,18 +95,16 @@ class VAE(Autoencoder[PixelNoise]):
             Scalars in nats: ``loss``, ``kl`` and ``reconstruction``, the negative log-likelihood.
         """
         embedding = self.embed(self.scaling(parents))
-        _, kl, reconstruction = self._bound(value, embedding, *self._encode(value, embedding), generator)
-        return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}
-
-    def _bound(
-        self, value: Tensor, embedding: Tensor, mean: Tensor, log_std: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a sample of z, (B, code_dim), the KL to N(0, I), and the negative log-likelihood of the images."""
-        z = sample_gaussian(mean, log_std, generator)
+        mean, log_std = self._encode(value, embedding)
         zero = torch.zeros_like(mean)
         kl = gaussian_kl(mean, log_std, zero, zero).sum(dim=1).mean()
+        reconstruction = self._reconstruct(value, sample_gaussian(mean, log_std, generator), embedding)
+        return {"loss": reconstruction + beta * kl, "kl": kl.detach(), "reconstruction": reconstruction.detach()}
+
+    def _reconstruct(self, value: Tensor, z: Tensor, embedding: Tensor) -> Tensor:
+        """Return the mean negative log-likelihood of images (B, C, H, W) given codes (B, code_dim), in nats."""
         pixels = self.pixel_log_prob(value, *(part.float() for part in self._decode(z, embedding)))
-        return z, kl, -pixels.sum(dim=(1, 2, 3)).mean()
+        return -pixels.sum(dim=(1, 2, 3)).mean()
 
     def _encode(self, value: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of ``q(z | x, pa)``, both (B, code_dim)."""

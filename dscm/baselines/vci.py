@@ -9,11 +9,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from dscm.baselines.autoencoder import CodeSampling, PixelNoise, Pyramid
-from dscm.baselines.likelihood import gaussian_kl
+from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
 from dscm.baselines.vae import VAE
 from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
 from dscm.layers import mlp
+
+CRITIC_SHARE = 0.01  # of the critic's loss, per pixel value, in the sum that is differentiated
 
 
 class Critic(nn.Module):
@@ -46,21 +48,24 @@ class Critic(nn.Module):
 class VCI(VAE):
     """Encode an image with its parents, and decode the code with other parents, without pixel noise.
 
-    Trained on an image x and the parents pa' of another image of the batch:
+    Trained on an image x of D pixel values and the parents pa' of another image of the batch, by
 
-        ``−log p(x | z, pa) + β·(KL(q ‖ N(0, I)) + γ·KL(q ‖ q(z | x', pa')) + λ·adversary(x', pa'))``,
+        ``−ω_0·log p(x | z, pa)/D + ω_1·softplus(−c(x', pa')) + ω_2·KL(q(z | x, pa) ‖ q(z | x', pa'))/L``,
 
-    ``q = q(z | x, pa)``, z a sample of it, x' its decoding with pa'. The first term reconstructs; the second matches
-    the codes to their prior; the third asks that the counterfactual, encoded with its parents, has the same code; the
-    fourth that a critic takes x' for an observation with parents pa' (hinge loss). The last three are warmed up
-    together with β: before the decoder uses the code, an uninformative code would minimise them. The critic learns from
-    the same forward pass, with a separate loss.
+    multiplied by ``D/ω_0``; z, of L dimensions, is sampled from q(z | x, pa), and x' is the mean of p(x | z, pa'). The
+    first term reconstructs; the second asks that the critic c takes x' for an observation with parents pa'; the third
+    that x', encoded with its parents, has the same code. The critic learns, from the same forward pass, by
+    ``(softplus(−c(x, pa)) + softplus(c(x', pa')))/2`` (paper, the objective of the variational causal inference
+    framework; its code, ``dist_mode="discriminate"``).
+
+    No term pulls the code towards a prior, so the codes that `sample_noise` draws from N(0, I) are not those of images.
+    Unlike the published model, the code is one vector instead of a ladder, the likelihood is not Bernoulli, the critic
+    is trained at every step, at the learning rate of the rest, and its layers are not normalised spectrally.
 
     Args:
         parents, image_channels, size: as in `ImageMechanism`.
-        code_dim: size of z.
-        consistency: γ.
-        adversary: λ.
+        code_dim: L.
+        omega: ω_0, ω_1 and ω_2.
         critic: further arguments of `Critic`.
         rest: further arguments of `VAE`.
     """
@@ -73,46 +78,48 @@ class VCI(VAE):
         image_channels: int,
         size: int,
         code_dim: int = 32,
-        consistency: float = 0.1,
-        adversary: float = 1.0,
+        *,
+        omega: Sequence[float],
         critic: Mapping[str, Any] = {},
         **rest: Any,
     ) -> None:
         super().__init__(parents, image_channels, size, code_dim, sampling=CodeSampling(), **rest)
-        self.consistency, self.adversary = consistency, adversary
+        self.omega = tuple(omega)
         self.critic = Critic(image_channels, self.scaling.dim, **critic)
 
     def predict(self, noise: PixelNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
-        """Decode the code with the parents, each (B,), to images (B, C, H, W), approximately in [-1, 1]."""
-        return self._decode(noise.latents, self.embed(self.scaling(parents)))[0]
+        """Decode the code with the parents, each (B,), to images (B, C, H, W) in [-1, 1]."""
+        return self.render(*self._decode(noise.latents, self.embed(self.scaling(parents))), noise.u)
 
-    def forward(self, value: Tensor, parents: Parents, generator: torch.Generator, beta: float) -> dict[str, Tensor]:
+    def forward(  # type: ignore[override]
+        self, value: Tensor, parents: Parents, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Compute the objective of images in [-1, 1], (B, C, H, W).
 
         Args:
             value: the images.
             parents: each (B,).
             generator: source of the codes, and of the permutation of the parents.
-            beta: β.
 
         Returns:
-            Scalars: ``loss``; ``kl`` in nats; ``reconstruction``, ``consistency``, ``adversary`` and ``critic``.
+            Scalars: ``loss``; ``reconstruction`` in nats; ``consistency``, the KL, in nats; ``adversary``; ``critic``.
         """
         pa = self.scaling(parents)
         other = pa[torch.rand(len(pa), generator=generator, device=pa.device).argsort()]
         embedding, other_embedding = self.embed(pa), self.embed(other)
         mean, log_std = self._encode(value, embedding)
-        z, kl, reconstruction = self._bound(value, embedding, mean, log_std, generator)
+        z = sample_gaussian(mean, log_std, generator)
+        reconstruction = self._reconstruct(value, z, embedding)
         changed = self._decode(z, other_embedding)[0]
         consistency = gaussian_kl(mean, log_std, *self._encode(changed, other_embedding)).sum(dim=1).mean()
         # The adversary's gradient reaches the image but not the critic, and the critic's does not reach the image.
         frozen = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
-        adversary = -functional_call(self.critic, frozen, (changed, other)).mean()
+        adversary = F.softplus(-functional_call(self.critic, frozen, (changed, other))).mean()
         real, fake = self.critic(value, pa.detach()), self.critic(changed.detach(), other.detach())
-        critic = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-        weight = value[0].numel() / 100  # losses are sums over pixels; this keeps λ of the order of 1 at any size
-        regularisers = kl + self.consistency * consistency + weight * self.adversary * adversary
-        loss = reconstruction + beta * regularisers + weight * critic
-        terms = {"kl": kl, "reconstruction": reconstruction, "consistency": consistency}
-        terms |= {"adversary": adversary, "critic": critic}
+        critic = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+        pixels, (likelihood, deception, divergence) = value[0].numel(), self.omega
+        regularisers = deception * adversary + divergence * consistency / self.code_dim
+        # Adam makes the critic's steps independent of its loss's scale, which here bounds its share of the gradient.
+        loss = reconstruction + pixels / likelihood * regularisers + CRITIC_SHARE * pixels * critic
+        terms = {"reconstruction": reconstruction, "consistency": consistency, "adversary": adversary, "critic": critic}
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()}

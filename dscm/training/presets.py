@@ -204,6 +204,7 @@ _CHANNELS: Mapping[str, Mapping[str, int]] = {  # of each tiny baseline on each 
     "vci": {"morphomnist": 32, "celebahq": 40, "embed": 40},
     "diffscm": {"morphomnist": 56, "celebahq": 64, "embed": 64},
 }
+_OMEGA = [10.0, 0.02, 0.01]  # of VCI, as its code has them for Morpho-MNIST
 _TINY_PYRAMIDS: Mapping[str, Config] = {
     "morphomnist": {"multipliers": [1, 2, 2], "patch": 2},
     "celebahq": {"multipliers": [1, 2, 2], "patch": 4},
@@ -224,14 +225,14 @@ def _make_baseline(mechanism: str, like: str, name: str) -> Preset:
         shared = {key: diffusion.model[key] for key in ("unet", "schedule") if key in diffusion.model}
         model = {**shared, "classifier": {**pyramid, "multipliers": [1, 2]}}
     else:
-        model = {**pyramid, "critic": pyramid} if mechanism == "vci" else pyramid
+        model = {**pyramid, "critic": pyramid, "omega": _OMEGA} if mechanism == "vci" else pyramid
     training = Hyperparameters(
         batch=diffusion.training.batch,
         learning_rate=1e-3,
         warmup=200,
         cooling=3000,
         ema=0.999,
-        beta=1.0,
+        beta=0.0 if mechanism in ("vci", "diffscm") else 1.0,
         beta_warmup=1000,
         focus=diffusion.training.focus if mechanism == "diffscm" else 0.0,
         flip=diffusion.training.flip,

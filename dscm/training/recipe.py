@@ -23,7 +23,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "fine_tune": ("vae", "hvae", "hvae-mediator"),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
-    "beta": ("semantic", "vae", "hvae", "hvae-mediator", "vci"),
+    "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "prior", "likelihood")  # settings that a trained mechanism has already

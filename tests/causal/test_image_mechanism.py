@@ -9,6 +9,7 @@ from tests.support.image_mechanisms import EXACT, MAKERS, SETTINGS, SIZE, each, 
 
 OBJECTIVE = {
     "diffscm": {},
+    "vci": {},
     **dict.fromkeys(("spatial", "semantic", "dynamic", "residual"), {"p_null": 0.3, "beta": 1.0}),
 }
 

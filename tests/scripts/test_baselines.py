@@ -31,7 +31,7 @@ def trained(train: Callable[..., TrainingRun], tmp_path_factory: pytest.TempPath
 def test_train_reports_the_terms(trained: dict[str, TrainingRun]) -> None:
     for name, run in trained.items():
         terms = dict(line.split(": ") for line in run.stdout.strip().splitlines())
-        assert ("denoising" if name == "diffscm" else "kl") in terms
+        assert ({"diffscm": "denoising", "vci": "consistency"}.get(name, "kl")) in terms
         assert (run.folder / "samples" / "000004.png").exists()
 
 

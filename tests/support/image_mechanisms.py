@@ -21,7 +21,9 @@ MAKERS = {
     "vae": lambda: VAE(PARENTS, 1, SIZE, code_dim=4, embedding=8, **SMALL),
     "hvae": lambda: HVAE(PARENTS, 1, SIZE, latent=2, embedding=8, **SMALL),
     "hvae-mediator": lambda: MediatorHVAE(PARENTS, 1, SIZE, latent=2, embedding=8, **SMALL),
-    "vci": lambda: VCI(PARENTS, 1, SIZE, code_dim=4, embedding=8, critic={**SMALL, "patch": 2}, patch=2, **SMALL),
+    "vci": lambda: VCI(
+        PARENTS, 1, SIZE, 4, omega=(10, 0.02, 0.01), embedding=8, critic={**SMALL, "patch": 2}, patch=2, **SMALL
+    ),
     "diffscm": lambda: DiffSCM(DIGIT, 1, SIZE, **UNET, classifier={**SMALL, "patch": 1}),
     "spatial": lambda: DiffusionMechanism(PARENTS, 1, SIZE, **UNET),
     "semantic": lambda: DiffusionMechanism(PARENTS, 1, SIZE, 4, encoder=SMALL, **UNET),
