@@ -14,7 +14,7 @@ from dscm.causal.draws import Source, draw_normal
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
-from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, sample_timesteps
+from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, clamped, sample_timesteps
 from dscm.diffusion.sampling import Trajectory
 from dscm.diffusion.solvers import invert, sample
 from dscm.diffusion.unet import UNet
@@ -52,13 +52,19 @@ class ClassifierSampling(Trajectory):
     """How DiffSCM abducts and predicts."""
 
     classifier_scale: float = setting(30.0, "s of DiffSCM: weight of the classifier's gradient.", low=0)
+    clamp: bool = setting(True, "Of DiffSCM: clamp the clean image at every step, both ways, as its published code.")
 
 
 class DiffSCM(ImageMechanism[Tensor]):
     """Invert an image without its parents, and generate it again under the guidance of a classifier.
 
     Abduction: u by DDIM inversion with ``ε(x_t)``. Prediction: DDIM from u with
-    ``ε(x_t) − s·√(1 − ᾱ_t)·∇ log p(y* | x_t)`` (paper, algorithm 1), s the guidance scale, y* the new class.
+    ``ε(x_t) − s·√(1 − ᾱ_t)·∇ log p(y* | x_t)`` (paper, algorithm 1), s the guidance scale, y* the new class. Unless
+    ``clamp`` is off, ε is, both ways, that of the clean image clamped to [-1, 1], as in the published code; the
+    classifier's gradient is added after the clamp. A clamped trajectory is inverted approximately.
+
+    Unlike the published code, the inversion goes up to T by default, not to 3/4 of it, no clean image is rescaled to
+    the 99th percentile of its values, and one training fits both networks.
 
     Args:
         parents: one variable, a class.
@@ -100,7 +106,7 @@ class DiffSCM(ImageMechanism[Tensor]):
     def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
         """Infer u, (B, C, H, W), of images in [-1, 1], independent of the parents."""
         grid = self.sampling.timesteps(self.schedule)
-        return invert(self.eps, value, self.schedule, grid, self.sampling.ode_solver)
+        return invert(self._free(), value, self.schedule, grid, self.sampling.ode_solver)
 
     def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
         """Generate images (B, C, H, W), approximately in [-1, 1], from u and the class, (B,)."""
@@ -135,8 +141,13 @@ class DiffSCM(ImageMechanism[Tensor]):
         loss = denoising + value[0].numel() * cross_entropy
         return {"loss": loss, "denoising": denoising.detach(), "cross_entropy": cross_entropy.detach()}
 
+    def _free(self) -> EpsFn:
+        """Return the unconditional noise function, clamped or not."""
+        return clamped(self.eps, self.schedule) if self.sampling.clamp else self.eps
+
     def _guided(self, target: Tensor, scale: float) -> EpsFn:
         """Add the classifier's gradient towards the classes ``target``, (B,), to the predicted noise."""
+        free = self._free()
 
         def eps_fn(x: Tensor, t: Tensor) -> Tensor:
             with torch.enable_grad():
@@ -144,6 +155,6 @@ class DiffSCM(ImageMechanism[Tensor]):
                 log_prob = self.classifier(variable, t).log_softmax(dim=1).gather(1, target[:, None]).sum()
                 (gradient,) = torch.autograd.grad(log_prob, variable)
             weight = scale * math.sqrt(1 - self.schedule.alpha_bar(t[:1]).item())
-            return self.eps(x, t) - weight * gradient
+            return free(x, t) - weight * gradient
 
         return eps_fn

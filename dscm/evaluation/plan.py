@@ -29,6 +29,7 @@ VARIANTS = {  # the words for a baseline's settings that differ from their defau
     "mix": "mix={:g}",
     "residuals": "residual latents",
     "classifier_scale": "classifier_scale={:g}",
+    "clamp": "unclamped",
 }
 
 

@@ -70,8 +70,7 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
         "precision": getattr(sampling, "precision", "float32"),
         "abduction": getattr(sampling, "abduction", "semantic"),
     }
-    if isinstance(sampling, Sampling) and sampling.published:
-        content["published"] = True
+    content |= {name: True for name in ("clamp", "published") if getattr(sampling, name, False)}
     if isinstance(sampling, Sampling) and sampling.guides_abduction:
         content |= {"guidance": str(sampling.weights), "interval": list(sampling.guidance_interval)}
     if isinstance(sampling, Sampling) and sampling.abduction == "dynamic":
