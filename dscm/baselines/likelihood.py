@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.special import log_ndtr
 
 from dscm.causal.draws import Source, draw_normal
 
 HALF_LEVEL = 1 / 255  # half the step between grey levels on [-1, 1]
-TINY = 1e-12  # lower bound of a grey level's probability
+LEAST = 1e-6  # of the difference of two log Φ; a standard deviation of 1 on [-1, 1] makes it 0.006
 
 
 def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std: Tensor) -> Tensor:
@@ -35,14 +36,16 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 def discretised_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Compute the log probability of the grey level at ``x`` under a Gaussian over [-1, 1], element by element.
 
-    The first and the last level take the tails (Salimans et al. 2017).
+    ``log(Φ(b) − Φ(a)) = log Φ(b) + log(1 − exp(log Φ(a) − log Φ(b)))`` with a and b the standardised ends of the level,
+    mirrored to lie below the mean: so neither value nor gradient underflows in float32, however far the level is from
+    the mean. The first and the last level take the tails (Salimans et al. 2017).
     """
-    scale = (-log_std).exp()
-    above = torch.special.ndtr((x - mean + HALF_LEVEL) * scale)
-    below = torch.special.ndtr((x - mean - HALF_LEVEL) * scale)
-    above = torch.where(x > 1 - HALF_LEVEL, 1.0, above)
-    below = torch.where(x < HALF_LEVEL - 1, 0.0, below)
-    return (above - below).clamp_min(TINY).log()
+    scale, distance = (-log_std).exp(), x - mean
+    tail = x.abs() > 1 - HALF_LEVEL
+    below = torch.where(tail, -distance * x.sign(), -distance.abs())  # the middle of the level, mirrored
+    upper = log_ndtr((below + HALF_LEVEL) * scale)
+    lower = log_ndtr((below - HALF_LEVEL) * scale)
+    return torch.where(tail, upper, upper + (-torch.expm1((lower - upper).clamp_max(-LEAST))).log())
 
 
 LIKELIHOODS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

@@ -1,5 +1,7 @@
 """Densities and divergences against those of torch."""
 
+import math
+
 import pytest
 import torch
 
@@ -33,3 +35,21 @@ def test_grey_levels_have_all_the_probability(log_std: float) -> None:
     for mean in (-1.3, -1.0, 0.1, 0.999):
         total = discretised_log_prob(levels, torch.tensor(mean).double(), torch.tensor(log_std).double()).exp().sum()
         assert total.item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("z", [-300.0, -30.0, -5.5, 0.3, 5.5, 30.0, 300.0])
+@pytest.mark.parametrize("log_std", [-4.5, -1.0, 1.0])
+@pytest.mark.parametrize("level", [0, 140, 255])
+def test_the_log_probability_of_a_level_has_a_gradient_everywhere(level: int, log_std: float, z: float) -> None:
+    """In float32, also many standard deviations away, value and gradients are those of float64."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor(level / 127.5 - 1, dtype=dtype)
+        scale = torch.tensor(log_std, dtype=dtype, requires_grad=True)
+        mean = (x - z * scale.detach().exp()).requires_grad_()
+        value = discretised_log_prob(x, mean, scale)
+        found.append([value.item(), *(g.item() for g in torch.autograd.grad(value, (mean, scale)))])
+    assert found[0] == pytest.approx(found[1], rel=0.01, abs=1e-4)
+    inside = level == 140 or z * (x.item() > 0 or -1) > 0  # beyond an outermost level its probability is 1
+    if inside and abs(z) > 5:
+        assert math.copysign(1, found[0][1]) == math.copysign(1, z) and abs(found[0][1]) > 1
