@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dscm import runs
 from dscm.baselines.autoencoder import Autoencoder
@@ -18,40 +17,43 @@ from dscm.errors import InputError, option
 from dscm.oracle import Oracle, no_oracle
 from dscm.training.recipe import Recipe
 
-INITIAL_WEIGHT = 1.0  # λ, of the constraint
+DAMPING = 100.0  # d, of the multiplier of the constraint
+MULTIPLIER_RATE = 10.0  # the learning rate of λ, relative to that of the weights
 JUDGED = 1000  # images that measure the mechanism before it is tuned
 
 
 class CounterfactualTuning(nn.Module):
     """Maximise the likelihood of interventions under an oracle, with a bound on the mechanism's own loss.
 
-    ``min_θ max_{λ ≥ 0} −log p(pa* | x*) + λ·(−ELBO(x, pa) − c)/D``
+    ``min_θ max_{λ ≥ 0} −log p(pa* | x*) + λ·(F − c)`` with F = −ELBO/D(x, pa), D the number of pixel values, and c, F
+    before tuning. x* is the counterfactual of an image, in [-1, 1] and from sampled latents, under an intervention on
+    one of its parents; pa* are its parents then, and p is the oracle. θ descends, and λ ascends, the damped Lagrangian
 
-    x* is the counterfactual of an image under an intervention on one of its parents, pa* are its parents then, p is the
-    oracle and D the number of pixels. c is −ELBO before tuning, plus some slack; the Lagrange multiplier λ grows while
-    −ELBO exceeds it. Gradients also flow through the abducted noise.
+        ``−log p(pa* | x*) − (λ − d·sg(c − F))·(c − F)``,
+
+    sg stopping the gradient: so the constraint weighs λ + d·(F − c), which is negative where F lies far below c (paper,
+    section 3.4; its code has d = 100, λ = 0 at first, and 0.01 as its learning rate, as here at a learning rate of
+    0.001 of the weights). Gradients also flow through the abducted noise. Here all of it is multiplied by D.
 
     Args:
         mechanism: the mechanism of the image, trained.
         oracle: predicts attributes from images; its weights are fixed.
         attributes: the causal model of the attributes alone; its weights are fixed.
-        slack: by how much −ELBO may grow, as a fraction of it.
     """
 
     bound: Tensor
 
-    def __init__(self, mechanism: Autoencoder, oracle: Oracle, attributes: SCM, slack: float = 0.02) -> None:
+    def __init__(self, mechanism: Autoencoder[Any], oracle: Oracle, attributes: SCM) -> None:
         super().__init__()
-        self.mechanism, self.slack = mechanism, slack
+        self.mechanism = mechanism
         self.oracle, self.attributes = oracle.requires_grad_(False), attributes.requires_grad_(False)
-        self.raw_weight = nn.Parameter(torch.tensor(INITIAL_WEIGHT).expm1().log())  # of which λ is the softplus
+        self.raw_multiplier = nn.Parameter(torch.zeros(()))  # λ/MULTIPLIER_RATE
         self.register_buffer("bound", torch.tensor(float("nan")))  # c
 
     @torch.no_grad()
     def set_bound(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float) -> None:
         """Set c from −ELBO of images in [-1, 1], (N, C, H, W), with parents (N,)."""
-        loss = self.mechanism(value, parents, generator, beta)["loss"]
-        self.bound.copy_(loss + self.slack * loss.abs())
+        self.bound.copy_(self.mechanism(value, parents, generator, beta)["loss"] / value[0].numel())
 
     def forward(
         self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, beta: float
@@ -67,15 +69,21 @@ class CounterfactualTuning(nn.Module):
         Returns:
             Scalars: ``loss``; ``counterfactual``, the oracle's loss; ``multiplier``, λ; and the mechanism's own terms.
         """
+        with torch.no_grad():
+            self.raw_multiplier.clamp_(min=0)  # after a step, λ is projected to what it may be
         terms = self.mechanism(value, parents, generator, beta)
-        excess = terms["loss"] - self.bound
+        pixels = value[0].numel()
+        excess = terms["loss"] / pixels - self.bound
         changed = self._intervene(parents, generator)
-        image = self.mechanism.predict(self.mechanism.abduct(value, parents), changed)
+        sampled = self.mechanism.using(sample_code=True)
+        image = sampled.predict(sampled.abduct(value, parents, generator), changed)
         counterfactual = self.oracle(image, changed)["loss"]
-        weight = F.softplus(self.raw_weight)
-        # Descending this loss descends the Lagrangian in θ and ascends it in λ.
-        loss = value[0].numel() * counterfactual + weight.detach() * excess - weight * excess.detach()
-        return terms | {"counterfactual": counterfactual.detach(), "multiplier": weight.detach(), "loss": loss}
+        multiplier = MULTIPLIER_RATE * self.raw_multiplier.detach()
+        constraint = (multiplier + DAMPING * excess.detach()) * excess
+        # A term of value 0, whose descent is the ascent of λ; its scale is lost on Adam.
+        ascent = -excess.detach() * (self.raw_multiplier - self.raw_multiplier.detach())
+        loss = pixels * (counterfactual + constraint) + ascent
+        return terms | {"counterfactual": counterfactual.detach(), "multiplier": multiplier, "loss": loss}
 
     @torch.no_grad()
     def _intervene(self, parents: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
