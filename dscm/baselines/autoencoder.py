@@ -99,7 +99,7 @@ class CodeSampling:
         InputError: a value is not allowed.
     """
 
-    sample_code: bool = setting(False, "Of a VAE, HVAE or VCI: abduct a sample of the latents, not their mean.")
+    sample_code: bool = setting(False, "Abduct a sample of the code, or of the latents, not their mean.")
     published: bool = setting(False, SWITCH)  # of which slants alone concern a model without steps
 
     def __post_init__(self) -> None:
@@ -140,6 +140,11 @@ class Autoencoder(ImageMechanism[NoiseT]):
             raise ValueError(f"likelihood '{likelihood}': must be one of {', '.join(LIKELIHOODS)}")
         self.pixel_log_prob = LIKELIHOODS[likelihood]
         self.embed = mlp(self.scaling.dim, embedding, embedding)
+
+    @property
+    def has_code(self) -> bool:
+        """Tell that there are latents."""
+        return True
 
     def choose(self, mean: Tensor, log_std: Tensor, generator: Source | None) -> Tensor:
         """Return the mean of q(z | x, pa) or, with ``sample_code`` and a generator, a sample."""

@@ -41,6 +41,11 @@ class ImageMechanism(Mechanism[NoiseT]):
         """Name the mechanism as in a table of results."""
         raise NotImplementedError
 
+    @property
+    def has_code(self) -> bool:
+        """Tell whether abduction infers a code q(z | x), of which ``sampling.sample_code`` takes a sample."""
+        return False
+
     def using(self: Self, **changes: Any) -> Self:
         """Return this mechanism with other settings: a second view of the same weights.
 

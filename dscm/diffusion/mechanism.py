@@ -44,9 +44,10 @@ class ImageNoise(NamedTuple):
 class DiffusionMechanism(ImageMechanism[ImageNoise]):
     """Generate an image from its parents, spatial noise u and, if ``code_dim`` > 0, a semantic code z.
 
-    Abduction (paper, eq. 9 and 12): z is the mean of the encoder, then u is the DDIM inversion of x given
-    ``c = (z, pa)``. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``. The noise z is the code
-    standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is the code itself.
+    Abduction (paper, eq. 9 and 12): z is the mean of the encoder, or with ``sample_code`` a sample of q(z | x), then u
+    is the DDIM inversion of x given ``c = (z, pa)``. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``.
+    The noise z is the code standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is the code
+    itself.
 
     Args:
         parents: the variables that cause the image, in order.
@@ -93,6 +94,11 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """Return ``semantic``, or ``spatial`` if there is no code."""
         return "semantic" if self.code_dim else "spatial"
 
+    @property
+    def has_code(self) -> bool:
+        """Tell whether there is a z."""
+        return self.code_dim > 0
+
     def using(self, **changes: Any) -> "DiffusionMechanism":
         """Return this mechanism with other settings; guidance weights must name parents of the image.
 
@@ -100,10 +106,13 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             changes: fields of `Sampling`.
 
         Raises:
-            InputError: there is no such setting, a value is not allowed, or the null token that it needs is untrained.
+            InputError: there is no such setting, a value is not allowed, or the null token or the code that it needs
+                is missing.
         """
         view = super().using(**changes)
         view.check_guidance()
+        if view.sampling.sample_code and not view.has_code:
+            raise InputError(f"{option('sample_code')} on: a {self.kind} mechanism has no code to sample")
         return view
 
     def check_guidance(self) -> None:
@@ -139,10 +148,13 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         return eps_fn
 
     def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> ImageNoise:
-        """Infer the noise of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,)."""
+        """Infer the noise of images in [-1, 1], shape (B, C, H, W), given their parents, each (B,).
+
+        With ``sample_code`` and a generator, z is a sample of q(z | x), and u that of this z.
+        """
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         pa = self.scaling(parents)
-        z = self.encode(value, pa)
+        z = self.encode(value, pa, generator if sampling.sample_code else None)
         condition = torch.cat([z, pa], dim=1)
         if sampling.published:
             return ImageNoise(published.abduct(self.eps(condition), value, self.schedule, grid), z)
@@ -188,13 +200,17 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """Draw u and z from N(0, I)."""
         return ImageNoise(draw_normal((n, *self.shape), generator), draw_normal((n, self.code_dim), generator))
 
-    def encode(self, value: Tensor, pa: Tensor) -> Tensor:
-        """Return the standardised mean code, (B, code_dim), of images given encoded parents (B, D)."""
+    def encode(self, value: Tensor, pa: Tensor, generator: Source | None = None) -> Tensor:
+        """Return the standardised code, (B, code_dim), of images given encoded parents (B, D).
+
+        It is the mean of q(z | x) or, with a generator, a sample.
+        """
         if not self.code_dim:
             return value.new_zeros(len(value), 0)
         q = self.encoder(value)
         p = self.prior(pa, q.mean)
-        return (q.mean - p.mean) / p.stddev
+        z = q.mean if generator is None else q.mean + q.stddev * draw_normal(q.mean.shape, generator, q.mean.dtype)
+        return (z - p.mean) / p.stddev
 
     def kl(self, value: Tensor, pa: Tensor) -> Tensor:
         """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D)."""

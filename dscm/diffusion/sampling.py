@@ -100,6 +100,7 @@ class Sampling(Trajectory):
         "guided step lacks."
     )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = setting("float32", "Of the network; steps and sums stay float32.")
+    sample_code: bool = setting(False, "Abduct a sample of the code, or of the latents, not their mean.")
     cta_lr: float = setting(0.03, "Step size η of the alignment of dynamic abduction.", above=0)
     cta_steps: int = setting(1, "Gradient steps of the alignment at each timestep; the paper's is 1.", low=1, high=1000)
     cta_optimizer: Literal["sgd", "adam"] = setting("sgd", "Optimiser of the alignment; the paper's is sgd.")

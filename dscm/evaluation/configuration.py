@@ -25,7 +25,7 @@ class Configuration:
         sha256: the hash of the checkpoint.
         mechanism: its kind.
         abduction: one of `ABDUCTIONS`; None is the plain one, as always without guidance.
-        variant: the settings of a baseline that differ from their defaults, in words.
+        variant: that the code is sampled, and the settings of a baseline that differ from their defaults, in words.
         guidance: the guidance of a diffusion mechanism.
         alignment: the alignment of dynamic abduction.
         checkpoint: its path.
@@ -56,17 +56,20 @@ class Configuration:
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Configuration":
         """Read the entries of a record that `to_json` wrote."""
-        mechanism, abduction, rate = entry["mechanism"], entry["abduction"], entry["cta_lr"]
+        mechanism, rate, (abduction, _, variant) = (
+            entry["mechanism"],
+            entry["cta_lr"],
+            entry["abduction"].partition(" "),
+        )
         weights = entry["weights"] or entry["guidance"]
-        other = abduction in ABDUCTIONS
         rest = ("p_null", "beta", "batch", "device", "training_steps", "training_minutes", "parameters")
         if any(not isinstance(entry.get(name), int | float | None) for name in rest if name != "device"):
             raise TypeError("a number is none")
         return cls(
             entry["checkpoint_sha256"],
             mechanism,
-            abduction if other else None,
-            "" if other else abduction.removeprefix(mechanism).strip(),
+            abduction if abduction in ABDUCTIONS else None,
+            variant,
             None if weights is None else Weights.read(weights),
             None if rate is None else Alignment(rate, entry["cta_steps"], entry["cta_optimizer"]),
             Path(entry["checkpoint"]),
@@ -100,7 +103,7 @@ class Configuration:
     @property
     def _name(self) -> str:
         """Name the abduction; the plain one has the name of the mechanism."""
-        return self.abduction or " ".join(filter(None, [self.mechanism, self.variant]))
+        return " ".join(filter(None, [self.abduction or self.mechanism, self.variant]))
 
     @property
     def setting(self) -> "Configuration | None":

@@ -17,13 +17,8 @@ from dscm.model import Model
 from dscm.settings import setting
 from dscm.training.presets import get_preset
 
-SHARED = (
-    *(field.name for field in fields(Trajectory)),
-    "guidance_interval",
-    "precision",
-    "published",
-)  # by all rows of a folder
-VARIANTS = {  # the words for a baseline's settings that differ from their defaults
+SHARED = (*(field.name for field in fields(Trajectory)), "guidance_interval", "precision", "published")  # by all rows
+VARIANTS = {  # the words for settings of a code, or of a baseline, that differ from their defaults
     "pixel_noise": "without pixel noise",
     "sample_code": "sampled code",
     "mix": "mix={:g}",
@@ -187,7 +182,7 @@ def check_names(models: Sequence[Model], names: Sequence[str]) -> None:
     Raises:
         InputError: one does not.
     """
-    known = {*SHARED, *(field.name for model in models for field in fields(model.mechanism.sampling))}
+    known = {*SHARED, *(name for model in models for name in _list_settings(model))}
     for name in names:
         if name not in known:
             kinds = ", ".join(sorted({model.mechanism.kind for model in models}))
@@ -227,7 +222,7 @@ def describe(model: Model) -> Configuration:
         sha256=image.sha256,
         mechanism=mechanism.kind,
         abduction=sampling.abduction if diffusion and sampling.abduction != "semantic" else None,
-        variant="" if diffusion else _describe_variant(sampling),
+        variant=_describe_variant(sampling),
         guidance=sampling.weights if diffusion else None,
         alignment=sampling.alignment if aligned else None,
         checkpoint=image.path,
@@ -240,10 +235,16 @@ def describe(model: Model) -> Configuration:
     )
 
 
+def _list_settings(model: Model) -> set[str]:
+    """List the settings that have an effect on a model."""
+    without = set() if model.mechanism.has_code else {"sample_code"}
+    return {field.name for field in fields(model.mechanism.sampling)} - without
+
+
 def _vary(model: Model, evaluation: EvaluationSettings, changes: Mapping[str, Any]) -> Iterator[Model]:
     """Yield a model with each of the settings that are compared; a baseline and an unguided model have one row."""
     sampling = model.mechanism.sampling
-    names = {field.name for field in fields(sampling)}
+    names = _list_settings(model)
     chosen = {name: value for name, value in changes.items() if name in names}
     if "solver" in names and chosen.get("solver", sampling.solver) is None:
         chosen["solver"] = evaluation.solver
@@ -259,7 +260,7 @@ def _vary(model: Model, evaluation: EvaluationSettings, changes: Mapping[str, An
 
 
 def _describe_variant(sampling: Any) -> str:
-    """Name the settings of a baseline that differ from their defaults."""
+    """Name the settings among `VARIANTS` that differ from their defaults."""
     defaults = {field.name: field.default for field in fields(sampling)}
     values = {name: getattr(sampling, name) for name in VARIANTS if name in defaults}
     return " ".join(VARIANTS[name].format(value) for name, value in values.items() if value != defaults[name])

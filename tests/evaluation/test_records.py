@@ -62,7 +62,12 @@ def test_rows_are_sorted() -> None:
         assert arrange(mixed) == wanted
 
 
-@pytest.mark.parametrize("row", [PLAIN, ALIGNED, replace(PLAIN, guidance=Weights.read("do=2,others=1")), BASELINE])
+SAMPLED = replace(ALIGNED, variant="sampled code")
+
+
+@pytest.mark.parametrize(
+    "row", [PLAIN, ALIGNED, SAMPLED, replace(PLAIN, guidance=Weights.read("do=2,others=1")), BASELINE]
+)
 def test_a_record_is_read_back_from_json(row: Configuration) -> None:
     """Also what does not count in comparisons, such as β."""
     written = record(row)
