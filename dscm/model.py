@@ -14,6 +14,7 @@ from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.mechanisms import Noise
+from dscm.causal.particles import sample_codes
 from dscm.causal.scm import Effect
 from dscm.causal.values import Values, find_failures, read_observation, read_values, refuse
 from dscm.checkpoint import Restored, restore_image
@@ -266,6 +267,7 @@ class Model:
         batch: int = USUAL,
         value_range: tuple[float, float] = UNIT,
         skip_missing: bool = False,
+        particles: int = 1,
         **settings: Any,
     ) -> "Answer":
         """Answer what images would have been under an intervention: observe, abduct, intervene, predict.
@@ -277,21 +279,21 @@ class Model:
             effect: ``total``, or along some paths only: ``direct`` or ``indirect``.
             seed: the seed of noise that an observation leaves undetermined.
             batch: images at a time.
+            particles: M. 1 takes the mean of the code; more sample it, for the mean and spread of M counterfactuals.
             settings: as in `using`.
 
         Raises:
             InputError: as `observe`, `using` and `effect`.
         """
-        model = self.using(**settings) if settings else self
+        model = self.using(**choices) if (choices := sample_codes(self.mechanism, particles, settings)) else self
         pictures, table = self._read(images, attributes, value_range, skip_missing)
         obs = self._signed(self._observe(pictures, table, attributes))
         change = self._intervention(do, obs, pictures.names)
-        check_integer("batch", batch, 1)
-        composition, values = answer(model.scm, obs, change, effect, pictures.names, batch, seed)
+        composition, values, spread = answer(model.scm, obs, change, effect, pictures.names, batch, seed, particles)
         refuse(find_failures(self.graph.attributes, values), pictures.names)
         sources = list_sources(self.graph, {"given": attributes, f"from {TABLE}": table})
         query, names = write_query(do, effect), pictures.names
-        return Answer(self.graph, self.oracle, names, query, obs, composition, values, sources)
+        return Answer(self.graph, self.oracle, names, query, obs, composition, values, sources, particles, spread)
 
     def _read(
         self,

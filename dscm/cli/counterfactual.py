@@ -15,8 +15,10 @@ Where IMAGES has an attributes.csv, it gives the observed values of the attribut
 are measured on the images, or predicted by the oracle.
 
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
-result, and grid.png. With --paste, OUT/pasted/QUERY repeats the folder of the images, each at its own size and depth,
-with its opacity and profile, changed only where the query changes it. Under torchrun, processes share the images.
+result, and grid.png. With --particles, the code of each image is sampled: the answer is the mean of the counterfactuals
+of all samples, its spread a column of the table and a map in grid.png. With --paste, OUT/pasted/QUERY repeats the
+folder of the images, each at its own size and depth, with its opacity and profile, changed only where the query changes
+it. Under torchrun, processes share the images.
 """
 
 import sys
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import get_args
 
 from dscm import assets, settings
+from dscm.causal.particles import MOST, sample_codes
 from dscm.causal.scm import Effect
 from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, location, number, refuse_unused, say, start
 from dscm.cli.models import add_model_arguments, load_model
@@ -44,7 +47,10 @@ from dscm.runs import check_apart
 from dscm.settings import setting
 
 UNUSED = {  # options that would change nothing, by the one that makes it so
-    "sample": ("effect", "paste", "save_noise", "load_noise", "skip_missing", "abduction", *ALIGNMENT, *INFERENCE),
+    "sample": (
+        *("effect", "paste", "save_noise", "load_noise", "skip_missing", "particles", "abduction"),
+        *(*ALIGNMENT, *INFERENCE),
+    ),
     "load_noise": ("batch", "seed"),
 }
 
@@ -67,6 +73,8 @@ def make_parser() -> Parser:
     group.add_argument("--do", action="append", default=[], metavar="NAME=VALUE[,…]", help=words)
     words = "paths to the image along which a query acts: all, without mediators, through mediators (default: total)"
     group.add_argument("--effect", choices=get_args(Effect), nargs="+", action="extend", help=words)
+    words = "sample the code M times: the mean and spread of M counterfactuals (default: 1, of the mean code)"
+    group.add_argument("--particles", type=number(int, 1, MOST), default=1, metavar="M", help=words)
     words = "instead draw N images from the model, under the --do if there is one"
     group.add_argument("--sample", type=number(int, 1), metavar="N", help=words)
     words = "how images become squares (default: as in the training of the model)"
@@ -97,7 +105,8 @@ def run(parser: Parser) -> int:
         raise InputError(f"{option(single[0])}: takes one process, without torchrun")
     choices = dict(args.settings)
     skip_missing = choices.pop("skip_missing", False)
-    model = configure(load_model(args, machine.device), choices)
+    model = load_model(args, machine.device)
+    model = configure(model, sample_codes(model.mechanism, args.particles, choices))
     if args.sample:
         return sample(args, model, machine)
     if not args.do:
@@ -110,7 +119,8 @@ def run(parser: Parser) -> int:
     if machine.first:
         say(reader.survey(args.paste), parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
-    job = Job(args.do, args.effect or ["total"], batch=args.batch, seed=args.seed, **files)
+    rest = {name: getattr(args, name) for name in ("batch", "seed", "particles")}
+    job = Job(args.do, args.effect or ["total"], **files, **rest)
     report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
     leave(machine)
     return show(report, job, reader) if machine.first else 0

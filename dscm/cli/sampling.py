@@ -25,12 +25,12 @@ class Compilation:
 SAMPLING = (Sampling, LadderSampling, ClassifierSampling, Compilation)  # classes whose fields a command line sets
 
 ALIGNMENT = ("cta_lr", "cta_steps", "cta_optimizer")  # settings of dynamic abduction alone
-INFERENCE = ("sample_code", "pixel_noise", "mix", "residuals")  # how a baseline abducts, and what it keeps of that
+INFERENCE = ("sample_code", "pixel_noise", "mix", "residuals")  # what abduction takes of a code, what a baseline keeps
 
 
 def add_sampling(parser: Parser) -> None:
     """Add the common settings as flags, to a parser of `SAMPLING`, which takes the others by ``--set``."""
-    names = ("guidance", "guidance_interval", "abduction", "steps", "solver", "precision")
+    names = ("guidance", "guidance_interval", "abduction", "steps", "solver")
     parser.add_fields(parser.add_argument_group("abduction and prediction"), Sampling, *names)
 
 

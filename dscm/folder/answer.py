@@ -12,6 +12,8 @@ from torch import Tensor
 
 from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
+from dscm.causal.mechanisms import Noise
+from dscm.causal.particles import abduct_particles, average
 from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import Values, read_values
 from dscm.causal.variables import write_number
@@ -22,11 +24,11 @@ from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
 from dscm.folder.queries import parse_query
 from dscm.folder.reader import Batch
-from dscm.folder.writer import TABLE, Writer, label, list_columns
+from dscm.folder.writer import SPREAD, TABLE, Writer, describe_particles, label, list_columns
 from dscm.oracle import Oracle
-from dscm.plots.sheets import Row, effect_map, make_sheet
+from dscm.plots.sheets import Row, effect_map, make_sheet, spread_map
 from dscm.runs import check_output
-from dscm.settings import check_mapping
+from dscm.settings import check_integer, check_mapping
 
 SHOWN = 12  # images of a plot
 TITLE = "Effect: red is brighter than the composition, blue darker."
@@ -37,7 +39,7 @@ class Answer(Mapping[str, Tensor]):
     """What images would have been under an intervention.
 
     As a mapping it holds the counterfactual value of every variable, (N,), in raw units, and ``image``, uint8
-    (N, C, H, W).
+    (N, C, H, W); of several particles, the mean of theirs.
 
     Args:
         graph: the causal graph.
@@ -48,6 +50,8 @@ class Answer(Mapping[str, Tensor]):
         composed: the images under the null intervention, in [-1, 1], (N, C, H, W).
         predicted: every variable under the intervention, the image in [-1, 1].
         sources: where the observed attributes come from: the attributes by source.
+        particles: M, how many were averaged.
+        spread: of several particles, the standard deviation of each pixel on [0, 1], (N, C, H, W).
     """
 
     graph: Graph
@@ -58,6 +62,8 @@ class Answer(Mapping[str, Tensor]):
     composed: Tensor
     predicted: Mapping[str, Tensor]
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    particles: int = 1
+    spread: Tensor | None = None
 
     @property
     def obs(self) -> dict[str, Tensor]:
@@ -92,6 +98,11 @@ class Answer(Mapping[str, Tensor]):
         """Count the variables."""
         return len(self.predicted)
 
+    @property
+    def _title(self) -> str:
+        """Return the title of the contact sheet."""
+        return TITLE if self.particles == 1 else describe_particles(self.particles)
+
     def plot(self) -> Image.Image:
         """Draw the first images: observed, composed, counterfactual, and what the intervention changed."""
         some = slice(0, SHOWN)
@@ -102,7 +113,9 @@ class Answer(Mapping[str, Tensor]):
             Row(label(self.query), to_levels(answer)),
             Row("effect", effect_map(answer, composed), attached=True),
         ]
-        return make_sheet(rows, TITLE)
+        if self.spread is not None:
+            rows.append(Row(SPREAD, spread_map(self.spread[some]), attached=True))
+        return make_sheet(rows, self._title)
 
     def save(self, out: Path | str, overwrite: bool = False) -> None:
         """Write the files that ``counterfactual.py`` writes: a PNG for each image, a table, and a contact sheet.
@@ -118,10 +131,13 @@ class Answer(Mapping[str, Tensor]):
         paths = [Path(name) for name in self.names]
         command = {"do": [self.query], "images": self.names}
         keys = dict.fromkeys(self.names, "")
-        ledger = Ledger(Path(out), TABLE, list_columns(self.graph), command, keys, overwrite=True)
+        columns = list_columns(self.graph, self.particles)
+        ledger = Ledger(Path(out), TABLE, columns, command, keys, overwrite=True)
         layout = Layout(Path(out), paths, [self.query])
-        with Writer(ledger, layout, get_data_set(self.graph), self.oracle, TITLE) as writer:
-            writer.add(0, Batch(paths, dict(self.observed)), self.composed, {self.query: self.predicted})
+        spreads = {} if self.spread is None else {self.query: self.spread}
+        with Writer(ledger, layout, get_data_set(self.graph), self.oracle, self._title) as writer:
+            batch = Batch(paths, dict(self.observed))
+            writer.add(0, batch, self.composed, {self.query: self.predicted}, spreads=spreads)
 
 
 def answer(
@@ -132,7 +148,8 @@ def answer(
     names: Sequence[str],
     batch: int,
     seed: int,
-) -> tuple[Tensor, dict[str, Tensor]]:
+    particles: int = 1,
+) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
     """Answer one query about many images, a batch at a time.
 
     Args:
@@ -143,19 +160,31 @@ def answer(
         names: the names of the images, to which that noise belongs.
         batch: images at a time.
         seed: the seed of noise that an observation leaves undetermined.
+        particles: M, as in `average`.
 
     Returns:
-        The composition, (N, C, H, W), and every variable under the intervention.
+        The composition, (N, C, H, W); every variable under the intervention; and, of several particles, the standard
+        deviation of each pixel on [0, 1], (N, C, H, W).
     """
-    compositions, answers = [], []
+    check_integer("batch", batch, 1)
+    compositions, answers, spreads = [], [], []
     for start in range(0, len(obs["image"]), batch):
         chosen = slice(start, start + batch)
         part = {name: value[chosen] for name, value in obs.items()}
         some = {name: value[chosen] if value.dim() else value for name, value in do.items()}
-        noise = scm.abduct(part, make_streams(seed, names[chosen], part["image"].device))
-        compositions.append(scm.predict(noise)["image"])
-        answers.append(scm.predict(noise, scm.along(part, noise, some, effect, "image"), part))
-    return torch.cat(compositions), {name: torch.cat([values[name] for values in answers]) for name in answers[0]}
+
+        def ask(noise: Mapping[str, Noise]) -> dict[str, dict[str, Tensor]]:
+            along = scm.along(part, noise, some, effect, "image")
+            return {"composition": scm.predict(noise), "answer": scm.predict(noise, along, part)}
+
+        source = make_streams(seed, names[chosen], part["image"].device)
+        values, spread = average(abduct_particles(scm, part, particles, source), ask)
+        compositions.append(values["composition"]["image"])
+        answers.append(values["answer"])
+        if particles > 1:
+            spreads.append(spread["answer"])
+    joined = {name: torch.cat([values[name] for values in answers]) for name in answers[0]}
+    return torch.cat(compositions), joined, torch.cat(spreads) if spreads else None
 
 
 def read_intervention(

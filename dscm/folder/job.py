@@ -1,7 +1,7 @@
 """Answer queries about a folder of images: abduct each batch once, then predict under every query."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from dscm import settings
 from dscm.causal.draws import make_streams
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Noise
+from dscm.causal.particles import average
 from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import find_failures
 from dscm.causal.variables import Variable
@@ -29,9 +30,10 @@ from dscm.folder.progress import Progress
 from dscm.folder.queries import Query, parse_queries
 from dscm.folder.reader import Batch, Reader
 from dscm.folder.saved_noise import NoiseFiles, NoiseWriter, SavedNoise, describe
-from dscm.folder.writer import TABLE, Writer, list_columns
+from dscm.folder.writer import TABLE, Writer, describe_particles, list_columns
 from dscm.machine import AUTO, Machine, choose_batch, gather
 
+COMPOSITION = ""  # the name of the null intervention among the queries
 Asked = Mapping[str, tuple[Query, Effect]]  # by name, each query along each of the paths
 
 
@@ -49,6 +51,8 @@ class Job:
         load_noise: such a file of the same images, whose noise replaces abduction.
         batch: number of images at a time, or ``auto``; a file of noise has its own.
         seed: the seed of noise that an observation leaves undetermined.
+        particles: M, samples of the code whose counterfactuals are averaged; the model has the settings of
+            `sample_codes`.
     """
 
     queries: Sequence[str]
@@ -60,6 +64,27 @@ class Job:
     load_noise: Path | None = None
     batch: int | Literal["auto"] = 64
     seed: int = 0
+    particles: int = 1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers about a batch, of particles their means.
+
+    Args:
+        composition: the images under the null intervention, in [-1, 1], (B, C, H, W).
+        values: by the name of the query, every variable.
+        spreads: by query, of several particles, the standard deviation of each pixel on [0, 1], (B, C, H, W).
+        refused: by image, the queries that it has no answer to, with the reasons. Such an image keeps what was
+            observed, so that the others are computed as if it were one of them.
+        unsolved: as in `Report`.
+    """
+
+    composition: Tensor
+    values: Mapping[str, Mapping[str, Tensor]]
+    spreads: Mapping[str, Tensor]
+    refused: Mapping[str, Mapping[str, str]]
+    unsolved: float
 
 
 @dataclass(frozen=True)
@@ -110,13 +135,12 @@ def answer_folder(
     """
     asked, sampling = _ask(scm, reader, job), scm.mechanism("image").sampling
     files = _open_noise(scm, reader, job, machine, parts)
-    layout = Layout(job.out, reader.paths, [*asked])
-    queries = [query for query, _ in asked.values()]
-    progress = Progress(reader, queries, layout, job.paste, files)
-    command, columns = describe_command(job, [*asked], reader, sampling, parts), list_columns(reader.data_set.graph)
+    layout, columns = Layout(job.out, reader.paths, [*asked]), list_columns(reader.data_set.graph, job.particles)
+    progress = Progress(reader, [query for query, _ in asked.values()], layout, job.paste, files)
+    command = describe_command(job, [*asked], reader, sampling, parts)
     ledger = Ledger(job.out, TABLE, columns, command, progress.keys(), progress.select, job.overwrite, machine)
     files.open(ledger.resumed)
-    title, originals = write_title(image.path, sampling), reader.folder if job.paste else None
+    title, originals = write_title(image.path, sampling, job.particles), reader.folder if job.paste else None
     unsolved = 0.0
     with (
         ledger.going_on(),
@@ -125,41 +149,48 @@ def answer_folder(
     ):
         bar.update(ledger.earlier)
         for index, batch in reader.batches(files.batch, machine.rank, machine.world, ledger.finished):
-            noise = files.abduct(scm, index, batch.obs, make_streams(job.seed, batch.names, machine.device))
-            unsolved = max([unsolved, *getattr(noise["image"], "unsolved", torch.empty(0)).tolist()])
-            answers, reasons = predict_queries(scm, batch, noise, asked, reader.data_set.graph.attributes)
-            written = writer.add(index, batch, scm.predict(noise)["image"], answers, reasons)
+            source = make_streams(job.seed, batch.names, machine.device)
+            particles = files.abduct(scm, index, batch.obs, source, job.particles)
+            answers = answer_queries(scm, batch, particles, asked, reader.data_set.graph.attributes)
+            unsolved = max(unsolved, answers.unsolved)
+            written = writer.add(index, batch, answers.composition, answers.values, answers.refused, answers.spreads)
             bar.update(min(machine.world * written, len(reader.paths) - bar.n))
     files.close()
     return _gather_report(reader, ledger, unsolved, machine)
 
 
-def predict_queries(
-    scm: SCM, batch: Batch, noise: Mapping[str, Noise], asked: Asked, attributes: Sequence[Variable]
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, str]]]:
-    """Predict a batch under each query.
+def answer_queries(
+    scm: SCM, batch: Batch, particles: Iterable[Mapping[str, Noise]], asked: Asked, attributes: Sequence[Variable]
+) -> Answers:
+    """Predict a batch under the null intervention and under each query.
 
     Args:
         scm: the model.
         batch: the images.
-        noise: theirs.
+        particles: their noise, one or several times.
         asked: the queries.
         attributes: the attributes of the graph, whose values must lie in their domains.
-
-    Returns:
-        By the name of the query, every variable; and by image, the queries that it has no answer to, with the reasons.
-        Such an image keeps what was observed, so that the others are computed as if it were one of them.
     """
-    answers: dict[str, dict[str, Tensor]] = {}
     refused: dict[str, dict[str, str]] = {}
-    for name, (query, effect) in asked.items():
-        target, reasons = query.resolve(batch.obs, batch.names)
+    unsolved = [0.0]
+    targets = {}
+    for name, (query, _) in asked.items():
+        targets[name], reasons = query.resolve(batch.obs, batch.names)
         for image, reason in reasons.items():
             refused.setdefault(image, {})[name] = reason
-        answers[name] = scm.predict(noise, scm.along(batch.obs, noise, target, effect, "image"), batch.obs)
-        for i, reason in find_failures(attributes, answers[name]).items():
-            refused.setdefault(batch.names[i], {}).setdefault(name, reason)
-    return answers, refused
+
+    def ask(noise: Mapping[str, Noise]) -> dict[str, dict[str, Tensor]]:
+        unsolved.extend(getattr(noise["image"], "unsolved", torch.empty(0)).tolist())
+        answers = {COMPOSITION: scm.predict(noise)}
+        for name, (_, effect) in asked.items():
+            along = scm.along(batch.obs, noise, targets[name], effect, "image")
+            answers[name] = scm.predict(noise, along, batch.obs)
+            for i, reason in find_failures(attributes, answers[name]).items():
+                refused.setdefault(batch.names[i], {}).setdefault(name, reason)
+        return answers
+
+    values, spreads = average(particles, ask)
+    return Answers(values.pop(COMPOSITION)["image"], values, spreads, refused, max(unsolved))
 
 
 def describe_command(
@@ -171,6 +202,7 @@ def describe_command(
         "images": str(reader.folder.resolve()),
         "do": list(asked),
         "seed": job.seed,
+        "particles": job.particles,
         "fit": reader.data_set.source.framing.fit,
         "paste": job.paste,
         "save_noise": str(job.save_noise),
@@ -180,11 +212,11 @@ def describe_command(
     }
 
 
-def write_title(checkpoint: Path, sampling: Any) -> str:
+def write_title(checkpoint: Path, sampling: Any, particles: int) -> str:
     """Write the title of a contact sheet: the model, its guidance if it has any, and the colours."""
     guidance = f", guidance {sampling.weights}" if isinstance(sampling, Sampling) else ""
     colours = "Under each counterfactual what it changed in the composition: red is brighter, blue darker."
-    return f"{checkpoint.stem}{guidance}. {colours}"
+    return f"{checkpoint.stem}{guidance}. {colours if particles == 1 else describe_particles(particles)}"
 
 
 def _ask(scm: SCM, reader: Reader, job: Job) -> Asked:
@@ -207,6 +239,11 @@ def _ask(scm: SCM, reader: Reader, job: Job) -> Asked:
 
 def _open_noise(scm: SCM, reader: Reader, job: Job, machine: Machine, parts: Mapping[str, str]) -> NoiseFiles:
     """Open the files of noise, where there are any, and choose the number of images in a batch."""
+    for name in ("save_noise", "load_noise"):
+        if job.particles > 1 and getattr(job, name):
+            raise InputError(
+                f"{option(name)}: a file keeps one particle of each image; leave {option('particles')} out"
+            )
     about = describe(parts, reader.names, scm.mechanism("image").sampling)
     saved = SavedNoise(job.load_noise, about) if job.load_noise else None
     size = saved.batch if saved else _choose_size(scm, reader, job, machine)

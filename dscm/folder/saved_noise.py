@@ -25,6 +25,7 @@ from dscm.baselines.hvae import LadderNoise
 from dscm.causal.draws import Source
 from dscm.causal.learned import FlowNoise
 from dscm.causal.mechanisms import Noise, SigmoidNoise
+from dscm.causal.particles import abduct_particles
 from dscm.causal.scm import SCM
 from dscm.checkpoint import load_plain
 from dscm.data.scaling import to_levels
@@ -70,7 +71,8 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
         "precision": getattr(sampling, "precision", "float32"),
         "abduction": getattr(sampling, "abduction", "semantic"),
     }
-    content |= {name: True for name in ("clamp", "published") if getattr(sampling, name, False)}
+    switches = ("clamp", "published", "sample_code")
+    content |= {name: True for name in switches if getattr(sampling, name, False)}
     if isinstance(sampling, Sampling) and sampling.guides_abduction:
         content |= {"guidance": str(sampling.weights), "interval": list(sampling.guidance_interval)}
     if isinstance(sampling, Sampling) and sampling.abduction == "dynamic":
@@ -257,19 +259,27 @@ class NoiseFiles:
         if self.saving:
             self.saving.open(resumed)
 
-    def abduct(self, scm: SCM, index: int, obs: Mapping[str, Tensor], source: Source) -> dict[str, Noise]:
-        """Read or abduct the noise of batch ``index``, and keep it.
+    def abduct(
+        self, scm: SCM, index: int, obs: Mapping[str, Tensor], source: Source, particles: int = 1
+    ) -> Iterable[dict[str, Noise]]:
+        """Read or abduct the noise of batch ``index``, and keep it; or abduct that of particles, which no file holds.
 
         Args:
             scm: the model.
             index: the number of the batch.
             obs: its observation, the image in [-1, 1].
             source: of noise that the observation leaves undetermined.
+            particles: M.
+
+        Returns:
+            The noise of each particle.
         """
+        if particles > 1:
+            return abduct_particles(scm, obs, particles, source)
         noise = self.saved.read(index, obs["image"].device) if self.saved else scm.abduct(obs, source)
         if self.saving:
             self.saving.add(index, obs, noise)
-        return noise
+        return [noise]
 
     def close(self) -> None:
         """Make the file of all batches."""

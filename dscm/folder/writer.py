@@ -14,17 +14,17 @@ from dscm.data.listing import SHEET
 from dscm.data.original import read_original
 from dscm.data.scaling import l1, to_levels, to_unit
 from dscm.data.sets import DataSet
-from dscm.errors import UnreadableImage
+from dscm.errors import InputError, UnreadableImage, option
 from dscm.files import atomic_path
 from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
 from dscm.folder.paste import change_mask, paste_into
 from dscm.folder.reader import Batch
 from dscm.oracle import Oracle, observe
-from dscm.plots.sheets import Row, draw_sheet, effect_map, to_picture
+from dscm.plots.sheets import WIDEST, Row, draw_sheet, effect_map, spread_map, to_picture
 
 SHOWN = 12  # images in a row of the contact sheet
-TABLE = "counterfactuals.csv"
+TABLE, SPREAD = "counterfactuals.csv", "spread"
 STAGES = ("", "counterfactual_", "measured_")  # prefixes of an attribute's columns: before, after, on the picture
 Answers = Mapping[str, Mapping[str, Tensor]]  # by the name of a query, the counterfactual value of every variable
 
@@ -80,6 +80,7 @@ class Writer:
         composition: Tensor,
         answers: Answers,
         refused: Mapping[str, Mapping[str, str]] = {},
+        spreads: Mapping[str, Tensor] = {},
     ) -> int:
         """Write the counterfactuals of one batch, but of the images that are finished already.
 
@@ -89,16 +90,17 @@ class Writer:
             composition: their images under the null intervention, (B, C, H, W).
             answers: by query, the counterfactual value of every variable, the image among them.
             refused: by image, the queries that it has no answer to, each with the reason.
+            spreads: by query, if the ledger has a column for it, the standard deviation of each pixel over particles.
 
         Returns:
             The number of images that are not finished yet.
         """
         self._wait()
-        tables = {query: self._tabulate(batch, query, values) for query, values in answers.items()}
+        tables = {query: self._tabulate(batch, query, x, spreads.get(query)) for query, x in answers.items()}
         new = [name for name in batch.names if name not in self.ledger.finished]
         asked = {name: [query for query in answers if query not in refused.get(name, {})] for name in new}
         rows = [tables[query][name] for name, queries in asked.items() for query in queries]
-        self.pending = self.pool.submit(self._write, index, batch, composition, answers, asked, rows, refused)
+        self.pending = self.pool.submit(self._write, index, batch, composition, answers, asked, rows, refused, spreads)
         return len(new)
 
     def _wait(self) -> None:
@@ -116,6 +118,7 @@ class Writer:
         asked: Mapping[str, Sequence[str]],
         rows: Sequence[Sequence[str]],
         refused: Mapping[str, Mapping[str, str]],
+        spreads: Mapping[str, Tensor],
     ) -> None:
         """Write the pictures of a batch, then its rows; an original that cannot be read any more costs no other."""
         reasons = {name: dict(refused.get(name, {})) for name in batch.names}
@@ -129,10 +132,12 @@ class Writer:
                     reasons[name][query] = reason
         whole = [i for i, name in enumerate(batch.names) if not refused.get(name)][:SHOWN]
         if whole and not self.drawn and (index == 0 or not (self.layout.out / SHEET).is_file()):
-            self._draw(batch, composition, answers, whole)
+            self._draw(batch, composition, answers, whole, spreads)
         self.ledger.add({name: reasons[name] for name in asked}, [row for row in rows if row[1] not in reasons[row[0]]])
 
-    def _draw(self, batch: Batch, composition: Tensor, answers: Answers, some: list[int]) -> None:
+    def _draw(
+        self, batch: Batch, composition: Tensor, answers: Answers, some: list[int], spreads: Mapping[str, Tensor]
+    ) -> None:
         """Draw the contact sheet of some images of a batch."""
         rows = [
             Row("observation", to_levels(batch.obs["image"][some])),
@@ -141,6 +146,8 @@ class Writer:
         for query, values in answers.items():
             rows.append(Row(label(query), to_levels(values["image"][some])))
             rows.append(Row("effect", effect_map(values["image"][some], composition[some]), attached=True))
+            if query in spreads:
+                rows.append(Row(SPREAD, spread_map(spreads[query][some]), attached=True))
         draw_sheet(self.layout.out / SHEET, rows, self.title)
         self.drawn = True
 
@@ -172,24 +179,41 @@ class Writer:
                     original.write(temporary, paste_into(original, layer[:-1], layer[-1:]))
         return failed
 
-    def _tabulate(self, batch: Batch, query: str, values: Mapping[str, Tensor]) -> dict[str, list[str]]:
-        """Make each image's row: attributes before, after and on the picture, and the L1 to the observation."""
+    def _tabulate(
+        self, batch: Batch, query: str, values: Mapping[str, Tensor], spread: Tensor | None
+    ) -> dict[str, list[str]]:
+        """Make each image's row: attributes before, after and on the picture, the L1 to the observation, the spread."""
         measured = observe(values["image"], self.graph, self.oracle)
         distance = l1(values["image"], batch.obs["image"])
         rows = {}
         for i, name in enumerate(batch.names):
             row = {"image": name, "query": query, "l1": write_number(distance[i].item())}
+            if spread is not None:
+                row[SPREAD] = write_number(spread[i].mean().item())
             for variable in self.graph.attributes:
                 for stage, of_stage in zip(STAGES, (batch.obs, values, measured)):
                     row[f"{stage}{variable.name}"] = variable.show(of_stage[variable.name][i].item())
-            rows[name] = [row[column] for column in list_columns(self.graph)]
+            rows[name] = [row[column] for column in self.ledger.columns]
         return rows
 
 
-def list_columns(graph: Graph) -> list[str]:
-    """List the columns of ``counterfactuals.csv``."""
+def list_columns(graph: Graph, particles: int = 1) -> list[str]:
+    """List the columns of ``counterfactuals.csv``.
+
+    Raises:
+        InputError: there are several particles, and an attribute has the name of the column of their spread.
+    """
     names = [variable.name for variable in graph.attributes]
-    return ["image", "query", *(f"{stage}{name}" for stage in STAGES for name in names), "l1"]
+    if particles > 1 and SPREAD in names:
+        raise InputError(f"{option('particles')} {particles}: {TABLE} has a column {SPREAD} already, an attribute's")
+    spread = [SPREAD] if particles > 1 else []
+    return ["image", "query", *(f"{stage}{name}" for stage in STAGES for name in names), "l1", *spread]
+
+
+def describe_particles(particles: int) -> str:
+    """Say what the images and colours of a contact sheet of several particles mean."""
+    colours = f"red: brighter than the composition; blue: darker; purple: spread, full at {WIDEST:g}"
+    return f"Means of {particles} particles; {colours}."
 
 
 def label(query: str) -> str:

@@ -19,6 +19,8 @@ SPELT = str.maketrans(
     {"ω": "guidance", "σ": "sigma", "η": "eta", "∅": "_null", "β": "beta", "×": " x "}
 )  # letters that Pillow's own font lacks
 BLUE, WHITE, RED = (0.13, 0.40, 0.67), (1.0, 1.0, 1.0), (0.70, 0.09, 0.17)  # told apart by the colour-blind
+PURPLE = (0.33, 0.15, 0.53)
+WIDEST = 0.25  # spread on [0, 1] that has the full colour; a pixel that is black or white by chance has 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,20 @@ def effect_map(x: Tensor, reference: Tensor) -> Tensor:
     strength = change.abs().mean(dim=1, keepdim=True)
     colour = torch.where(change.mean(dim=1, keepdim=True) >= 0, red, blue)
     return ((white + (colour - white) * strength) * 255).round().to(torch.uint8)
+
+
+def spread_map(std: Tensor) -> Tensor:
+    """Colour the spread of counterfactuals: from white, none, to purple, a standard deviation of `WIDEST` or more.
+
+    Args:
+        std: the standard deviation of each pixel on [0, 1], shape (B, C, H, W); channels are averaged.
+
+    Returns:
+        uint8, shape (B, 3, H, W).
+    """
+    white, purple = (torch.tensor(colour, device=std.device)[:, None, None] for colour in (WHITE, PURPLE))
+    strength = (std.mean(dim=1, keepdim=True) / WIDEST).clamp(0, 1)
+    return ((white + (purple - white) * strength) * 255).round().to(torch.uint8)
 
 
 def make_sheet(rows: Sequence[Row], title: str = "") -> Image.Image:

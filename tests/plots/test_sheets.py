@@ -13,7 +13,20 @@ from dscm.diffusion.alignment import Alignment
 from dscm.diffusion.guidance import Weights
 from dscm.evaluation.configuration import Conditions, Configuration
 from dscm.evaluation.tables import describe_solver
-from dscm.plots.sheets import BLUE, FONT_SIZE, GAP, RED, SPELT, Row, draw_sheet, effect_map, to_picture
+from dscm.plots.sheets import (
+    BLUE,
+    FONT_SIZE,
+    GAP,
+    PURPLE,
+    RED,
+    SPELT,
+    WIDEST,
+    Row,
+    draw_sheet,
+    effect_map,
+    spread_map,
+    to_picture,
+)
 
 TEXT = 12 + 2 * GAP  # height of the title's line
 
@@ -67,6 +80,15 @@ def test_map_has_one_place_for_each_pixel() -> None:
     kept = x.clone()
     changed = (effect_map(x, reference) != 255).any(dim=1)
     assert changed.shape == (2, 4, 5) and changed.nonzero().tolist() == [[1, 2, 3]] and torch.equal(x, kept)
+
+
+@pytest.mark.parametrize(("share", "strength"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (2.0, 1.0)])
+def test_spread_turns_purple(share: float, strength: float) -> None:
+    """In proportion to the standard deviation, up to the widest; of three channels it is the mean."""
+    expected = [round(255 * (1 + strength * (part - 1))) for part in PURPLE]
+    assert spread_map(torch.full((1, 1, 1, 1), share * WIDEST)).flatten().tolist() == pytest.approx(expected, abs=1)
+    coloured = share * WIDEST * torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
+    assert torch.equal(spread_map(coloured), spread_map(torch.full((1, 1, 1, 1), share * WIDEST)))
 
 
 # Sheets

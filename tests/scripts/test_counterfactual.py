@@ -265,7 +265,7 @@ def test_compiled_and_in_bfloat16(
     monkeypatch.setattr(UNet, "compile", trace)
     asked = ("--checkpoint", semantic_run.checkpoint, "--do=digit=3", "--steps", 2, "--guidance", 1, *MACHINE)
     runs = {}
-    for flag in ((), ("--set", "compile=on"), ("--precision", "bfloat16")):
+    for flag in ((), ("--set", "compile=on"), ("--set", "precision=bfloat16")):
         out = tmp_path / "-".join(("out", *flag))
         runs[flag] = Answers(
             digits, out, succeed(call_script("counterfactual.py", digits, *asked, *flag, "--out", out))
@@ -275,5 +275,5 @@ def test_compiled_and_in_bfloat16(
         assert [row["image"] for row in runs[flag].rows] == [row["image"] for row in runs[plain].rows]
         for i in range(6):
             error = l1(picture(runs[flag], str(i), "digit=3"), picture(runs[plain], str(i), "digit=3")).item()
-            assert error < (1e-2 if "bfloat16" in flag else 1e-3)
+            assert error < (1e-2 if "precision=bfloat16" in flag else 1e-3)
     assert len(compiled) == 1
