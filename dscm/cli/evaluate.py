@@ -44,11 +44,11 @@ def make_parser() -> Parser:
     parser = Parser(__doc__, (*SAMPLING, EvaluationSettings, Reading))
     add_model_arguments(parser, several=True)
     measured = parser.add_argument_group("evaluation")
-    names = ("n", "split", "guidance", "abduction", "sampler")
+    names = ("n", "split", "guidance", "abduction", "particles", "sampler")
     parser.add_fields(measured, EvaluationSettings, *names)
     measured.add_argument("--figures", action="store_true", help="draw the paper's panels and curves too")
     sampling = parser.add_argument_group("abduction and prediction")
-    parser.add_fields(sampling, Sampling, "guidance_interval", "steps", "solver", "published")
+    parser.add_fields(sampling, Sampling, "guidance_interval", "steps", "published")
     files = parser.add_argument_group("files")
     files.add_argument(
         "--out", type=location, metavar="DIR", help="the folder to write, or to add to (default: RUN/soundness)"

@@ -175,14 +175,15 @@ class Conditions:
     data_sha256: str
     oracle_sha256: str | None
     attributes_sha256: str | None
+    particles: int = 1
     published: bool = False
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Conditions":
         """Read the entries of a record."""
-        values = {name.name: entry[name.name] for name in fields(cls) if name.name != "published"}
+        values = {name.name: entry[name.name] for name in fields(cls)}
         low, high = values["guidance_interval"]
-        return cls(**{**values, "guidance_interval": (low, high)}, published=entry.get("published", False))
+        return cls(**{**values, "guidance_interval": (low, high)})
 
     def check(self, other: "Conditions", path: Path) -> None:
         """Check that records of a file were measured under these conditions.

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from dscm.causal.draws import Source
 from dscm.causal.graph import Graph
-from dscm.causal.scm import SCM, Intervention
+from dscm.causal.scm import Intervention
 from dscm.causal.variables import Variable
 from dscm.data.scaling import to_levels, to_signed, to_unit
 from dscm.evaluation.statistics import CHANGED, f1_terms, mean_over
 from dscm.oracle import Oracle, observe
 
+Values = Mapping[str, Tensor]  # every variable, each (B,), and the image in [-1, 1], (B, C, H, W)
 Save = Callable[[Tensor], Tensor]  # what happens to an image in [-1, 1] between two queries
 
 
@@ -51,62 +51,49 @@ def attribute_errors(variable: Variable, observed: Tensor, target: Tensor) -> di
 
 
 def compositions(
-    scm: SCM,
-    obs: Mapping[str, Tensor],
-    first: Tensor,
-    do: Intervention,
-    cycles: int,
-    generator: Source | None = None,
-    save: Save = keep,
+    compose: Callable[[Values], Tensor], obs: Values, first: Tensor, cycles: int, save: Save = keep
 ) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` null interventions in a row: composition(k) for every k.
 
-    The null intervention sets the variables of an intervention to their observed values. Prediction is guided as for
-    the counterfactual: without an observation to compare with, guidance emphasises these variables in every image.
-
     Args:
-        scm: the model.
+        compose: returns the images of an observation after a null intervention.
         obs: the observation, image in [-1, 1].
         first: the images after the first null intervention.
-        do: the null intervention.
         cycles: the largest k.
-        generator: source of noise that an observation leaves undetermined.
         save: maps every image that is computed to what is measured and asked next.
     """
     x = save(first)
     yield x
     for _ in range(cycles - 1):
-        x = save(scm.predict(scm.abduct({**obs, "image": x}, generator), do)["image"])
+        x = save(compose({**obs, "image": x}))
         yield x
 
 
 def reversals(
-    scm: SCM,
-    obs: Mapping[str, Tensor],
-    first: Mapping[str, Tensor],
-    do: Intervention,
+    counterfactual: Callable[[Values, Intervention], Values],
+    obs: Values,
+    first: Values,
+    do: Mapping[str, Tensor],
     cycles: int,
-    generator: Source | None = None,
     save: Save = keep,
 ) -> Iterator[Tensor]:
     """Yield the images after each of ``cycles`` rounds of x → do → x* → do(back) → x': reversibility(k) for every k.
 
     Args:
-        scm: the model.
+        counterfactual: returns every variable of an observation under an intervention.
         obs: the observation.
         first: the first counterfactual.
         do: the intervention.
         cycles: the largest k.
-        generator: source of noise that an observation leaves undetermined.
         save: as in `compositions`.
     """
     back = {name: obs[name] for name in do}
     changed = dict(first)
     for k in range(cycles):
-        x = save(scm.counterfactual({**changed, "image": save(changed["image"])}, back, generator)["image"])
+        x = save(counterfactual({**changed, "image": save(changed["image"])}, back)["image"])
         yield x
         if k < cycles - 1:
-            changed = scm.counterfactual({**obs, "image": x}, do, generator)
+            changed = dict(counterfactual({**obs, "image": x}, do))
 
 
 def effectiveness(

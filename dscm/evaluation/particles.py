@@ -1,14 +1,18 @@
 """Particles of counterfactuals, and whether their spread covers the truth (paper, eq. 15)."""
 
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from scipy.stats import t as student
 from torch import Tensor
 
 from dscm.causal.draws import Source
-from dscm.causal.particles import Values, abduct_particles, average
+from dscm.causal.mechanisms import Noise
+from dscm.causal.particles import IMAGE, Values, abduct_particles, average
 from dscm.causal.scm import SCM, Intervention
 from dscm.data.scaling import to_unit
 from dscm.evaluation.statistics import mean_over
@@ -17,42 +21,77 @@ WIDTH = 2.0  # standard deviations either way that the central interval of a pix
 FLOOR = 0.01  # least spread on [0, 1] of a pixel that counts: twice the step of 8 bits, to which a truth is rounded
 
 
-def draw_counterfactuals(
-    scm: SCM, obs: Mapping[str, Tensor], do: Intervention, particles: int, source: Source | None
-) -> Iterator[Values]:
-    """Yield the counterfactual of each particle: every variable, the image in [-1, 1], (B, C, H, W).
+Query = tuple[Intervention, Mapping[str, Tensor] | None]  # do and obs, as `SCM.predict` takes them
+
+
+class Reply(NamedTuple):
+    """What a model answers to several queries about the same images.
 
     Args:
-        scm: the model, whose mechanism of the image samples its code (``sample_code``).
-        obs: the observation.
-        do: the intervention.
+        answers: by query, every variable; the image is the mean over the particles.
+        spread: by query, the standard deviation of each pixel over several particles on [0, 1], (B, C, H, W).
+        particles: by query that asked for them, the images of all particles, (M, B, C, H, W).
+        unsolved: as in `ImageNoise`, of the first particle; empty where no step was implicit.
+        seconds: per image, of the abduction of every particle and one prediction from it.
+    """
+
+    answers: dict[str, Values]
+    spread: dict[str, Tensor]
+    particles: dict[str, Tensor]
+    unsolved: Tensor
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A causal model as it is measured: its answers are means over M particles.
+
+    Args:
+        scm: the model; for more than one particle with the settings of `sample_codes`.
         particles: M.
-        source: of the samples.
+        source: of the samples, and of other noise that an observation leaves undetermined.
     """
-    for noise in abduct_particles(scm, obs, particles, source):
-        yield scm.predict(noise, do, obs)
+
+    scm: SCM
+    particles: int = 1
+    source: Source | None = None
+
+    def ask(self, obs: Mapping[str, Tensor], queries: Mapping[str, Query], kept: Collection[str] = ()) -> Reply:
+        """Answer several queries with one abduction.
+
+        Args:
+            obs: the observation, the image in [-1, 1].
+            queries: by name.
+            kept: those whose particles are returned.
+        """
+        device, n = obs[IMAGE].device, len(obs[IMAGE])
+        start, times, unsolved = read_clock(device), list[float](), list[Tensor]()
+        images: dict[str, list[Tensor]] = {name: [] for name in kept}
+
+        def predict(noise: Mapping[str, Noise]) -> dict[str, Values]:
+            unsolved.append(getattr(noise[IMAGE], "unsolved", torch.empty(0)))
+            found = {}
+            for name, (do, reference) in queries.items():
+                found[name] = self.scm.predict(noise, do, reference)
+                times.append(read_clock(device))
+            for name in kept:
+                images[name].append(found[name][IMAGE])
+            return found
+
+        answers, spread = average(abduct_particles(self.scm, obs, self.particles, self.source), predict)
+        kept_images = {name: torch.stack(x) for name, x in images.items()}
+        return Reply(answers, spread, kept_images, unsolved[0], self.particles * (times[0] - start) / n)
+
+    def counterfactual(self, obs: Mapping[str, Tensor], do: Intervention) -> Values:
+        """Return every variable under an intervention."""
+        return self.ask(obs, {"": (do, obs)}).answers[""]
 
 
-def average_counterfactuals(
-    scm: SCM,
-    obs: Mapping[str, Tensor],
-    interventions: Mapping[str, Intervention],
-    particles: int,
-    source: Source | None,
-) -> tuple[dict[str, Values], dict[str, Tensor]]:
-    """Return the mean counterfactual under each of several interventions, and its spread, with one abduction for all.
-
-    Args:
-        scm, obs, particles, source: as in `draw_counterfactuals`.
-        interventions: by name; ``{}`` composes.
-
-    Returns:
-        As `average`: by name, every variable and, of several particles, the standard deviation of each pixel on [0, 1].
-    """
-    return average(
-        abduct_particles(scm, obs, particles, source),
-        lambda noise: {name: scm.predict(noise, do, obs) for name, do in interventions.items()},
-    )
+def read_clock(device: torch.device) -> float:
+    """Return the time in seconds after a device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def cover(particles: Tensor, truth: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dscm import settings
+from dscm.causal.particles import MOST, sample_codes
 from dscm.checkpoint import Restored
 from dscm.diffusion.guidance import Weights
 from dscm.diffusion.mechanism import DiffusionMechanism
@@ -50,6 +51,9 @@ class EvaluationSettings:
     )
     mixture: bool | None = setting(
         None, "Of Morpho-MNIST: whether some values do not follow the graph. Default: as in the training."
+    )
+    particles: int = setting(
+        1, "Samples M of the code; counterfactuals are their means, and their spread is measured.", low=1, high=MOST
     )
     cycles: int = setting(1, "Rounds of composition and reversal.", low=1)
     sampler: Literal["marginal", "different", "bins"] = setting(
@@ -246,6 +250,7 @@ def _vary(model: Model, evaluation: EvaluationSettings, changes: Mapping[str, An
     sampling = model.mechanism.sampling
     names = _list_settings(model)
     chosen = {name: value for name, value in changes.items() if name in names}
+    chosen = sample_codes(model.mechanism, evaluation.particles, chosen)
     if "solver" in names and chosen.get("solver", sampling.solver) is None:
         chosen["solver"] = evaluation.solver
     if not isinstance(model.mechanism, DiffusionMechanism):

@@ -1,19 +1,16 @@
 """The protocol of an evaluation: every metric of every image, batch by batch."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dscm.causal.draws import Source
 from dscm.causal.graph import Graph
-from dscm.causal.mechanisms import Noise
-from dscm.causal.scm import SCM
 from dscm.data.scaling import l1, to_levels, to_signed
 from dscm.errors import InputError, option
 from dscm.evaluation import metrics
+from dscm.evaluation.particles import Reply, Subject, cover
 from dscm.evaluation.task import Task
 from dscm.oracle import Oracle, observe
 
@@ -55,24 +52,16 @@ class Judge:
         return {key: torch.stack([cycle[key] for cycle in cycles], dim=1) for key in cycles[0]}
 
 
-def read_clock(device: torch.device) -> float:
-    """Return the time in seconds after a device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def evaluate_batch(
-    scm: SCM, judge: Judge, task: Task, cycles: int, generator: Source | None = None, by_target: bool = True
+    subject: Subject, judge: Judge, task: Task, cycles: int, by_target: bool = True
 ) -> tuple[PerImage, dict[str, Tensor]]:
     """Compute every metric of one batch.
 
     Args:
-        scm: the model.
+        subject: the model.
         judge: the instruments.
         task: the batch.
         cycles: rounds of composition and of reversal.
-        generator: source of noise that an observation leaves undetermined.
         by_target: whether guidance depends on what is intervened on, and so does the composition.
 
     Returns:
@@ -84,28 +73,25 @@ def evaluate_batch(
         InputError: an image is not finite.
     """
     obs, x = task.obs, task.obs["image"]
-    start = read_clock(x.device)
-    noise = scm.abduct(obs, generator)
-    composed = _compose(scm, noise, task, next(iter(task.interventions)))
-    seconds = (read_clock(x.device) - start) / len(x)
-    result: PerImage = {("seconds",): torch.full((len(x),), seconds)}
-    unsolved = getattr(noise["image"], "unsolved", None)
-    if unsolved is not None and unsolved.numel():
-        result["unsolved",] = unsolved
-    result |= judge.read(obs)
-    images = {"observation": x, "composition": composed}
-    for position, (name, do) in enumerate(task.interventions.items()):
-        if by_target and position:
-            composed = _compose(scm, noise, task, name)
-        if by_target or not position:
-            chains = _compose_again(scm, judge, task, name, composed, cycles, generator)
+    covered = [name for name in task.truths if subject.particles > 1]
+    names = list(task.interventions)
+    nulls = {_composition(name): (_null(task, name), None) for name in (names if by_target else names[:1])}
+    reply = subject.ask(obs, nulls | {name: (do, obs) for name, do in task.interventions.items()}, covered)
+    result: PerImage = {("seconds",): torch.full((len(x),), reply.seconds)} | judge.read(obs)
+    if reply.unsolved.numel():
+        result["unsolved",] = reply.unsolved
+    images = {"observation": x, "composition": reply.answers[_composition(names[0])]["image"]}
+    for name in names:
+        if by_target or name == names[0]:
+            composed = reply.answers[_composition(name)]["image"]
+            chains = _compose_again(subject, judge, task, name, composed, cycles)
         result |= {("composition", name, metric): value for metric, value in chains.items()}
-        counterfactual = scm.predict(noise, do, obs)
+        counterfactual = reply.answers[name]
         result |= judge.judge(("effectiveness", name), counterfactual, obs, task.changed(name))
         result |= judge.compare(("identity", name), counterfactual["image"], composed)
         result |= judge.compare(("identity", name), counterfactual["image"], x, "factual_")
-        result |= _compare_truth(judge, task, name, counterfactual)
-        distances, restored = _reverse(scm, judge, task, name, counterfactual, cycles, generator)
+        result |= _compare_truth(judge, task, name, counterfactual) | _compare_particles(reply, task, name)
+        distances, restored = _reverse(subject, judge, task, name, counterfactual, cycles)
         result |= distances
         images |= {f"do({name})": counterfactual["image"], f"do({name}) reversed": restored}
     for label, image in images.items():
@@ -114,39 +100,55 @@ def evaluate_batch(
     return result, {label: to_levels(image) for label, image in images.items()}
 
 
-def _compose(scm: SCM, noise: Mapping[str, Noise], task: Task, name: str) -> Tensor:
-    """Predict the images under the null intervention on what an intervention sets, guided as for that one."""
-    return scm.predict(noise, {variable: task.obs[variable] for variable in task.interventions[name]})["image"]
+def _composition(name: str) -> str:
+    """Name the query that composes as an intervention is guided."""
+    return f"composition {name}"
+
+
+def _null(task: Task, name: str) -> dict[str, Tensor]:
+    """Return the null intervention: what an intervention sets keeps its observed values.
+
+    Without an observation to compare with, guidance emphasises these variables in every image.
+    """
+    return {variable: task.obs[variable] for variable in task.interventions[name]}
 
 
 def _compose_again(
-    scm: SCM, judge: Judge, task: Task, name: str, first: Tensor, cycles: int, generator: Source | None
+    subject: Subject, judge: Judge, task: Task, name: str, first: Tensor, cycles: int
 ) -> dict[str, Tensor]:
     """Return every distance of each cycle's composition, (B, cycles), and its L1 with images saved between cycles."""
-    obs, do = task.obs, {variable: task.obs[variable] for variable in task.interventions[name]}
-    floats = metrics.compositions(scm, obs, first, do, cycles, generator)
-    saved = metrics.compositions(scm, obs, first, do, cycles, generator, metrics.to_8_bits)
-    distances = judge.compare_cycles((), floats, obs["image"])
-    distances[(SAVED,)] = torch.stack([l1(image, obs["image"]) for image in saved], dim=1)
+    x, query = task.obs["image"], (_null(task, name), None)
+
+    def compose(obs: Mapping[str, Tensor]) -> Tensor:
+        return subject.ask(obs, {name: query}).answers[name]["image"]
+
+    distances = judge.compare_cycles((), metrics.compositions(compose, task.obs, first, cycles), x)
+    saved = metrics.compositions(compose, task.obs, first, cycles, metrics.to_8_bits)
+    distances[(SAVED,)] = torch.stack([l1(image, x) for image in saved], dim=1)
     return {metric: value for (metric,), value in distances.items()}
 
 
 def _reverse(
-    scm: SCM,
-    judge: Judge,
-    task: Task,
-    name: str,
-    counterfactual: Mapping[str, Tensor],
-    cycles: int,
-    generator: Source | None,
+    subject: Subject, judge: Judge, task: Task, name: str, first: Mapping[str, Tensor], cycles: int
 ) -> tuple[PerImage, Tensor]:
     """Return the distances of each cycle's reversal, (B, cycles), as `_compose_again`, and the first images."""
     obs, x, do = task.obs, task.obs["image"], task.interventions[name]
-    floats = list(metrics.reversals(scm, obs, counterfactual, do, cycles, generator))
-    saved = metrics.reversals(scm, obs, counterfactual, do, cycles, generator, metrics.to_8_bits)
+    floats = list(metrics.reversals(subject.counterfactual, obs, first, do, cycles))
+    saved = metrics.reversals(subject.counterfactual, obs, first, do, cycles, metrics.to_8_bits)
     distances = judge.compare_cycles(("reversibility", name), floats, x)
     distances["reversibility", name, SAVED] = torch.stack([l1(image, x) for image in saved], dim=1)
     return distances, floats[0]
+
+
+def _compare_particles(reply: Reply, task: Task, name: str) -> PerImage:
+    """Return the mean spread of the particles, and whether it covers the truth, where that is known."""
+    if name not in reply.spread:
+        return {}
+    result: PerImage = {("particles", name, "spread"): reply.spread[name].flatten(1).mean(dim=1)}
+    if name in reply.particles:
+        covered = cover(reply.particles[name], to_signed(task.truths[name]))
+        result |= {("particles", name, metric): value for metric, value in covered.items()}
+    return result
 
 
 def _compare_truth(judge: Judge, task: Task, name: str, counterfactual: Mapping[str, Tensor]) -> PerImage:

@@ -26,6 +26,7 @@ from dscm.evaluation import figures as pictures
 from dscm.evaluation import tables
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.lpips import load_lpips
+from dscm.evaluation.particles import Subject
 from dscm.evaluation.plan import (
     EvaluationSettings,
     Plan,
@@ -214,8 +215,9 @@ class Evaluation:
         for start in tqdm(starts, desc=row.name, unit="batch", disable=not machine.first):
             part = task.batch(slice(start, start + batch))
             count = len(part.obs["image"])
-            generator = make_streams(self.settings.seed, range(start, start + count), machine.device)
-            values, images = evaluate_batch(row.model.scm, judge, part, self.settings.cycles, generator, by_target)
+            source = make_streams(self.settings.seed, range(start, start + count), machine.device)
+            subject = Subject(row.model.scm, self.settings.particles, source)
+            values, images = evaluate_batch(subject, judge, part, self.settings.cycles, by_target)
             shown = {label: image.cpu() for label, image in images.items()} if start < SHOWN else {}
             batches[start] = ({key: value.cpu() for key, value in values.items()}, shown)
         merged = gather(batches, machine)
@@ -257,6 +259,7 @@ class Evaluation:
             data_sha256=content.hexdigest(),
             oracle_sha256=model.oracle_checkpoint.sha256 if model.oracle_checkpoint else None,
             attributes_sha256=model.attributes_checkpoint.sha256 if model.attributes_checkpoint else None,
+            particles=chosen.particles,
             published=sampling.published,
         )
 

@@ -7,7 +7,15 @@ from torch import Tensor
 
 RESAMPLES = 1000
 LEVEL = 0.95
-RATIOS = ("f1", "added", "removed", "balanced", "inside_l1", "outside_l1")  # with numerators and denominators
+RATIOS = (  # metrics with numerators and denominators
+    "f1",
+    "added",
+    "removed",
+    "balanced",
+    "inside_l1",
+    "outside_l1",
+    "covered",
+)
 CHANGED = "changed_"  # prefix of metrics that count only the images whose value an intervention changes
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
 from dscm.evaluation.configuration import Conditions, Configuration
+from dscm.evaluation.particles import FLOOR, WIDTH, expected_coverage
 from dscm.evaluation.records import IMAGE, Record, Records, lookup
 from dscm.evaluation.statistics import CHANGED, bootstrap_interval, is_ratio, summarise
 
@@ -49,6 +50,8 @@ def markdown(records: Records, graph: Graph) -> str:
     parts += ["On all images, as the paper has it:", _effectiveness(rows, graph, "")]
     if any(variable.kind == "binary" for variable in graph.attributes):
         parts += ["Binary attributes, added and removed:", _switches(rows, graph)]
+    if records.conditions.particles > 1:
+        parts += [_describe_particles(records.conditions.particles), _particles(rows)]
     if records.conditions.cycles > 1:
         parts += ["After each cycle:", _cycles(rows, records.conditions.cycles)]
     if groups := find_groups(records.records):
@@ -199,6 +202,29 @@ def _switches(rows: Rows, graph: Graph) -> str:
             lines.append([label, f"do({do})", *cells])
     places = ["truth L1 inside its place", "truth L1 outside"]
     return table(["mechanism", "intervention", "added %", "removed %", "mean %", *places], lines)
+
+
+def _describe_particles(particles: int) -> str:
+    """Say what the table of particles shows."""
+    return (
+        f"Counterfactuals are means over {particles} samples of the code (paper, eq. 15). Spread: the standard "
+        f"deviation of a pixel, mean over the image. Covered: pixels whose true value lies within {WIDTH:g} standard deviations "
+        f"of the mean, of those that vary by more than {FLOOR:g}; a right posterior covers "
+        f"{100 * expected_coverage(particles):.1f}%. Rank: particles nearer to the centre than the truth is; 0.5 if "
+        "the posterior is right, 1 if it is too narrow."
+    )
+
+
+def _particles(rows: Rows) -> str:
+    """Tabulate the spread of the particles, and how often it covers the truth."""
+    columns = {"spread": ("spread", 100, 3), "pixels that vary %": ("varied", 100, 1), "covered %": ("covered", 100, 1)}
+    columns["rank"] = ("rank", 1, 2)
+    lines = [
+        [label, f"do({do})", *(_cell(record, ("particles", do, *path[:1]), *path[1:]) for path in columns.values())]
+        for label, record in rows
+        for do in record.metrics.get("particles", {})
+    ]
+    return table(["mechanism", "intervention", *columns], lines)
 
 
 def _cycles(rows: Rows, cycles: int) -> str:

@@ -76,7 +76,7 @@ def test_reversal_is_exact_but_for_the_code(name: str, obs: dict, monkeypatch: p
     scm, do = GRAPH.scm(mechanism), {"digit": obs["digit"].roll(1)}
     answer = scm.counterfactual(obs, do)
     assert l1(answer["image"], obs["image"]).mean() > 0.1
-    *_, last = reversals(scm, obs, answer, do, 2)
+    *_, last = reversals(scm.counterfactual, obs, answer, do, 2)
     assert l1(last, obs["image"]).mean() < 1e-3
 
 
@@ -113,7 +113,7 @@ def measure_soundness(name: str, oracle: Oracle, obs: dict[str, Tensor]) -> Soun
         scm = GRAPH.scm(mechanism.using(guidance=guidance))
         noise = scm.abduct(obs)
         answer = scm.predict(noise, do)
-        (back,) = reversals(scm, obs, answer, do, 1)
+        (back,) = reversals(scm.counterfactual, obs, answer, do, 1)
         result.composition[guidance] = l1(scm.predict(noise)["image"], obs["image"]).mean().item()
         result.reversibility[guidance] = l1(back, obs["image"]).mean().item()
         result.effectiveness[guidance] = (oracle.predict(answer["image"])["digit"] == do["digit"]).float().mean().item()

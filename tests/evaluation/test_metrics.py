@@ -10,6 +10,7 @@ from dscm.causal.mechanisms import Intervened, Mechanism, Parents
 from dscm.causal.scm import SCM
 from dscm.data.scaling import l1
 from dscm.evaluation import metrics
+from dscm.evaluation.particles import Subject
 from dscm.evaluation.statistics import CHANGED, summarise
 from dscm.graphs import get_graph
 
@@ -41,8 +42,11 @@ def obs() -> dict[str, Tensor]:
 def test_composition_is_guided_in_every_image_as_the_counterfactual_is(scm: SCM, obs: Mapping[str, Tensor]) -> None:
     """The shift is .1 on [-1, 1], so .05 on [0, 1], and it adds up over the cycles."""
     null = {"digit": obs["digit"]}
-    first = scm.predict(scm.abduct(obs), null)["image"]
-    chain = [l1(x, obs["image"]).tolist() for x in metrics.compositions(scm, obs, first, null, 3)]
+
+    def compose(obs: Mapping[str, Tensor]) -> Tensor:
+        return Subject(scm).ask(obs, {"": (null, None)}).answers[""]["image"]
+
+    chain = [l1(x, obs["image"]).tolist() for x in metrics.compositions(compose, obs, compose(obs), 3)]
     assert torch.allclose(torch.tensor(chain), torch.tensor([[0.05], [0.1], [0.15]]))
 
 
@@ -54,7 +58,7 @@ def test_saved_images_are_rounded_between_two_queries(scm: SCM, obs: Mapping[str
     do = {"digit": torch.tensor([9, 2])}  # the second does not change, so it is not guided
     first = scm.counterfactual(obs, do)
     for save in (metrics.keep, metrics.to_8_bits):
-        *_, last = metrics.reversals(scm, obs, first, do, 2, save=save)
+        *_, last = metrics.reversals(scm.counterfactual, obs, first, do, 2, save=save)
         error = l1(last, obs["image"])
         assert error[0] == pytest.approx(0.2, abs=0.005)  # guided there and back, twice
         assert (error[1] == 0) == (save is metrics.keep) and error[1] <= 1.5 / 255

@@ -8,12 +8,7 @@ from torch import Tensor
 
 from dscm.causal.draws import Source, draw_normal
 from dscm.causal.mechanisms import Intervened, Mechanism, Parents
-from dscm.evaluation.particles import (
-    average_counterfactuals,
-    cover,
-    draw_counterfactuals,
-    expected_coverage,
-)
+from dscm.evaluation.particles import Subject, cover, expected_coverage
 from dscm.evaluation.statistics import mean_over
 from dscm.graphs import get_graph
 
@@ -44,14 +39,14 @@ def observe(n: int) -> dict[str, Tensor]:
 def test_the_mean_converges_and_the_spread_is_known() -> None:
     """Under do(digit=d) a pixel has mean 0.05·d and standard deviation 0.02·d, half of it on [0, 1]."""
     scm, obs, m = GRAPH.scm(Haze()), observe(20), 400
-    values, spread = average_counterfactuals(scm, obs, {"three": {"digit": 3}, "none": {}}, m, seeded())
+    reply = Subject(scm, m, seeded()).ask(obs, {"three": ({"digit": 3}, obs), "none": ({}, obs)}, kept=("three",))
+    values, spread = reply.answers, reply.spread
     for name, digit in (("three", 3), ("none", 1)):
         error = values[name]["image"] - 0.05 * digit
         assert error.abs().max() < 4.5 * 0.02 * digit / math.sqrt(m)
         assert error.square().mean().sqrt() == pytest.approx(0.02 * digit / math.sqrt(m), rel=0.15)
         assert spread[name].mean() == pytest.approx(0.01 * digit, rel=0.01)
-    images = [values["image"] for values in draw_counterfactuals(scm, obs, {"digit": 3}, m, seeded())]
-    torch.testing.assert_close(torch.stack(images).mean(dim=0), values["three"]["image"])
+    torch.testing.assert_close(reply.particles["three"].mean(dim=0), values["three"]["image"])
 
 
 def test_coverage_by_hand() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from dscm.causal.mechanisms import Intervened, Mechanism, Parents
 from dscm.data.scaling import l1
 from dscm.errors import InputError
+from dscm.evaluation.particles import Subject
 from dscm.evaluation.protocol import Judge, evaluate_batch
 from dscm.evaluation.task import set_task
 from dscm.graphs import get_graph
@@ -53,7 +54,9 @@ def test_seconds_are_those_of_one_abduction_and_one_prediction_of_an_image(
     image = torch.randint(256, (n, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     task = set_task(GRAPH, {"image": image, "digit": torch.arange(n) % 10}, "marginal", 0)
     oracle = Oracle(GRAPH.predicted, 1, channels=4, strokes=True).eval().requires_grad_(False)
-    values, images = evaluate_batch(GRAPH.scm(SlowPainter(clock)), Judge(GRAPH, oracle, {"l1": l1}), task, cycles=2)
+    values, images = evaluate_batch(
+        Subject(GRAPH.scm(SlowPainter(clock))), Judge(GRAPH, oracle, {"l1": l1}), task, cycles=2
+    )
     assert values["seconds",].tolist() == pytest.approx(n * [5.0])
     composition = values["composition", "digit", "l1"]
     assert composition.shape == (n, 2) and composition.max() < 1e-6
@@ -72,4 +75,4 @@ def test_images_that_are_not_finite_are_not_measured() -> None:
     task = set_task(GRAPH, {"image": image, "digit": torch.arange(4)}, "different", 0)
     judge = Judge(GRAPH, Oracle(GRAPH.predicted, 1, channels=4, strokes=True).eval(), {"l1": l1})
     with pytest.raises(InputError, match=r"do\(digit\): an image is not finite; smaller guidance"):
-        evaluate_batch(GRAPH.scm(Diverging(Clock())), judge, task, cycles=1)
+        evaluate_batch(Subject(GRAPH.scm(Diverging(Clock()))), judge, task, cycles=1)
