@@ -1,7 +1,7 @@
 """Architectures and hyperparameters by name: ``tiny`` for two CPU cores, ``paper`` as published.
 
-A baseline's ``tiny`` has about as many parameters as the semantic diffusion model's; its ``paper`` as many as the HVAEs
-that De Sousa Ribeiro et al. (2023) published for digits (1 M), and for brains of 64 and 192 pixels (55 M and 17 M).
+A baseline's ``tiny`` has about as many parameters as the semantic diffusion model's; its ``paper`` about as many as the
+HVAEs that De Sousa Ribeiro et al. (2023) published for digits (1 M) and for brains of 64 and 192 pixels (55 M, 17 M).
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,15 @@
 """VCI: its objective, and that picture and critic learn apart."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
+from dscm import checkpoint
+from dscm.errors import InputError
+from dscm.graphs import get_graph
 from tests.support.image_mechanisms import make, observe, seeded
 
 
@@ -46,3 +51,17 @@ def test_the_objective_is_the_published_one() -> None:
     published = -2 * likelihood / 64 + 3 * adversary + 5 * kl / 4
     assert terms["loss"].item() == pytest.approx((32 * published + 0.64 * critic).item(), rel=1e-5)
     assert set(terms) == {"loss", "reconstruction", "consistency", "adversary", "critic"}
+
+
+def test_a_checkpoint_of_the_old_objective_is_refused(tmp_path: Path) -> None:
+    """It has no ω, and its codes were trained towards N(0, I)."""
+    config = {"mechanism": "vci", "size": 8, "code_dim": 4, "embedding": 8, "channels": 8, "multipliers": [1, 2]}
+    config |= {"critic": {"channels": 8, "multipliers": [1, 2], "patch": 1}}
+    graph = get_graph("morphomnist")
+    model = checkpoint.build("image", graph, config | {"omega": [10, 0.02, 0.01]})
+    for kept in ({"omega": [10, 0.02, 0.01]}, {}):
+        checkpoint.save(tmp_path / "old.pt", "image", model, graph, config | kept, {})
+        if kept:
+            assert checkpoint.restore_image(tmp_path / "old.pt", torch.device("cpu")).model.kind == "vci"
+    with pytest.raises(InputError, match="old.pt: the weights do not fit the model that the checkpoint describes"):
+        checkpoint.restore_image(tmp_path / "old.pt", torch.device("cpu"))
