@@ -15,8 +15,8 @@ from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.mechanisms import Noise
 from dscm.causal.particles import sample_codes
-from dscm.causal.scm import Effect
-from dscm.causal.values import Values, find_failures, read_observation, read_values, refuse
+from dscm.causal.scm import Effect, Intervention
+from dscm.causal.values import Do, Values, find_failures, read_values, refuse
 from dscm.checkpoint import Restored, restore_image
 from dscm.data.framing import Fit, Framing
 from dscm.data.pictures import UNIT, Picture, Pictures, read_pictures
@@ -25,7 +25,7 @@ from dscm.data.sets import Source, get_data_set
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.published import limit
 from dscm.errors import InputError, option
-from dscm.folder.answer import Answer, answer, read_intervention, write_query
+from dscm.folder.answer import Answer, answer, read_intervention, read_signed, write_query
 from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
 from dscm.oracle import Oracle, complete, find_faults, list_sources, no_oracle
@@ -216,14 +216,15 @@ class Model:
     def predict(
         self,
         noise: Mapping[str, Noise],
-        do: Mapping[str, Values] = {},
+        do: Do = {},
         obs: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Compute every variable from its noise, except those in ``do``, which are set.
+        """Compute every variable from its noise, and set those in ``do``.
 
         Args:
             noise: from `abduct`.
-            do: values by name, in raw units, or labels of classes; one for all images, or one for each.
+            do: values by name, in raw units, or labels of classes; one for all images, or one for each; or functions of
+                the values (B,) that the mechanism gives, as in ``{"thickness": lambda x: x + 1}``.
             obs: the observation, if guidance by ``do`` shall leave images alone that an intervention does not change.
 
         Raises:
@@ -234,7 +235,7 @@ class Model:
 
     @torch.no_grad()
     def effect(
-        self, obs: Mapping[str, Tensor], noise: Mapping[str, Noise], do: Mapping[str, Values], effect: Effect
+        self, obs: Mapping[str, Tensor], noise: Mapping[str, Noise], do: Do, effect: Effect
     ) -> dict[str, Tensor]:
         """Compute every variable under an intervention that reaches the image along some paths only, as `SCM.along`.
 
@@ -251,7 +252,7 @@ class Model:
         return self._show(self.scm.predict(noise, along, signed))
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, do: Mapping[str, Values] = {}) -> dict[str, Tensor]:
+    def sample(self, n: int, seed: int = 0, do: Do = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do`` as in `predict`."""
         streams = make_streams(seed, range(check_integer("n", n, 1)), self.device)
         return self._show(self.scm.sample(n, streams, self._intervention(do)))
@@ -260,7 +261,7 @@ class Model:
     def counterfactual(
         self,
         images: Picture | Sequence[Picture],
-        do: Mapping[str, Values],
+        do: Do,
         effect: Effect = "total",
         attributes: Mapping[str, Values] = {},
         seed: int = 0,
@@ -274,8 +275,8 @@ class Model:
 
         Args:
             images, attributes, value_range, skip_missing: as in `observe`.
-            do: values by name: numbers in raw units, labels of classes, or changes of the observed value as text:
-                ``+1``, ``*0.8`` or ``flip``.
+            do: as in `predict`; or changes as text, of the observed value ``+1``, ``*0.8`` or ``flip``, of that which
+                the mechanism gives ``soft:+1``, ``soft:*0.8`` or ``soft:flip``.
             effect: ``total``, or along some paths only: ``direct`` or ``indirect``.
             seed: the seed of noise that an observation leaves undetermined.
             batch: images at a time.
@@ -320,25 +321,12 @@ class Model:
         return obs | {"image": levels}
 
     def _signed(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Bring an observation to the device, its image to [-1, 1].
+        """Bring an observation to the device, its image to [-1, 1]."""
+        return read_signed(self.graph, self.mechanism.shape, obs, self.device)
 
-        Raises:
-            InputError: the image has another shape or dtype than the model's observations, or as `read_observation`.
-        """
-        check_mapping("obs", obs, "a dict of tensors by name, as observe returns it")
-        image = obs.get("image")
-        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape[1:] != self.mechanism.shape:
-            shape = ", ".join(map(str, self.mechanism.shape))
-            raise InputError(f"observation: 'image' must be uint8 of shape (B, {shape}), as observe returns it")
-        attributes = {name: value for name, value in obs.items() if name != "image"}
-        placed = {**read_observation(self.graph, attributes, len(image)), "image": to_signed(image)}
-        return {name: value.to(self.device) for name, value in placed.items()}
-
-    def _intervention(
-        self, do: Mapping[str, Values], obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
-    ) -> dict[str, Tensor]:
+    def _intervention(self, do: Do, obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()) -> Intervention:
         """Read the values of an intervention onto the device."""
-        return {name: value.to(self.device) for name, value in read_intervention(self.graph, do, obs, names).items()}
+        return read_intervention(self.graph, do, self.device, obs, names)
 
     def _show(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn the image of an answer into grey levels.

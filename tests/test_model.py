@@ -69,6 +69,38 @@ def test_one_call_is_its_steps(model: Model, tmp_path: Path) -> None:
         torch.testing.assert_close(answer[name].float(), value.float(), rtol=0, atol=1.0 if name == "image" else 1e-5)
 
 
+def test_soft_interventions_follow_the_parents(model: Model, obs: dict[str, Tensor]) -> None:
+    """As functions and as text, with and without an observation, in batches; guided by do where the value changes."""
+    noise, size = model.abduct(obs), {"size": 0.7}
+    followed = model.predict(noise, size)["warmth"]
+    soft = model.predict(noise, size | {"warmth": lambda w: w * 0.9})
+    torch.testing.assert_close(soft["warmth"], 0.9 * followed)
+    texts = model.predict(noise, size | {"warmth": "soft:*0.9"})
+    assert torch.equal(texts["image"], soft["image"]) and not torch.equal(followed, obs["warmth"])
+    known = {name: value for name, value in obs.items() if name != "image"}
+    answer = model.counterfactual(list(obs["image"]), size | {"warmth": "soft:*0.9"}, attributes=known, batch=1)
+    torch.testing.assert_close(answer["warmth"], soft["warmth"])
+    assert repr(answer).startswith("<Answer do(size=0.7,warmth=soft:*0.9)")
+    flipped = [model.sample(3, do=do)["striped"] for do in ({}, {"striped": "soft:flip"})]
+    assert torch.equal(1 - flipped[0], flipped[1])
+    guided = model.using(guidance="do=6,others=1", guidance_interval=(0.0, 1000.0))
+    still = guided.predict(noise, size | {"warmth": lambda w: w}, obs)["image"]
+    assert torch.equal(still, guided.predict(noise, size, obs)["image"])
+    assert not torch.equal(still, guided.predict(noise, size | {"warmth": followed}, obs)["image"])
+
+
+def test_soft_interventions_keep_the_domain(model: Model, obs: dict[str, Tensor]) -> None:
+    noise = model.abduct(obs)
+    with pytest.raises(InputError, match="size: a soft intervention made .* of .*; must be"):
+        model.predict(noise, {"size": lambda s: s + 100})
+    with pytest.raises(InputError, match="image 00000: size would be"):
+        model.predict(noise, {"size": "soft:+100"})
+    with pytest.raises(InputError, match=r"kind: a soft intervention made \(3,\) of \(2,\)"):
+        model.predict(noise, {"kind": lambda k: torch.zeros(3)})
+    with pytest.raises(InputError, match="kind: a soft intervention made 7 of"):
+        model.predict(noise, {"kind": lambda k: 7})
+
+
 def test_a_table_may_hold_some_attributes(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The rest is as without a table; what is given in Python counts more."""
     folder = tmp_path / "images"

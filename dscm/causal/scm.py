@@ -1,17 +1,18 @@
 """Structural causal models: any directed acyclic graph of mechanisms, and the queries on it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from dscm.causal.draws import Source
-from dscm.causal.mechanisms import Intervened, Mechanism, Noise
+from dscm.causal.mechanisms import Mechanism, Noise
 from dscm.errors import InputError
 from dscm.settings import check_mapping
 
-Intervention = Mapping[str, float | Tensor]
+Soft = Callable[[Tensor], float | Tensor]  # what the parents make of a variable, (B, …) → what it becomes
+Intervention = Mapping[str, float | Tensor | Soft]
 Effect = Literal["total", "direct", "indirect"]
 
 
@@ -19,7 +20,9 @@ class SCM(nn.Module):
     """Join one mechanism per variable into a model: ``x_k = f_k(noise_k, parents_k)`` in topological order.
 
     An observation is a dict of tensors whose first dimension is the batch. An intervention ``do`` maps a variable to a
-    number, or to a tensor with or without the batch dimension; it is cast to the dtype and device of the variable.
+    number, or to a tensor with or without the batch dimension; it is cast to the dtype and device of the variable. A
+    soft intervention is a function of the value that the variable's mechanism gives under the same ``do``, as in
+    ``{"b": lambda b: b + 1}``: the variable still follows its parents.
 
     Args:
         mechanisms: by variable.
@@ -32,13 +35,15 @@ class SCM(nn.Module):
     Raises:
         InputError: a parent has no mechanism, or the graph has a cycle.
 
-    Source: Pearl 2009, "Causality", section 7.1; the form of the queries is that of dowhy.gcm.
+    Source: Pearl 2009, "Causality", section 7.1; soft interventions: Eberhardt and Scheines 2007, "Interventions and
+    causal inference"; the form of the queries is that of dowhy.gcm.
 
-    >>> from dscm.causal.draws import Source
-    from dscm.causal.mechanisms import LinearGaussian
+    >>> from dscm.causal.mechanisms import LinearGaussian
     >>> model = SCM({"a": LinearGaussian({}, 0.0, 1.0), "b": LinearGaussian({"a": 2.0}, 0.0, 1.0)}, {"b": ["a"]})
     >>> model.counterfactual({"a": torch.tensor([1.0]), "b": torch.tensor([2.5])}, do={"a": 3.0})
     {'a': tensor([3.]), 'b': tensor([6.5000])}
+    >>> model.counterfactual({"a": torch.tensor([1.0]), "b": torch.tensor([2.5])}, do={"a": 3.0, "b": lambda b: b + 1})
+    {'a': tensor([3.]), 'b': tensor([7.5000])}
     """
 
     def __init__(
@@ -60,8 +65,11 @@ class SCM(nn.Module):
 
     def sample(self, n: int, generator: Source, do: Intervention = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do``, on the device of the generator."""
-        noise = {name: self.mechanism(name).sample_noise(n, generator) for name in self.order}
-        return self.predict(noise, do)
+        return self.predict(self.sample_noise(n, generator), do)
+
+    def sample_noise(self, n: int, generator: Source) -> dict[str, Noise]:
+        """Draw the noise of ``n`` samples of every variable, on the device of the generator."""
+        return {name: self.mechanism(name).sample_noise(n, generator) for name in self.order}
 
     def abduct(self, obs: Mapping[str, Tensor], generator: Source | None = None) -> dict[str, Noise]:
         """Infer the noise of every variable.
@@ -85,13 +93,14 @@ class SCM(nn.Module):
     def predict(
         self, noise: Mapping[str, Noise], do: Intervention = {}, obs: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Compute every variable from its noise, except those in ``do``, which are set; in topological order.
+        """Compute every variable from its noise, and set those in ``do``; in topological order.
 
         Args:
             noise: by variable, from `abduct`.
-            do: the intervention.
+            do: the intervention; functions in it are soft.
             obs: the observation. With it, guidance emphasises a variable only in those elements of the batch in which
-                ``do`` changes it; None emphasises it in all.
+                ``do`` changes it: from what was observed, or, softly, from what its parents make of it. None
+                emphasises it in all.
 
         Raises:
             InputError: ``do`` names an unknown variable or holds a value that its variable cannot take, or the noise
@@ -101,17 +110,22 @@ class SCM(nn.Module):
         for name in do:
             if name not in self.parents:
                 raise InputError(f"unknown variable '{name}' in do; known: {', '.join(self.order)}")
-        intervened = _find_changes(do, obs or {})
+        observed = obs or {}
         values: dict[str, Tensor] = {}
+        intervened: dict[str, Tensor] = {}
         for name in self.order:
-            if name in do:  # Action
-                values[name] = _set(name, do[name], noise[name], self.mechanism(name))
-            else:  # Prediction
+            mechanism = self.mechanism(name)
+            if name not in do or callable(do[name]):  # Prediction
                 parents = {parent: values[parent] for parent in self.parents[name]}
-                value = self.mechanism(name).predict(noise[name], parents, intervened)
+                value = mechanism.predict(noise[name], parents, intervened)
                 values[name] = value.clamp(*self.domains[name]) if name in self.domains else value
+            if name in do:  # Action
+                before = values.get(name, observed.get(name))
+                values[name] = _set(name, do[name], before, noise[name], mechanism)
             if name in self.limits:
                 values[name] = values[name].clamp(*self.limits[name])
+            if name in do:
+                intervened[name] = _find_change(values[name], before if name in observed else None)
         return values
 
     def _check_noise(self, noise: Mapping[str, Noise], obs: Mapping[str, Tensor]) -> None:
@@ -137,7 +151,8 @@ class SCM(nn.Module):
 
         The mediators lie between the variables in ``do`` and ``target``. ``total``: everything follows the
         intervention. ``direct``: the mediators keep their observed values. ``indirect``: the mediators follow it, and
-        the variables in ``do`` keep their observed values.
+        the variables in ``do`` keep their observed values. A soft intervention sets what it makes of its variable
+        under the whole of ``do``.
 
         Args:
             obs, noise: the observation, and its noise from `abduct`.
@@ -156,9 +171,10 @@ class SCM(nn.Module):
         if effect == "total" or not do:
             return do
         mediators = (self.descendants(do) & upstream) - do.keys()
-        if effect == "direct":
-            return {**do, **{name: obs[name] for name in mediators}}
         followed = self.predict(noise, {**do, target: obs[target]})
+        if effect == "direct":
+            fixed = {name: followed[name] if callable(value) else value for name, value in do.items()}
+            return {**fixed, **{name: obs[name] for name in mediators}}
         kept = {name: obs[name] for name in do}
         return {**kept, **{name: followed[name] for name in mediators}}
 
@@ -228,12 +244,9 @@ def _find_cycle(waiting: Sequence[str], parents: Mapping[str, Sequence[str]]) ->
     return path[path.index(path[-1]) :][::-1]
 
 
-def _find_changes(do: Intervention, obs: Mapping[str, Tensor]) -> Intervened:
-    """Tell in which elements of the batch an intervention changes each variable: in all, without an observation."""
-    return {
-        name: torch.as_tensor(value).to(obs[name]) != obs[name] if name in obs else torch.tensor(True)
-        for name, value in do.items()
-    }
+def _find_change(value: Tensor, before: Tensor | None) -> Tensor:
+    """Tell in which elements of the batch an intervention changes a variable: in all, where nothing was before."""
+    return torch.tensor(True) if before is None else value.to(before) != before
 
 
 def _first(noise: Noise) -> Tensor:
@@ -241,10 +254,17 @@ def _first(noise: Noise) -> Tensor:
     return noise if isinstance(noise, Tensor) else cast(Tensor, noise[0])
 
 
-def _set(name: str, value: float | Tensor, noise: Noise, mechanism: Mechanism[Any]) -> Tensor:
-    """Broadcast the value of an intervention to the batch of the noise, in the variable's dtype and on its device."""
+def _set(
+    name: str, value: float | Tensor | Soft, before: Tensor | None, noise: Noise, mechanism: Mechanism[Any]
+) -> Tensor:
+    """Broadcast the value of an intervention to the batch of the noise, in the variable's dtype and on its device.
+
+    A soft one is computed from the value ``before`` it.
+    """
     event_dims = mechanism.event_dims
     like = _first(noise)
+    if callable(value):
+        value = value(cast(Tensor, before).clone())  # which the function may change in place
     value = torch.as_tensor(value, device=like.device)
     batch, event = value.shape[: value.dim() - event_dims], value.shape[value.dim() - event_dims :]
     if value.dim() < event_dims or batch not in ((), (len(like),)):

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
+from dscm.causal.scm import Soft
 from dscm.causal.variables import Variable
 from dscm.errors import InputError
 
 Values = float | str | Sequence[float | str] | np.ndarray | Tensor
+Do = Mapping[str, Values | Soft]  # an intervention by name, as users write it
 
 
 def read_values(variable: Variable, values: Values, n: int | None = None) -> Tensor:
@@ -69,6 +71,30 @@ def _read_value(variable: Variable, value: object) -> float:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last of a complex tensor
         return math.nan
+
+
+def soften(variable: Variable, change: Soft) -> Soft:
+    """Check the results of a soft intervention by a user.
+
+    Args:
+        variable: the variable.
+        change: the function of the values that its mechanism gives, (B,), in raw units or as the numbers of classes.
+
+    Returns:
+        The same function; it raises InputError where a result is no value of the variable, or not one, or B of them.
+    """
+
+    def checked(before: Tensor) -> Tensor:
+        after = torch.as_tensor(change(before.clone()), device=before.device).detach()
+        if after.shape not in ((), before.shape):
+            raise InputError(f"{variable.name}: a soft intervention made {tuple(after.shape)} of {tuple(before.shape)}")
+        after = after.expand_as(before)
+        for i in (~variable.inside(after)).nonzero().flatten().tolist()[:1]:
+            words = f"a soft intervention made {after[i].item():g} of {before[i].item():g}"
+            raise InputError(f"{variable.name}: {words}; must be {variable.allowed}")
+        return after
+
+    return checked
 
 
 def read_observation(graph: Graph, obs: Mapping[str, Values], n: int) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ Each --do is one query; commas join variables into one intervention:
     NAME=3.5  NAME=label     the same value for every image
     NAME=+1.5  NAME=*0.8     the observed value + 1.5, or × 0.8
     NAME=flip                the other value of a binary variable
+    NAME=soft:+1.5           such a change (+, * or flip), but of what NAME's parents make of it under the query
     NAME=@FILE.csv:COLUMN    each image's own value, from its row of FILE
     NAME=@sub/IMAGE.png      the observed value of another image of the folder
 
@@ -131,13 +132,13 @@ def sample(args: Arguments, model: Model, machine: Machine) -> int:
     if args.images or args.fit or len(args.do) > 1:
         raise InputError(f"{option('sample')}: takes no images, no {option('fit')}, and at most one {option('do')}")
     query = parse_query(args.do[0], model.graph) if args.do else None
-    if query and query.constants.keys() != query.changes.keys():
+    if query and query.unconditional.keys() != query.variables.keys():
         words = "nothing is observed that a value could depend on"
         raise InputError(f"{option('do')} {args.do[0]}: with {option('sample')} {words}")
-    do, batch = query.constants if query else {}, choose_batch(args.batch, None, machine)
+    batch = choose_batch(args.batch, None, machine)
     command = {"sample": args.sample, "do": args.do, "seed": args.seed, **model.hashes}
     command |= settings.show(model.mechanism.sampling)
-    draw = Draw(args.sample, do, batch, args.seed)
+    draw = Draw(args.sample, query.unconditional if query else {}, batch, args.seed, query.text if query else "")
     failed = write_samples(args.out, model.scm, model.graph, draw, command, args.overwrite, machine.device)
     for name, reason in failed.items():
         print(f"not drawn: {name}: {reason}", file=sys.stderr)

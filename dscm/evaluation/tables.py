@@ -210,8 +210,8 @@ def _describe_particles(particles: int) -> str:
         f"Counterfactuals are means over {particles} samples of the code (paper, eq. 15). Spread: the standard "
         "deviation of a pixel, mean over the image. Covered: pixels whose true value lies within "
         f"{WIDTH:g} standard deviations of the mean, of those that vary by more than {FLOOR:g}; a right posterior "
-        f"covers {100 * expected_coverage(particles):.1f}%. Rank: particles nearer to the centre than the truth is; 0.5 if "
-        "the posterior is right, 1 if it is too narrow."
+        f"covers {100 * expected_coverage(particles):.1f}%. Rank: particles nearer to the centre than the truth is; 0.5 "
+        "if the posterior is right, 1 if it is too narrow."
     )
 
 

@@ -14,15 +14,15 @@ from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.mechanisms import Noise
 from dscm.causal.particles import abduct_particles, average
-from dscm.causal.scm import SCM, Effect
-from dscm.causal.values import Values, read_values
+from dscm.causal.scm import SCM, Effect, Intervention, Soft
+from dscm.causal.values import Do, Values, read_observation, read_values, soften
 from dscm.causal.variables import write_number
-from dscm.data.scaling import to_levels
+from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
 from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
-from dscm.folder.queries import parse_query
+from dscm.folder.queries import SOFT, parse_query
 from dscm.folder.reader import Batch
 from dscm.folder.writer import SPREAD, TABLE, Writer, describe_particles, label, list_columns
 from dscm.oracle import Oracle
@@ -143,7 +143,7 @@ class Answer(Mapping[str, Tensor]):
 def answer(
     scm: SCM,
     obs: Mapping[str, Tensor],
-    do: Mapping[str, Tensor],
+    do: Intervention,
     effect: Effect,
     names: Sequence[str],
     batch: int,
@@ -155,7 +155,7 @@ def answer(
     Args:
         scm: the causal model.
         obs: the observation, each (N, …), the image in [-1, 1].
-        do: the intervention, each () or (N,).
+        do: the intervention, each () or (N,), or soft.
         effect: the paths along which it acts.
         names: the names of the images, to which that noise belongs.
         batch: images at a time.
@@ -171,7 +171,7 @@ def answer(
     for start in range(0, len(obs["image"]), batch):
         chosen = slice(start, start + batch)
         part = {name: value[chosen] for name, value in obs.items()}
-        some = {name: value[chosen] if value.dim() else value for name, value in do.items()}
+        some = take(do, chosen)
 
         def ask(noise: Mapping[str, Noise]) -> dict[str, dict[str, Tensor]]:
             along = scm.along(part, noise, some, effect, "image")
@@ -187,47 +187,87 @@ def answer(
     return torch.cat(compositions), joined, torch.cat(spreads) if spreads else None
 
 
-def read_intervention(
-    graph: Graph, do: Mapping[str, Values], obs: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
+def take(do: Intervention, chosen: slice) -> Intervention:
+    """Take the intervention on some elements of a batch; a value without a batch, or a function, is for all."""
+    return {k: value[chosen] if isinstance(value, Tensor) and value.dim() else value for k, value in do.items()}
+
+
+def read_signed(
+    graph: Graph, shape: tuple[int, int, int], obs: Mapping[str, Tensor], device: torch.device
 ) -> dict[str, Tensor]:
-    """Read the values of an intervention.
+    """Read an observation from Python onto a device, its image brought to [-1, 1].
 
     Args:
         graph: the causal graph.
-        do: values by name: numbers in raw units, labels of classes, or, with an observation, changes of it as text:
+        shape: the shape of an image, (C, H, W).
+        obs: attributes (B,) in raw units, and ``image`` uint8, (B, C, H, W).
+        device: the device.
+
+    Raises:
+        InputError: the image has another shape or dtype, or as `read_observation`.
+    """
+    check_mapping("obs", obs, "a dict of tensors by name, as observe returns it")
+    image = obs.get("image")
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape[1:] != shape:
+        size = ", ".join(map(str, shape))
+        raise InputError(f"observation: 'image' must be uint8 of shape (B, {size}), as observe returns it")
+    attributes = {name: value for name, value in obs.items() if name != "image"}
+    placed = {**read_observation(graph, attributes, len(image)), "image": to_signed(image)}
+    return {name: value.to(device) for name, value in placed.items()}
+
+
+def read_intervention(
+    graph: Graph,
+    do: Do,
+    device: torch.device,
+    obs: Mapping[str, Tensor] | None = None,
+    names: Sequence[str] = (),
+) -> dict[str, Tensor | Soft]:
+    """Read the values of an intervention onto a device.
+
+    Args:
+        graph: the causal graph.
+        do: values by name: numbers in raw units, labels of classes, functions of the value that the mechanism gives, or
+            the same as text: ``soft:+1``, ``soft:*0.8`` or ``soft:flip``; with an observation also changes of that:
             ``+1``, ``*0.8`` or ``flip``.
+        device: the device.
         obs: the observation, attributes (N,).
         names: the names of the images.
 
     Returns:
-        Values by name, each () or (N,).
+        Values by name, each () or (N,), and functions.
 
     Raises:
         InputError: a variable is unknown, or a value outside its domain.
     """
     check_mapping("do", do, f"a dict of values by name, as in {{'{graph.attributes[0].name}': VALUE}}")
-    result: dict[str, Tensor] = {}
+    result: dict[str, Tensor | Soft] = {}
     for name, value in do.items():
         variable = graph.variable(name)
-        if isinstance(value, str) and value not in variable.labels and obs is not None:
-            images = [*names] or [""] * len(obs["image"])
-            changed, refused = parse_query(f"{name}={value}", graph).resolve(obs, images)
+        is_query = isinstance(value, str) and value not in variable.labels
+        if callable(value):
+            result[name] = soften(variable, value)
+        elif is_query and (obs is not None or str(value).startswith(SOFT)):
+            images = [*names] or [""] * len(obs["image"] if obs else ())
+            changed, refused = parse_query(f"{name}={value}", graph).resolve(obs or {}, images)
             for image, reason in refused.items():
                 raise InputError(f"{option('do')} {name}={value}: {reason} (image {image})")
             result |= changed
         else:
             result[name] = read_values(variable, value, len(obs["image"]) if obs else None)
-    return result
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in result.items()}
 
 
-def write_query(do: Mapping[str, Values], effect: Effect) -> str:
+def write_query(do: Do, effect: Effect) -> str:
     """Write an intervention as text, for captions and names of files."""
     words = [f"{name}={_write(value)}" for name, value in do.items()]
     return ",".join(words) + ("" if effect == "total" else f"__{effect}")
 
 
-def _write(value: Values) -> str:
-    """Write the value of a variable: a number, a label, or ``each`` for one of every image."""
+def _write(value: Values | Soft) -> str:
+    """Write the value of a variable: a number, a label, ``each`` for one of every image, or ``soft`` for a function."""
     if isinstance(value, str):
         return value
+    if callable(value):
+        return "soft"
     return write_number(float(value)) if np.ndim(value) == 0 else "each"  # type: ignore[arg-type]

@@ -223,7 +223,7 @@ def _ask(scm: SCM, reader: Reader, job: Job) -> Asked:
     """Read the queries, and refuse as much as is possible before any image is read."""
     queries = parse_queries(job.queries, reader.data_set.graph, reader)
     for query in queries:
-        scm.check_upstream(query.changes, "image")
+        scm.check_upstream(query.variables, "image")
         if query.changes.keys() <= reader.attributes.keys():
             _, refused = query.resolve(reader.attributes, reader.names)
             if len(refused) == len(reader.names):

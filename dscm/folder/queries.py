@@ -3,6 +3,7 @@
 NAME=3.5  NAME=label     the same value for every image
 NAME=+1.5  NAME=*0.8     the observed value + 1.5, or × 0.8
 NAME=flip                the other value of a binary variable
+NAME=soft:+1.5           such a change (+, * or flip), but of the value that follows from the parents under the query
 NAME=@FILE.csv:COLUMN    each image's own value, from its row of FILE
 NAME=@sub/IMAGE.png      the observed value of another image of the folder
 """
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
+from dscm.causal.scm import Soft
 from dscm.causal.variables import Variable
 from dscm.data.attributes import read_attributes
 from dscm.data.images import SUFFIXES
@@ -28,6 +30,7 @@ from dscm.data.table import without_fraction
 from dscm.errors import InputError, option
 
 Change = Callable[[Tensor, Sequence[str]], Tensor]  # observed values (B,), names of the images → new values (B,)
+SOFT = "soft:"  # before a change of what the parents make of a variable
 
 
 class Images(Protocol):
@@ -56,9 +59,10 @@ class Query:
     Args:
         text: the query in a normal form.
         variables: those that are set, by name.
-        changes: by variable, the function that computes its values.
+        changes: by variable, the function that computes its values from what was observed.
         constants: by variable, the values that are the same for every image.
         sources: by variable, the values that were read from elsewhere, by the name of the image that gets them.
+        soft: by variable, the function of the value that its mechanism gives.
     """
 
     text: str
@@ -66,8 +70,11 @@ class Query:
     changes: Mapping[str, Change]
     constants: Mapping[str, float]
     sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    soft: Mapping[str, Soft] = field(default_factory=dict)
 
-    def resolve(self, obs: Mapping[str, Tensor], images: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    def resolve(
+        self, obs: Mapping[str, Tensor], images: Sequence[str]
+    ) -> tuple[dict[str, Tensor | Soft], dict[str, str]]:
         """Return the values of each variable that is set, (B,), and the images that cannot be answered.
 
         Args:
@@ -75,10 +82,11 @@ class Query:
             images: the names of the images, B.
 
         Returns:
-            The values, in which an image that cannot be answered keeps what was observed; and by the name of such an
-            image the reason: a value is outside its variable's domain.
+            The values, in which an image that cannot be answered keeps what was observed, and the soft functions; and
+            by the name of such an image the reason: a value is outside its variable's domain. What a soft function
+            gives is known, and to be checked, after the prediction.
         """
-        do: dict[str, Tensor] = {}
+        do: dict[str, Tensor | Soft] = dict(self.soft)
         refused: dict[str, str] = {}
         for name, change in self.changes.items():
             variable, values = self.variables[name], change(obs[name], images)
@@ -88,6 +96,11 @@ class Query:
                 would = f"{name} would be {values[i].item():g}"
                 refused.setdefault(images[i], f"{would}; allowed: {variable.domain}")
         return do, refused
+
+    @property
+    def unconditional(self) -> dict[str, float | Tensor | Soft]:
+        """Return the intervention that needs no observation: on all variables, if none depends on one."""
+        return {**self.constants, **self.soft}
 
     def read_from_elsewhere(self, image: str) -> list[float]:
         """List the values that an image gets from other files."""
@@ -106,25 +119,29 @@ def parse_query(text: str, graph: Graph, images: Images | None = None) -> Query:
         InputError: the text is no such list, a variable is unknown or named twice, a value is outside its domain, or
             the source of a value is missing.
     """
+    variables: dict[str, Variable] = {}
     changes: dict[str, Change] = {}
     constants: dict[str, float] = {}
     sources: dict[str, Mapping[str, float]] = {}
+    soft: dict[str, Soft] = {}
     parts = []
     for variable, value in _split(text, graph, images):
         name = variable.name
-        if name in changes:
+        if name in variables:
             raise InputError(f"{option('do')} {text}: {name} is set twice")
-        if value in variable.labels or value[0] not in "+*@" and value != "flip":
+        variables[name] = variable
+        if value not in variable.labels and value.startswith(SOFT):
+            soft[name] = _parse_change(variable, value)
+        elif value in variable.labels or value[0] not in "+*@" and value != "flip":
             constants[name], value = _parse_constant(variable, value)
             changes[name] = partial(_fill, value=constants[name])
         elif value[0] == "@":
             sources[name] = _parse_source(variable, value, images)
             changes[name] = partial(_look_up, values=sources[name])
         else:
-            changes[name] = _parse_change(variable, value)
+            changes[name] = partial(_apply, change=_parse_change(variable, value))
         parts.append(f"{name}={value}")
-    variables = {name: graph.variable(name) for name in changes}
-    return Query(",".join(parts), variables, changes, constants, sources)
+    return Query(",".join(parts), variables, changes, constants, sources, soft)
 
 
 def parse_queries(texts: Sequence[str], graph: Graph, images: Images | None = None) -> list[Query]:
@@ -177,6 +194,11 @@ def _fill(observed: Tensor, _: Sequence[str], value: float) -> Tensor:
     return torch.full_like(observed, value)
 
 
+def _apply(observed: Tensor, _: Sequence[str], change: Soft) -> Tensor:
+    """Change the observed values."""
+    return torch.as_tensor(change(observed))
+
+
 def _parse_constant(variable: Variable, text: str) -> tuple[float, str]:
     """Read a value that is the same for every image, and its normal form."""
     value: float | None
@@ -191,21 +213,22 @@ def _parse_constant(variable: Variable, text: str) -> tuple[float, str]:
     return value, variable.labels[int(value)] if variable.labels else f"{float(value)!r}".removesuffix(".0")
 
 
-def _parse_change(variable: Variable, text: str) -> Change:
-    """Read a change of what is observed."""
-    part = f"{option('do')} {variable.name}={text}"
-    if text == "flip":
+def _parse_change(variable: Variable, text: str) -> Soft:
+    """Read a change of values: of the observed ones, or, after ``soft:``, of those that the mechanism gives."""
+    part, word = f"{option('do')} {variable.name}={text}", text.removeprefix(SOFT)
+    if word == "flip":
         if variable.kind != "binary":
             raise InputError(f"{part}: only a binary variable flips")
-        return lambda observed, _: 1 - observed
-    if not variable.real:
-        raise InputError(f"{part}: {variable.name} is not a number to add to or to multiply")
-    number = _parse_number(text[1:])
+        return lambda value: 1 - value
+    if word[:1] not in ("+", "*"):
+        raise InputError(f"{part}: a soft change is {SOFT}+NUMBER, {SOFT}*NUMBER or {SOFT}flip")
+    if not variable.real and (variable.kind, word[0]) != ("circular", "+"):
+        words = "to add to or to multiply" if variable.discrete else "to multiply"
+        raise InputError(f"{part}: {variable.name} is not a number {words}")
+    number = _parse_number(word[1:])
     if number is None or not math.isfinite(number):
-        raise InputError(f"{part}: '{text[1:]}' is not a finite number")
-    if text[0] == "+":
-        return lambda observed, _: observed + number
-    return lambda observed, _: observed * number
+        raise InputError(f"{part}: '{word[1:]}' is not a finite number")
+    return (lambda value: value + number) if word[0] == "+" else (lambda value: value * number)
 
 
 def _parse_source(variable: Variable, text: str, images: Images | None) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
-from dscm.causal.scm import SCM
+from dscm.causal.scm import SCM, Intervention
 from dscm.causal.values import find_failures
 from dscm.data.images import read_image
 from dscm.data.listing import SHEET
@@ -31,15 +31,17 @@ class Draw:
 
     Args:
         n: how many.
-        do: values of the variables that are set in all of them.
+        do: the intervention under which all of them are drawn.
         batch: number of images at a time.
         seed: the seed of their noise, which each has for itself by its number.
+        query: the intervention as text.
     """
 
     n: int
-    do: Mapping[str, float]
+    do: Intervention
     batch: int
     seed: int
+    query: str = ""
 
 
 @torch.no_grad()
@@ -85,7 +87,7 @@ def write_samples(
                 bar.update(len(ledger.finished) - before)
     ledger.close()
     shape = cast(Any, scm.mechanism("image")).shape
-    _draw(out, graph.name, shape, names, draw.do)
+    _draw(out, graph.name, shape, names, draw.query)
     return {name: reason for name, reasons in ledger.finished.items() for reason in reasons.values()}
 
 
@@ -102,13 +104,12 @@ def _write_pictures(
     return rows
 
 
-def _draw(out: Path, model: str, shape: Sequence[int], names: Sequence[str], do: Mapping[str, float]) -> None:
+def _draw(out: Path, model: str, shape: Sequence[int], names: Sequence[str], query: str) -> None:
     """Draw the contact sheet of the first samples."""
     paths = [path for name in names[:SAMPLES_SHOWN] if (path := out / IMAGES / name).is_file()]
     if not paths:
         return
     shown = torch.stack([read_image(path, shape[-1], shape[0]) for path in paths])
     rows = [Row("", shown[i : i + SHOWN]) for i in range(0, len(shown), SHOWN)]
-    values_set = ", ".join(f"{name}={value:g}" for name, value in do.items())
-    title = f"{model}: {len(shown)} of {len(names)} samples" + (f" under do({values_set})" if do else "")
+    title = f"{model}: {len(shown)} of {len(names)} samples" + (f" under do({query})" if query else "")
     draw_sheet(out / SHEET, rows, title)

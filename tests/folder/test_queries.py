@@ -103,8 +103,44 @@ def test_a_column_of_another_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        ("age=soft:+1.5", [2.0, 5.0], [3.5, 6.5]),
+        ("age=soft:*0.5", [2.0, 5.0], [1.0, 2.5]),
+        ("striped=soft:flip", [1, 0], [0, 1]),
+        ("kind=cross, age=soft:+-1", [2.0, 5.0], [1.0, 4.0]),
+    ],
+)
+def test_every_soft_form(text: str, before: list[float], after: list[float]) -> None:
+    """A function of what the mechanism gives, in place of a value."""
+    query = parse_query(text, OWN, Pictures())
+    do, refused = query.resolve(OBS, NAMES)
+    ((name, change),) = query.soft.items()
+    assert change(torch.tensor(before)).tolist() == after and do[name] is change and not refused
+    assert do.keys() == query.variables.keys() == query.unconditional.keys()
+    assert query.text == text.replace(", ", ",")
+
+
+def test_an_angle_turns() -> None:
+    """It has no multiple, as its zero is anywhere."""
+    colour = get_graph("colour-morphomnist")
+    do, _ = parse_query("hue=+0.25", colour).resolve({"hue": torch.tensor([0.5, 0.9])}, NAMES)
+    assert do["hue"].tolist() == pytest.approx([0.75, 1.15])
+    for text in ("hue=*2", "hue=soft:*2"):
+        with pytest.raises(InputError, match="hue is not a number to multiply"):
+            parse_query(text, colour)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("age=soft:3", "a soft change is soft:[+]NUMBER, soft:[*]NUMBER or soft:flip"),
+        ("age=soft:", "a soft change is"),
+        ("age=soft:@a.png", "a soft change is"),
+        ("age=soft:+x", "'x' is not a finite number"),
+        ("age=soft:flip", "only a binary variable flips"),
+        ("kind=soft:+1", "kind is not a number to add to or to multiply"),
+        ("age=soft:+1,age=3", "age is set twice"),
         ("age=0", "do age=0: age must be more than 0"),
         ("age=old", "age must be more than 0"),
         ("kind=square", "kind must be disk, cross"),
@@ -127,7 +163,7 @@ def test_an_image_that_leaves_the_domain_is_refused_alone() -> None:
 
 
 LABELS = parse(
-    {"variables": {"er": {"type": "categorical", "values": ["-", "+", "flip", "@x", "*2"]},
+    {"variables": {"er": {"type": "categorical", "values": ["-", "+", "flip", "@x", "*2", "soft:+1"]},
                    "kind": {"type": "categorical", "values": ["disk", "disk, round", "a=1, er=+"]},
                    "image": {"type": "image", "size": 16, "channels": 1, "parents": ["er", "kind"]}}},
     Path("labels.json"),
@@ -141,6 +177,7 @@ LABELS = parse(
         ("er=flip", {"er": 2}),
         ("er=@x", {"er": 3}),
         ("er=*2,kind=disk", {"er": 4, "kind": 0}),
+        ("er=soft:+1", {"er": 5}),
         ("kind=disk, round", {"kind": 1}),
         ("kind=disk, er=-", {"kind": 0, "er": 0}),
         ("kind=disk, round, er=+", {"kind": 1, "er": 1}),
