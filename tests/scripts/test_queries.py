@@ -59,3 +59,17 @@ def test_data_and_graph_must_fit(tmp_path: Path) -> None:
     assert "--data folder: give its causal graph with --graph" in refuse("train.py", "--data", "folder", *out)
     error = refuse("train.py", "--data", "embed", "--graph", path, *out)
     assert error.endswith("graph.json is a graph for --data folder")
+
+
+def test_soft_changes_from_the_command_line(tmp_path: Path) -> None:
+    """Intensity follows thickness, then the change; where that leaves the domain, the image is not answered."""
+    folder = copy_digits(tmp_path / "digits", ["0.png", "1.png"])
+    asked = ("--do", "thickness=2.5", "--do", "thickness=2.5,intensity=soft:+-20", "--do", "intensity=soft:+500")
+    done = call_script("counterfactual.py", folder, *asked, "--guidance", 1, "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 1 and "not answered: 0.png under intensity=soft:+500: intensity would be" in done.stderr
+    with open(tmp_path / "out" / "counterfactuals.csv", newline="") as file:
+        values = [float(row["counterfactual_intensity"]) for row in csv.DictReader(file)]
+    assert len(values) == 4 and [values[0] - values[1], values[2] - values[3]] == pytest.approx([20, 20], abs=1e-3)
+    assert (tmp_path / "out" / "0__thickness=2.5,intensity=soft-+-20.png").exists()
+    drawn = ("--sample", 2, "--do", "thickness=2.5,intensity=soft:+-20", "--out", tmp_path / "drawn", *FAST)
+    assert call_script("counterfactual.py", *drawn).returncode == 0
