@@ -49,13 +49,15 @@ def align(
     alignment: Alignment,
     active: Callable[[Tensor], bool] = lambda t: True,
 ) -> Tensor:
-    """Optimise null tokens so that guided generation follows the inversion path (paper, algorithm 1).
+    """Optimise null tokens so that guided generation follows the inversion path (after algorithm 1 of the paper).
 
     Down the grid, with ``x^ω_T = x_T`` and ``∅_T = ∅``:
     ``x^ω_{t−1} = step(x^ω_t; ε(∅_t) + ω·(ε(c) − ε(∅_t)))``, ``∅_t ← ∅_t − η·∇‖x_{t−1} − x^ω_{t−1}‖²``, and
-    ``∅_{t−1} ← ∅_t``. The path continues with the updated token, as the replay does, and ε(c) is evaluated once a step.
-    (Algorithm 1 leaves open whether ``x^ω_{t−1}`` is computed before or after the update; before, the replay would
-    follow another path than the aligned one.) Loss, token and stop are per image, whatever the batch.
+    ``∅_{t−1} ← ∅_t``. ε(c) is evaluated once a step. Loss, token and stop are per image, whatever the batch.
+
+    This deviates from algorithm 1: its lines 6 to 8 go on from the ``x^ω_{t−1}`` that the token gave before its update,
+    here the path goes on from that of the updated token. Prediction replays the updated tokens, so the replay follows
+    the path that was aligned; after algorithm 1 as printed it would follow another.
 
     Args:
         eps: ``eps(c)(x, t)``; its parameters must not require gradients.

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from dscm.assets import DIGITS
@@ -107,8 +106,6 @@ def measure_one(image: np.ndarray) -> dict[str, float]:
     """Measure one image, uint8 (H, W)."""
     fine = expand(image)
     skeleton, distance = morphology.medial_axis(find_ink(fine), return_distance=True, rng=0)
-    later = np.array([[0, 0, 0], [0, 0, 1], [math.sqrt(2), 1, math.sqrt(2)]])  # neighbours not yet counted
-    length = (ndimage.correlate(skeleton.astype(float), later, mode="constant") * skeleton).sum() / SCALE
     mass = fine / max(int(fine.sum()), 1)
     y, x = np.indices(fine.shape)
     centre_x, centre_y = (mass * x).sum(), (mass * y).sum()
@@ -123,7 +120,6 @@ def measure_one(image: np.ndarray) -> dict[str, float]:
         "intensity": float(np.median(image[find_ink(image)])),
         "slant": math.atan(-shear),
         "area": find_ink(fine).sum() / SCALE**2,
-        "length": length,
         "width": (right - left) / SCALE,
         "height": (bottom - top) / SCALE,
     }

@@ -21,7 +21,7 @@ SCALE = 4  # factor of the upscaled image, on which everything but intensity is 
 BOUND_FRACTION = 0.02  # fraction of the ink outside width and height
 BACKGROUND = 0.75  # share of an image's range above which its frame is bright
 CHUNK = 128  # images measured together; as many as fit the cache of a CPU
-NAMES = ("thickness", "intensity", "slant", "area", "length", "width", "height")
+NAMES = ("thickness", "intensity", "slant", "area", "width", "height")
 
 
 def measure(images: Tensor, names: tuple[str, ...] = NAMES) -> dict[str, Tensor]:
@@ -32,11 +32,11 @@ def measure(images: Tensor, names: tuple[str, ...] = NAMES) -> dict[str, Tensor]
     Args:
         images: bright digits on a dark background, uint8 or floating grey levels in [0, 255], (B, 1, H, W) or
             (B, 3, H, W); in colour, the brightest channel counts.
-        names: the measurements to return, of `NAMES`; length and thickness take most of the time.
+        names: the measurements to return, of `NAMES`; thickness takes most of the time.
 
     Returns:
-        float32 (B,) for each name: thickness, length, width and height in pixels, area in square pixels, slant in
-        radians (positive leans right), intensity in grey levels.
+        float32 (B,) for each name: thickness, width and height in pixels, area in square pixels, slant in radians
+        (positive leans right), intensity in grey levels.
     """
     grey = images.amax(dim=1)
     parts = [_measure_chunk(chunk, names) for chunk in grey.split(CHUNK)]
@@ -76,14 +76,12 @@ def _measure_chunk(grey: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         result["slant"] = torch.atan(-shear)
         if {"width", "height"} & set(names):
             result["width"], result["height"] = _bounds(fine, centre, shear)
-        if {"area", "length", "thickness"} & set(names):
+        if {"area", "thickness"} & set(names):
             ink = binarise(fine)
             result["area"] = ink.sum(dim=(1, 2)).float() / SCALE**2
-            if {"length", "thickness"} & set(names):
+            if "thickness" in names:
                 squared = squared_distance(ink)
-                axis = medial_axis(ink, squared)
-                result["thickness"] = 2 / SCALE * _mean(squared.sqrt(), axis)
-                result["length"] = _path_length(axis) / SCALE
+                result["thickness"] = 2 / SCALE * _mean(squared.sqrt(), medial_axis(ink, squared))
     return {name: result[name].float() for name in names}
 
 
@@ -297,10 +295,3 @@ def _keep_table() -> Tensor:
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     """Average ``values`` (B, H, W) over ``mask``, (B,); 0 if the mask is empty."""
     return (values * mask).sum(dim=(1, 2)) / mask.sum(dim=(1, 2)).clamp_min(1)
-
-
-def _path_length(axis: Tensor) -> Tensor:
-    """Sum the steps between adjacent pixels of a skeleton (B, H, W), (B,): 1 if straight, √2 if diagonal."""
-    straight = (axis[:, :, 1:] & axis[:, :, :-1]).sum(dim=(1, 2)) + (axis[:, 1:] & axis[:, :-1]).sum(dim=(1, 2))
-    falling, rising = axis[:, 1:, 1:] & axis[:, :-1, :-1], axis[:, 1:, :-1] & axis[:, :-1, 1:]
-    return straight + math.sqrt(2) * (falling.sum(dim=(1, 2)) + rising.sum(dim=(1, 2)))

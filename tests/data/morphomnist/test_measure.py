@@ -3,10 +3,10 @@
 ``reference/bundled.csv`` (the 64 digits in dscm/assets) and ``reference/mnist_t10k.csv`` (the first 64 test digits
 of MNIST) were recorded with scikit-image 0.26.0, one image at a time, from the definitions in Castro et al. 2019:
 upscaled four times by ``transform.pyramid_expand(order=3)`` and truncated to bytes; ink is at or above half of the
-range; thickness is twice the mean distance along ``morphology.medial_axis(rng=0)``; length adds 1 or √2 for each
-pair of neighbours on that axis; slant is arctan(−μ11/μ02); width and height hold 98% of the mass along the slanted
-axes; intensity is the median of the ink of the small image. scikit-image breaks ties in the thinning at random,
-this package by the parity of row and column, so thickness and length agree only closely.
+range; thickness is twice the mean distance along ``morphology.medial_axis(rng=0)``; slant is arctan(−μ11/μ02); width
+and height hold 98% of the mass along the slanted axes; intensity is the median of the ink of the small image.
+scikit-image breaks ties in the thinning at random, this package by the parity of row and column, so thickness agrees
+only closely.
 """
 
 import csv
@@ -29,8 +29,8 @@ from dscm.data.morphomnist.measure import NAMES, downscale, measure, medial_axis
 
 REFERENCE = Path(__file__).parent / "reference"
 MNIST = Path(__file__).parents[2] / "shared" / "mnist"
-MEDIAN = {"thickness": 0.02, "slant": 1e-4, "intensity": 0, "area": 0.01, "length": 1.5, "width": 0.01, "height": 0.01}
-WORST = {"thickness": 0.2, "slant": 1e-3, "intensity": 0, "area": 0.3, "length": 6, "width": 0.05, "height": 0.05}
+MEDIAN = {"thickness": 0.02, "slant": 1e-4, "intensity": 0, "area": 0.01, "width": 0.01, "height": 0.01}
+WORST = {"thickness": 0.2, "slant": 1e-3, "intensity": 0, "area": 0.3, "width": 0.05, "height": 0.05}
 EIGHT = np.ones((3, 3))  # neighbourhood of the ink; that of the background is the default, of four
 Y, X = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
 
@@ -102,10 +102,6 @@ def test_upright_stroke(width: int, height: int, grey: int) -> None:
     assert width < got["width"].item() < width + 1.6  # the smoothing widens it
 
 
-def test_upright_stroke_has_its_length() -> None:
-    assert measure(draw_stroke(4, 20))["length"].item() == pytest.approx(20 - 4, abs=4)
-
-
 def test_stroke_lying_down_is_the_same() -> None:
     standing, lying = measure(draw_stroke(4, 20)), measure(draw_stroke(4, 20).mT)
     for name in ("thickness", "intensity", "area"):
@@ -129,7 +125,6 @@ def test_ring(width: int) -> None:
     got = measure(draw((width + 1) / 2 - (torch.hypot(X - 13.5, Y - 13.5) - radius).abs()))
     assert got["thickness"].item() == pytest.approx(width, abs=0.3)
     assert got["area"].item() == pytest.approx(2 * math.pi * radius * width, rel=0.05)
-    assert got["length"].item() == pytest.approx(2 * math.pi * radius, rel=0.1)  # pixel steps are longer than arcs
     assert got["slant"].item() == pytest.approx(0, abs=1e-3)
 
 
@@ -247,7 +242,7 @@ def test_batch_equals_one_at_a_time(digits: Tensor, monkeypatch: pytest.MonkeyPa
 
 def test_only_what_is_asked_for(digits: Tensor) -> None:
     everything = measure(digits[:4])
-    for names in (("slant",), ("height", "intensity"), ("length",), ("thickness", "area")):
+    for names in (("slant",), ("height", "intensity"), ("thickness", "area")):
         got = measure(digits[:4], names)
         assert tuple(got) == names
         assert all(torch.equal(got[name], everything[name]) for name in names)
