@@ -32,7 +32,7 @@ from dscm.causal.particles import MOST, sample_codes
 from dscm.causal.scm import Effect
 from dscm.cli.arguments import Arguments, Parser, add_machine, batch_size, location, number, refuse_unused, say, start
 from dscm.cli.models import add_model_arguments, load_model
-from dscm.cli.sampling import ALIGNMENT, INFERENCE, SAMPLING, add_sampling, configure
+from dscm.cli.sampling import ALIGNMENT, INFERENCE, SAMPLING, add_sampling, configure, note_guidance
 from dscm.cli.script import one_line_errors
 from dscm.data.framing import Fit
 from dscm.data.listing import SHEET
@@ -108,6 +108,8 @@ def run(parser: Parser) -> int:
     skip_missing = choices.pop("skip_missing", False)
     model = load_model(args, machine.device)
     model = configure(model, sample_codes(model.mechanism, args.particles, choices))
+    if machine.first and "guidance" in choices:
+        say(note_guidance(model, [choices["guidance"]]), parser)
     if args.sample:
         return sample(args, model, machine)
     if not args.do:

@@ -12,9 +12,9 @@ evaluation continues, and a new checkpoint or setting adds its rows. torchrun sh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, location, start
+from dscm.cli.arguments import Parser, add_data, add_machine, batch_size, location, say, start
 from dscm.cli.models import add_model_arguments, load_models
-from dscm.cli.sampling import SAMPLING, check_alignment, configure
+from dscm.cli.sampling import SAMPLING, check_alignment, configure, note_guidance
 from dscm.cli.script import one_line_errors
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.sampling import Sampling
@@ -71,6 +71,8 @@ def run(parser: Parser) -> None:
     check_alignment(args.settings, args.settings.get("abduction", ()))
     machine, choices = start(args), dict(args.settings)
     models: Sequence[Model] = load_models(args, machine.device)
+    if machine.first:
+        say([note for model in models for note in note_guidance(model, choices.get("guidance", ()))], parser)
     if choices.pop("compile", False):
         models = compile_networks(models)
     data_dir, csv = (args.data_dir, ()) if args.data_dir else find_data(args.run)

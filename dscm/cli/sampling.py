@@ -1,12 +1,13 @@
 """Flags and settings of abduction and prediction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dscm.baselines.diffscm import ClassifierSampling
 from dscm.baselines.hvae import LadderSampling
 from dscm.cli.arguments import Parser
+from dscm.diffusion.guidance import Weights
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
@@ -52,6 +53,24 @@ def configure(model: Model, settings: Mapping[str, Any]) -> Model:
     if compiled and isinstance(mechanism, DiffusionMechanism):
         mechanism.unet.compile(dynamic=False)  # kernels for any size of batch are no faster than eager ones
     return configured
+
+
+def note_guidance(model: Model, guidance: Iterable[Weights | float | str]) -> list[str]:
+    """Say of weights for groups of parents where the model was not trained on the conditions that they evaluate.
+
+    Args:
+        model: the model.
+        guidance: the weights that are used.
+
+    Returns:
+        At most one line.
+    """
+    checkpoint = model.checkpoint
+    if not isinstance(model.mechanism, DiffusionMechanism) or checkpoint.settings.get("null_apart"):
+        return []
+    apart = [str(weights) for weights in map(Weights.read, guidance) if weights.apart]
+    words = f"was trained without {option('null_apart')}, so conditions that are null in part only are new to it"
+    return [f"{option('guidance')} {' '.join(apart)}: {checkpoint.path.name} {words}"] if apart else []
 
 
 def check_alignment(settings: Mapping[str, Any], abductions: Sequence[str]) -> None:

@@ -55,9 +55,8 @@ def align(
     ``x^ω_{t−1} = step(x^ω_t; ε(∅_t) + ω·(ε(c) − ε(∅_t)))``, ``∅_t ← ∅_t − η·∇‖x_{t−1} − x^ω_{t−1}‖²``, and
     ``∅_{t−1} ← ∅_t``. ε(c) is evaluated once a step. Loss, token and stop are per image, whatever the batch.
 
-    This deviates from algorithm 1: its lines 6 to 8 go on from the ``x^ω_{t−1}`` that the token gave before its update,
-    here the path goes on from that of the updated token. Prediction replays the updated tokens, so the replay follows
-    the path that was aligned; after algorithm 1 as printed it would follow another.
+    This deviates from algorithm 1, whose lines 6 to 8 go on from the ``x^ω_{t−1}`` of the token before its update. Here
+    the path goes on from that of the updated token, which the prediction replays.
 
     Args:
         eps: ``eps(c)(x, t)``; its parameters must not require gradients.

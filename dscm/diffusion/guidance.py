@@ -75,6 +75,11 @@ class Weights:
         return any(name == DO for name, _ in self.groups)
 
     @property
+    def apart(self) -> bool:
+        """Tell whether groups have different weights, so that conditions are evaluated of which only some are null."""
+        return any(weight != self.others for _, weight in self.groups)
+
+    @property
     def trivial(self) -> bool:
         """Tell whether every weight is 1."""
         return {self.others, *(weight for _, weight in self.groups)} == {1.0}
