@@ -12,9 +12,9 @@ from dscm.causal.encoding import ParentScaling
 from dscm.causal.graph import Graph
 from dscm.causal.values import find_outside
 from dscm.causal.variables import Variable
-from dscm.data.morphomnist.dataset import measure_attributes
 from dscm.data.morphomnist.measure import find_strokeless
 from dscm.data.scaling import to_levels, to_signed
+from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
 from dscm.layers import ResBlock, group_norm
 
@@ -142,7 +142,8 @@ def observe(x: Tensor, graph: Graph, oracle: Oracle | None, names: Collection[st
     """
     wanted = [variable for variable in graph.attributes if names is None or variable.name in names]
     levels = to_levels(x)
-    result = measure_attributes(levels, [variable.name for variable in wanted if variable.name in graph.measured])
+    measured = [variable.name for variable in wanted if variable.name in graph.measured]
+    result = get_data_set(graph).measure(levels, measured) if measured else {}
     predicted = [variable.name for variable in wanted if variable in graph.predicted]
     if predicted:
         if oracle is None:

@@ -12,17 +12,30 @@ from typing import Any, NoReturn
 from torch import nn
 
 from dscm.causal.graph import Graph
-from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
+from dscm.causal.mechanisms import (
+    AdditiveNoise,
+    CategoricalRoot,
+    GammaRoot,
+    LinearGaussian,
+    Mechanism,
+    ScaledSigmoid,
+    UniformRoot,
+)
 from dscm.causal.scm import topological_order
+from dscm.causal.shadow import shadow_length, shadow_position
 from dscm.causal.variables import Variable, as_float32
 from dscm.errors import InputError
 
 EQUATIONS: Mapping[str, Callable[..., Mechanism]] = {
     "gamma": GammaRoot,
+    "interval": UniformRoot,
     "linear-gaussian": LinearGaussian,
     "scaled-sigmoid": ScaledSigmoid,
+    "shadow-length": partial(AdditiveNoise, shadow_length),
+    "shadow-position": partial(AdditiveNoise, shadow_position),
     "uniform": CategoricalRoot,
 }
+SHADOWS = ("shadow-length", "shadow-position")  # functions of two parents: the angles of a pendulum and of a light
 FIELDS = {  # of a variable, by its type: required ones, optional ones
     "continuous": ((), ("parents", "range", "unit", "equation")),
     "positive": ((), ("parents", "range", "unit", "equation")),
@@ -32,7 +45,7 @@ FIELDS = {  # of a variable, by its type: required ones, optional ones
     "categorical": (("values",), ("parents", "equation")),
     "image": (("parents", "size", "channels"), ()),
 }
-DATA_SETS = ("folder", "morphomnist", "celebahq", "embed")
+DATA_SETS = ("folder", "morphomnist", "celebahq", "embed", "pendulum")
 OPTIONAL = ("name", "data", "measured", "interventions")  # fields of a graph besides its variables
 RESERVED = {  # names that mean something else wherever a variable's name is written
     "query": "a column of counterfactuals.csv",
@@ -189,13 +202,17 @@ class _Reader:
         ((form, constants),) = equation.items()
         if (form == "uniform") != (kind in ("binary", "categorical")):
             self.fail(name, f"equation '{form}' does not suit type {kind}")
-        constants = {"classes": domain[2]} if form == "uniform" else constants
+        shadow = form in SHADOWS
+        known: dict[str, Any] = {"classes": domain[2]} if form == "uniform" else {"parents": parents} if shadow else {}
+        constants = {} if form == "uniform" else constants
         try:
-            inspect.signature(EQUATIONS[form]).bind(**constants)
+            inspect.signature(EQUATIONS[form]).bind(**constants, **known)
         except TypeError as error:
             self.fail(name, f"equation '{form}': {error}")
         weights = constants.get("weights", {})
-        if not isinstance(weights, dict) or set(weights) != set(parents):
+        if shadow and len(parents) != 2:
+            self.fail(name, f"equation '{form}' needs two parents: the angle of a pendulum and that of a light")
+        if not shadow and (not isinstance(weights, dict) or set(weights) != set(parents)):
             self.fail(name, f"equation '{form}' must weigh exactly the parents: {', '.join(parents) or 'none'}")
         numbers = {**weights, **{key: value for key, value in constants.items() if key != "weights"}}
         for constant, value in numbers.items():
@@ -204,11 +221,13 @@ class _Reader:
         if not isinstance(constants.get("shape", 1), int):
             self.fail(name, f"equation '{form}': shape must be a whole number")
         for constant in constants.keys() & {"scale", "rate", "shape"}:
-            if constants[constant] <= 0:
-                self.fail(name, f"equation '{form}': {constant} must be more than 0")
+            if constants[constant] < 0 or (constants[constant] == 0 and not shadow):
+                self.fail(name, f"equation '{form}': {constant} must be {'at least' if shadow else 'more than'} 0")
+        if form == "interval" and not constants["low"] < constants["high"]:
+            self.fail(name, f"equation '{form}': low must be less than high")
         if form == "scaled-sigmoid" and not domain[0] <= constants["low"] < constants["high"] <= domain[1]:
             self.fail(name, f"equation '{form}': low and high must lie in the range, the lower first")
-        return partial(EQUATIONS[form], **constants)
+        return partial(EQUATIONS[form], **constants, **known)
 
     def interventions(self, spec: Mapping[str, Any], parents: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Read which parents of the image an evaluation intervenes on, and which together."""

@@ -5,13 +5,13 @@ batch size, dtype and device of the value. Parents may have another dtype (a dig
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dscm.causal.draws import Source, draw_classes, draw_exponential, draw_normal
+from dscm.causal.draws import Source, draw_classes, draw_exponential, draw_normal, draw_uniform
 
 NoiseT = TypeVar("NoiseT")
 Noise = Any  # of some mechanism: a Tensor, or a NamedTuple of them
@@ -100,6 +100,27 @@ class CategoricalRoot(Root):
         return torch.where(supported, -math.log(self.classes), -math.inf)
 
 
+class UniformRoot(Root):
+    """Sample uniformly from an interval.
+
+    Args:
+        low, high: its ends, in the unit of the variable; the lower first.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
+        """Draw values, shape (n,), in the default dtype."""
+        return self.low + (self.high - self.low) * draw_uniform((n,), generator)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Compute ``-log(high - low)`` on the support, in the dtype of the value."""
+        density = torch.full_like(value, -math.log(self.high - self.low))
+        return torch.where((value >= self.low) & (value <= self.high), density, -math.inf)
+
+
 class GammaRoot(Root):
     """Sample ``shift + Gamma(shape, rate)`` for an integer shape, as a sum of ``shape`` exponentials.
 
@@ -152,6 +173,40 @@ class LinearGaussian(Mechanism[Tensor]):
     def sample_noise(self, n: int, generator: Source) -> Tensor:
         """Draw standard normal ε, shape (n,), in the default dtype."""
         return draw_normal((n,), generator)
+
+
+class AdditiveNoise(Mechanism[Tensor]):
+    """Add noise to a known function of the parents: ``value = f(pa) + n``, ``n ~ N(0, scale²)``.
+
+    The noise n is in the unit of the value, so that the scale may be 0: the equation is then deterministic, n of a
+    value that obeys it is 0, and one that does not, as after an intervention or by an error of measurement, keeps its
+    distance to the equation under other interventions.
+
+    Args:
+        function: maps the parents' values, each (B,) and in the dtype of the value, to (B,).
+        parents: their names, in the order of the function's arguments.
+        scale: standard deviation of the noise, in the unit of the value; at least 0.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], parents: Sequence[str], scale: float = 0.0) -> None:
+        super().__init__()
+        self.function, self.parents, self.scale = function, tuple(parents), scale
+
+    def abduct(self, value: Tensor, parents: Parents, generator: Source | None = None) -> Tensor:
+        """Compute ``n = value − f(pa)``, shape (B,)."""
+        return value - self._expect(parents, like=value)
+
+    def predict(self, noise: Tensor, parents: Parents, intervened: Intervened = {}) -> Tensor:
+        """Compute ``f(pa) + n``, shape (B,)."""
+        return self._expect(parents, like=noise) + noise
+
+    def sample_noise(self, n: int, generator: Source) -> Tensor:
+        """Draw n, shape (n,), in the default dtype."""
+        return self.scale * draw_normal((n,), generator)
+
+    def _expect(self, parents: Parents, like: Tensor) -> Tensor:
+        """Compute ``f(pa)`` in the dtype and on the device of ``like``."""
+        return self.function(*(parents[name].to(like) for name in self.parents))
 
 
 class SigmoidNoise(NamedTuple):

@@ -13,7 +13,9 @@ from dscm.errors import InputError
 def main() -> None:
     """Parse the command line and write the data set."""
     parser = argparse.ArgumentParser(prog="python -m dscm.cli.phantoms", description=__doc__)
-    parser.add_argument("kind", choices=get_args(Kind), help="faces as CelebAMask-HQ, or mammograms as EMBED")
+    parser.add_argument(
+        "kind", choices=get_args(Kind), help="faces as CelebAMask-HQ, mammograms as EMBED, or pendulums as CausalVAE"
+    )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--n", type=number(int, 1, 999_999), required=True, help="number of images")
     parser.add_argument("--seed", type=number(int, 0, 2**62), default=0, help="of everything random (default: 0)")

@@ -15,9 +15,10 @@ from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import fit, read_pixels
 from dscm.data.listing import list_images
 from dscm.data.morphomnist import dataset as morphomnist
+from dscm.data.phantoms import pendulum
 from dscm.data.phantoms.layouts import Recipe, read_recipe
 from dscm.data.survey import survey
-from dscm.data.truth import Truth, digit_truth, face_truth, mammogram_truth
+from dscm.data.truth import Truth, digit_truth, face_truth, mammogram_truth, pendulum_truth
 from dscm.errors import InputError, option
 
 Split = Literal["train", "valid", "test"]
@@ -156,6 +157,18 @@ class DataSet(ABC):
         """
         return None
 
+    def measure(self, image: Tensor, names: list[str]) -> dict[str, Tensor]:
+        """Measure attributes of images, by the morphometry of digits unless the data set has its own.
+
+        Args:
+            image: uint8 (N, C, H, W).
+            names: those to measure, among the measured ones of the graph.
+
+        Returns:
+            Each by name, float32 (N,), in raw units.
+        """
+        return morphomnist.measure_attributes(image, names)
+
     @property
     def folder(self) -> Path:
         """Return the folder of the data set.
@@ -280,10 +293,23 @@ class ImageFolder(DataSet):
         return listing.notes + survey([self.folder / name for name in listing.images], self.source.framing)
 
 
+class Pendulum(ImageFolder):
+    """Pendulums as in CausalVAE's data set: drawn ones, or the published images in a folder with ``attributes.csv``."""
+
+    def measure(self, image: Tensor, names: list[str]) -> dict[str, Tensor]:
+        """Measure attributes as `DataSet.measure`, by the places of colours."""
+        return pendulum.measure(image, names)
+
+    def truth(self) -> Truth | None:
+        """Return the generator of true pendulums if they were drawn here."""
+        return pendulum_truth() if self.recipe else None
+
+
 DATA_SETS: dict[str, type[DataSet]] = {
     "morphomnist": MorphoMNIST,
     "celebahq": CelebAHQ,
     "embed": EMBED,
+    "pendulum": Pendulum,
     "folder": ImageFolder,
 }
 

@@ -13,7 +13,7 @@ from dscm.data import mammogram
 from dscm.data.framing import Framing
 from dscm.data.images import resize_image
 from dscm.data.morphomnist import dataset as morphomnist
-from dscm.data.phantoms import faces, mammograms
+from dscm.data.phantoms import faces, mammograms, pendulum
 from dscm.data.phantoms.layouts import Recipe
 
 MIN_COVER = 0.1  # fraction of a pixel that a region covers at least
@@ -73,6 +73,19 @@ def mammogram_truth(recipe: Recipe, framing: Framing) -> Truth:
         frozenset(mammograms.MARKERS),
         partial(_locate_marker, recipe, framing),
     )
+
+
+def pendulum_truth() -> Truth:
+    """Draw true pendulums, also under interventions on the shadow: it is drawn as it is told, whatever casts it."""
+    return Truth(frozenset(pendulum.NAMES), _redraw_pendulums)
+
+
+def _redraw_pendulums(data: Data, attributes: Data) -> Tensor:
+    """Redraw pendulums at the size of the data as their files hold them; attributes not given keep their values."""
+    images = pendulum.render(_to_cpu({name: {**data, **attributes}[name] for name in pendulum.NAMES}))
+    size = data["image"].shape[-1]
+    squares = [resize_image(Image.fromarray(image.permute(1, 2, 0).numpy()), size) for image in images]
+    return torch.stack(squares).to(data["image"].device)
 
 
 def _redraw_faces(recipe: Recipe, data: Data, attributes: Data) -> Tensor:

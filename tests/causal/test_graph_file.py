@@ -57,6 +57,17 @@ def test_everything_a_file_may_hold(tmp_path: Path) -> None:
     assert again.key == graph.key and again.interventions == graph.interventions, "a checkpoint carries all of it"
 
 
+def test_a_shadow_takes_its_parents_in_their_order(tmp_path: Path) -> None:
+    """The angle of the pendulum, then that of the light; without a scale it has no noise."""
+
+    def cast(spec: dict[str, Any]) -> None:
+        spec["variables"]["score"].update(parents=["volume", "age"], equation={"shadow-length": {}})
+
+    score = read_graph(write(tmp_path / "graph.json", cast)).variable("score").mechanism()
+    value = score.predict(torch.zeros(1), {"volume": torch.tensor([0.0]), "age": torch.tensor([45.0])})
+    torch.testing.assert_close(value, torch.tensor([9.5]))
+
+
 @pytest.mark.parametrize("name", ["morphomnist", "embed"])
 def test_built_in_graphs_are_known_by_name(name: str) -> None:
     assert get_graph(name).key == name
@@ -113,7 +124,7 @@ def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
         (lambda spec: spec.update(interventions=[["age"], ["age", "volume"]]), "two lists begin with the same"),
         (lambda spec: spec["variables"].pop("image"), "there must be one variable of type image, called 'image'"),
         (set_field("age", parents=["image"]), "cycle"),
-        (set_field("score", equation={"cubic": {}}), "equation must be an object with one of gamma, linear-gaussian"),
+        (set_field("score", equation={"cubic": {}}), "equation must be an object with one of gamma, interval, linear"),
         (set_field("score", equation={"linear-gaussian": {"bias": 1}}), "missing a required argument: 'weights'"),
         (
             set_field("score", equation={"linear-gaussian": {"weights": {"volume": 1}, "bias": 0, "scale": 1}}),
@@ -138,6 +149,16 @@ def test_names_of_no_other_meaning_are_free(tmp_path: Path) -> None:
         (
             set_field("age", equation={"gamma": {"shift": 0, "shape": 2.5, "rate": 1}}),
             "age: equation 'gamma': shape must be a whole number",
+        ),
+        (
+            set_field("age", equation={"interval": {"low": 3, "high": 3}}),
+            "equation 'interval': low must be less than high",
+        ),
+        (set_field("score", equation={"interval": {"low": 3, "high": 4}}), "'interval' must weigh exactly the parents"),
+        (set_field("score", equation={"shadow-length": {}}), "equation 'shadow-length' needs two parents"),
+        (
+            set_field("score", parents=["age", "volume"], equation={"shadow-position": {"scale": -1}}),
+            "equation 'shadow-position': scale must be at least 0",
         ),
         (set_field("scanner", equation={"gamma": {}}), "equation 'gamma' does not suit type categorical"),
         (lambda spec: spec.update(interventions=[["weight"]]), "'weight' is not a parent of the image"),
@@ -225,7 +246,7 @@ def test_no_graph_at_all(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_an_unknown_graph_is_named() -> None:
-    known = "celebahq, colour-morphomnist, embed, morphomnist, morphomnist-digit, morphomnist-intensity"
+    known = "celebahq, colour-morphomnist, embed, morphomnist, morphomnist-digit, morphomnist-intensity, pendulum"
     with pytest.raises(InputError) as error:
         get_graph("mnist")
     assert str(error.value) == f"unknown graph 'mnist'; known: {known}"

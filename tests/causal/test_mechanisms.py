@@ -5,15 +5,32 @@ import math
 import pytest
 import torch
 
-from dscm.causal.mechanisms import CategoricalRoot, GammaRoot, LinearGaussian, Mechanism, ScaledSigmoid
+from dscm.causal.mechanisms import (
+    AdditiveNoise,
+    CategoricalRoot,
+    GammaRoot,
+    LinearGaussian,
+    Mechanism,
+    ScaledSigmoid,
+    UniformRoot,
+)
 
 SLANT = LinearGaussian({"digit": math.radians(6)}, bias=math.radians(-27), scale=math.radians(3))
 INTENSITY = ScaledSigmoid(64.0, 255.0, {"thickness": 2.0}, bias=-5.0, scale=0.5)
 DIGIT = CategoricalRoot(10)
 THICKNESS = GammaRoot(shift=0.5, shape=10, rate=5.0)
+ANGLE = UniformRoot(-36.0, 38.7)
+PRODUCT = AdditiveNoise(lambda a, b: a * b.square(), ["digit", "thickness"], scale=0.3)
 PARENTS = {"digit": torch.tensor([0, 3, 9]), "thickness": torch.tensor([1.1, 2.5, 3.9]).double()}
 
-MECHANISMS = {"slant": SLANT, "intensity": INTENSITY, "digit": DIGIT, "thickness": THICKNESS}
+MECHANISMS = {
+    "slant": SLANT,
+    "intensity": INTENSITY,
+    "digit": DIGIT,
+    "thickness": THICKNESS,
+    "angle": ANGLE,
+    "product": PRODUCT,
+}
 each_mechanism = pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
 
 
@@ -48,6 +65,32 @@ def test_scaled_sigmoid_by_hand() -> None:
         INTENSITY.predict(noise, {"thickness": torch.full((3,), 3.0).double()}),
         torch.tensor([64 + 191 / (1 + 1 / math.e), 159.5, 159.5]).double(),
     )
+
+
+def test_additive_noise_by_hand() -> None:
+    """The function's arguments are the parents in the order of their names; noise is in the unit of the value."""
+    noise = torch.tensor([0.5, -1.0, 0.0]).double()
+    value = PRODUCT.predict(noise, PARENTS)
+    torch.testing.assert_close(value, torch.tensor([0.5, 3 * 2.5**2 - 1, 9 * 3.9**2]).double())
+    torch.testing.assert_close(PRODUCT.abduct(value, PARENTS), noise)
+    assert PRODUCT.sample_noise(50_000, seeded()).std().item() == pytest.approx(0.3, abs=0.005)
+
+
+def test_a_deterministic_equation_has_no_noise_and_keeps_the_distance_of_what_breaks_it() -> None:
+    exact = AdditiveNoise(torch.sqrt, ["thickness"])
+    parents = {"thickness": torch.tensor([4.0, 9.0]).double()}
+    assert (exact.sample_noise(3, seeded()) == 0).all()
+    noise = exact.abduct(torch.tensor([2.0, 5.0]).double(), parents)
+    assert noise.tolist() == [0.0, 2.0]
+    assert exact.predict(noise, {"thickness": torch.tensor([16.0, 16.0]).double()}).tolist() == [4.0, 6.0]
+
+
+def test_an_interval_is_filled_evenly() -> None:
+    angle = ANGLE.sample_noise(50_000, seeded())
+    assert -36 <= angle.min() < -35.9 and 38.6 < angle.max() <= 38.7
+    assert angle.mean().item() == pytest.approx((38.7 - 36) / 2, abs=0.3)
+    density = ANGLE.log_prob(torch.tensor([-36.1, 0.0, 38.8]).double()).exp()
+    torch.testing.assert_close(density, torch.tensor([0, 1 / 74.7, 0]).double())
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-11), (torch.float32, 1e-4)])

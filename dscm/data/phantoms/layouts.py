@@ -1,4 +1,4 @@
-"""Write synthetic data sets in the layouts of CelebAMask-HQ and EMBED, or as a folder with attributes.csv."""
+"""Write synthetic data sets in the layouts of CelebAMask-HQ and EMBED, or as folders with attributes.csv."""
 
 import json
 import tempfile
@@ -16,18 +16,19 @@ from tqdm import tqdm
 
 from dscm.data.celeba import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
 from dscm.data.own import ATTRIBUTES
-from dscm.data.phantoms import faces, mammograms
+from dscm.data.phantoms import faces, mammograms, pendulum
 from dscm.data.table import write_csv
 from dscm.errors import InputError, option
 from dscm.graphs import CELEBA_ATTRIBUTES
 from dscm.machine import worker_pool
 
-Kind = Literal["celebahq", "embed"]
+Kind = Literal["celebahq", "embed", "pendulum"]
 RECIPE = "phantoms.json"  # at the top of the folder; true counterfactuals are drawn from it
 VERSION = 1  # of the images; raise it when the same seed gives others
 MARKERS, FINDINGS = "markers.csv", "findings.csv"
 FIRST_PATIENT = 10_000_000  # so that every patient number has eight digits
 CHUNK = 64  # images per task of a worker
+TEST_EVERY, VALID_EVERY = 5, 10  # of pendulums, a fifth is for testing, as published, and a tenth for validation
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def write_set(folder: Path, recipe: Recipe, workers: int = 1) -> None:
         recipe: the recipe of the data set.
         workers: number of processes that draw; the files do not depend on it.
     """
-    {"celebahq": _write_celebahq, "embed": _write_embed}[recipe.kind](folder, recipe.n, recipe.seed, workers)
+    write = {"celebahq": _write_celebahq, "embed": _write_embed, "pendulum": _write_pendulum}[recipe.kind]
+    write(folder, recipe.n, recipe.seed, workers)
     (folder / RECIPE).write_text(json.dumps(asdict(recipe)) + "\n")
 
 
@@ -92,7 +94,8 @@ def write_plain(folder: Path, recipe: Recipe, workers: int = 1) -> None:
     """
     draw_attributes, save, name = {
         "celebahq": (faces.draw_attributes, _save_faces, _name_face),
-        "embed": (mammograms.draw_attributes, _save_mammograms, _name_mammogram),
+        "embed": (mammograms.draw_attributes, _save_mammograms, _name_png),
+        "pendulum": (pendulum.draw_attributes, _save_pendulum, _name_png),
     }[recipe.kind]
     _draw(partial(save, folder, recipe.seed), recipe.n, workers)
     drawn = draw_attributes(recipe.seed, torch.arange(recipe.n))
@@ -147,10 +150,18 @@ def _write_embed(folder: Path, n: int, seed: int, workers: int) -> None:
     index = torch.arange(n)
     drawn = {name: values.tolist() for name, values in mammograms.draw_attributes(seed, index).items()}
     patients = (FIRST_PATIENT + mammograms.patient_of(index)).tolist()
-    keys = {"image_path": [f"images/{_name_mammogram(i)}" for i in range(n)], "empi_anon": patients}
+    keys = {"image_path": [f"images/{_name_png(i)}" for i in range(n)], "empi_anon": patients}
     write_csv(folder / MARKERS, keys | {name: drawn[name] for name in ("circle marker", "triangle marker")})
     density = [1 + value for value in drawn["density"]]
     write_csv(folder / FINDINGS, keys | {"tissueden": density, "is_positive": drawn["cancer"]})
+
+
+def _write_pendulum(folder: Path, n: int, seed: int, workers: int) -> None:
+    """Write pendulums, with a table of their attributes and of their splits."""
+    _draw(partial(_save_pendulum, folder, seed), n, workers)
+    drawn = {name: values.tolist() for name, values in pendulum.draw_attributes(seed, torch.arange(n)).items()}
+    split = ["test" if i % TEST_EVERY == 4 else "valid" if i % VALID_EVERY == 0 else "train" for i in range(n)]
+    write_csv(folder / ATTRIBUTES, {"image": [_name_png(i) for i in range(n)], "split": split, **drawn})
 
 
 def _draw(save: Callable[[range], int], n: int, workers: int) -> None:
@@ -178,7 +189,15 @@ def _save_mammograms(folder: Path, seed: int, part: range) -> int:
     index = torch.tensor(part)
     images = mammograms.redraw(seed, index, mammograms.draw_attributes(seed, index))
     for i, image in zip(part, images):
-        Image.fromarray(image).save(folder / _name_mammogram(i), compress_level=1)  # noise hardly compresses
+        Image.fromarray(image).save(folder / _name_png(i), compress_level=1)  # noise hardly compresses
+    return len(part)
+
+
+def _save_pendulum(folder: Path, seed: int, part: range) -> int:
+    """Draw and save some pendulums; return their number."""
+    images = pendulum.render(pendulum.draw_attributes(seed, torch.tensor(part)))
+    for i, image in zip(part, images.permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image).save(folder / _name_png(i))
     return len(part)
 
 
@@ -187,8 +206,8 @@ def _name_face(index: int) -> str:
     return f"{index}.jpg"
 
 
-def _name_mammogram(index: int) -> str:
-    """Return the file name of a mammogram; the names sort by index."""
+def _name_png(index: int) -> str:
+    """Return the file name of a mammogram or a pendulum; the names sort by index."""
     return f"{index:06}.png"
 
 
