@@ -9,7 +9,7 @@ import torch
 
 from dscm.cli import phantoms as command
 from dscm.data.attributes import read_attribute_table
-from dscm.data.phantoms import faces, mammograms
+from dscm.data.phantoms import faces, mammograms, pendulum
 from dscm.data.phantoms.layouts import Recipe, new_folder, write_set
 from dscm.graphs import get_graph
 
@@ -18,8 +18,9 @@ SEED = 3
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Write 30 faces and 13 mammograms, and return the folders by kind."""
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("celebahq", "embed")}
+    """Write 30 faces, 13 mammograms and 10 pendulums, and return the folders by kind."""
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("celebahq", "embed", "pendulum")}
+    write_set(folders["pendulum"], Recipe("pendulum", 10, SEED))
     write_set(folders["celebahq"], Recipe("celebahq", 30, SEED))
     write_set(folders["embed"], Recipe("embed", 13, SEED))
     return folders
@@ -46,7 +47,9 @@ def test_the_command_writes_a_folder(written: dict[str, Path], tmp_path: Path, m
         assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize(("kind", "images"), [("celebahq", "CelebAMask-HQ/CelebA-HQ-img"), ("embed", "images")])
+@pytest.mark.parametrize(
+    ("kind", "images"), [("celebahq", "CelebAMask-HQ/CelebA-HQ-img"), ("embed", "images"), ("pendulum", ".")]
+)
 def test_a_plain_folder_holds_the_sets_images_and_what_its_graph_knows_of_them(
     written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, images: str
 ) -> None:
@@ -57,7 +60,7 @@ def test_a_plain_folder_holds_the_sets_images_and_what_its_graph_knows_of_them(
     given = read_attribute_table(
         tmp_path / "attributes.csv", [path.name for path in paths], get_graph(kind).attributes
     ).values
-    drawn = {"celebahq": faces, "embed": mammograms}[kind].draw_attributes(SEED, torch.arange(9))
+    drawn = {"celebahq": faces, "embed": mammograms, "pendulum": pendulum}[kind].draw_attributes(SEED, torch.arange(9))
     assert {name: value.tolist() for name, value in given.items()} == {k: v.tolist() for k, v in drawn.items()}
 
 

@@ -21,8 +21,9 @@ SEED = 3
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Write 30 faces and 13 mammograms, and return the folders by kind."""
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("celebahq", "embed")}
+    """Write 30 faces, 13 mammograms and 10 pendulums, and return the folders by kind."""
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("celebahq", "embed", "pendulum")}
+    write_set(folders["pendulum"], Recipe("pendulum", 10, SEED))
     write_set(folders["celebahq"], Recipe("celebahq", 30, SEED))
     write_set(folders["embed"], Recipe("embed", 13, SEED))
     return folders
@@ -44,7 +45,7 @@ def test_an_image_depends_on_the_seed_and_its_index_alone(kind: type) -> None:
     assert not np.array_equal(images[0], images[1])
 
 
-@pytest.mark.parametrize(("kind", "n"), [("celebahq", 30), ("embed", 13)])
+@pytest.mark.parametrize(("kind", "n"), [("celebahq", 30), ("embed", 13), ("pendulum", 10)])
 def test_files_do_not_depend_on_the_workers(
     written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, n: int
 ) -> None:
