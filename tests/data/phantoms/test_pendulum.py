@@ -48,11 +48,13 @@ def test_published_places_and_colours() -> None:
     attributes = {"pendulum": 0.0, "light": 90.0, "shadow_length": 4.0, "shadow_position": 10.0}
     image = pendulum.render({name: torch.tensor([value]) for name, value in attributes.items()})[0]
     across = 49  # of x = 10, the pivot's
-    heights = {"ball": 2.5, "rod": 8.0, "light": 19.0, "shadow": -0.5, "sky": 13.0}
+    heights = {"ball": 1.4, "top": 3.6, "rod": 4.6, "pivot": 10.4, "light": 18.0, "shadow": -0.5, "sky": 13.0}
     seen = {name: tuple(image[:, int(82.08 - 3.36 * y), across].tolist()) for name, y in heights.items()}
     assert seen == {
         "ball": (178, 34, 34),
+        "top": (178, 34, 34),
         "rod": (0, 0, 0),
+        "pivot": (0, 0, 0),
         "light": (255, 165, 0),
         "shadow": (0, 0, 0),
         "sky": (255, 255, 255),
