@@ -51,12 +51,11 @@ def align(
 ) -> Tensor:
     """Optimise null tokens so that guided generation follows the inversion path (after algorithm 1 of the paper).
 
-    Down the grid, with ``x^ω_T = x_T`` and ``∅_T = ∅``:
-    ``x^ω_{t−1} = step(x^ω_t; ε(∅_t) + ω·(ε(c) − ε(∅_t)))``, ``∅_t ← ∅_t − η·∇‖x_{t−1} − x^ω_{t−1}‖²``, and
-    ``∅_{t−1} ← ∅_t``. ε(c) is evaluated once a step. Loss, token and stop are per image, whatever the batch.
-
-    This deviates from algorithm 1, whose lines 6 to 8 go on from the ``x^ω_{t−1}`` of the token before its update. Here
-    the path goes on from that of the updated token, which the prediction replays.
+    Down the grid, with ``x^ω_T = x_T`` and ``∅_T = ∅``: ``∅_t ← ∅_t − η·∇‖x_{t−1} − x^ω_{t−1}‖²`` with
+    ``x^ω_{t−1} = step(x^ω_t; ε(∅_t) + ω·(ε(c) − ε(∅_t)))``, and ``∅_{t−1} ← ∅_t``. ε(c) is evaluated once a step.
+    Loss, token and stop are per image, whatever the batch. This deviates from algorithm 1, whose lines 6 to 8 go on
+    from the ``x^ω_{t−1}`` of the token before its update: here the path goes on from that of the updated token, which
+    the prediction replays.
 
     Args:
         eps: ``eps(c)(x, t)``; its parameters must not require gradients.

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from dscm.causal.graph import Graph
+from dscm.evaluation.cells import METRIC_NAMES, main_error
 from dscm.evaluation.records import Record, Records, lookup
-from dscm.evaluation.tables import METRIC_NAMES, describe_solver, main_error
+from dscm.evaluation.tables import describe_solver
 from dscm.plots.curves import Point, draw_curves
 from dscm.plots.sheets import Row, draw_comparison, draw_panel, draw_sheet
 

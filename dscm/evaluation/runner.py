@@ -24,6 +24,7 @@ from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.evaluation import figures as pictures
 from dscm.evaluation import tables
+from dscm.evaluation.comparisons import write_differences
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.lpips import load_lpips
 from dscm.evaluation.particles import Subject
@@ -306,7 +307,7 @@ def write_reports(records: Records, graph: Graph, figures: bool) -> None:
     with atomic_path(out / MARKDOWN) as temporary:
         temporary.write_text(tables.markdown(records, graph), encoding="utf-8")
     with atomic_path(out / DIFFERENCES) as temporary:
-        temporary.write_text(tables.differences(records), encoding="utf-8")
+        temporary.write_text(write_differences(records), encoding="utf-8")
     pictures.draw_soundness(out / SHEET, records)
     if figures:
         pictures.draw_panels(out, records, graph)

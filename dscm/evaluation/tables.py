@@ -1,19 +1,15 @@
-"""The tables of an evaluation: Markdown to read, and paired differences as CSV."""
+"""The tables of an evaluation, in Markdown to read."""
 
-import csv
-import io
 import itertools
-from collections.abc import Mapping, Sequence
-
-import torch
-from torch import Tensor
 
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
-from dscm.evaluation.configuration import Conditions, Configuration
+from dscm.evaluation.cells import METRIC_NAMES, Rows, cell, table
+from dscm.evaluation.comparisons import find_groups, tabulate_differences, tabulate_spread
+from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.particles import FLOOR, WIDTH, expected_coverage
-from dscm.evaluation.records import IMAGE, Record, Records, lookup
-from dscm.evaluation.statistics import CHANGED, bootstrap_interval, is_ratio, summarise
+from dscm.evaluation.records import Record, Records
+from dscm.evaluation.statistics import CHANGED
 
 SPLITS = {"test": "test", "valid": "validation"}  # in words
 PUBLISHED = (  # in place of the solver's description
@@ -21,16 +17,6 @@ PUBLISHED = (  # in place of the solver's description
     "ways; the image taken for the first timestep; slants of counterfactuals clamped to ±0.5 rad; L1 on [-1, 1], as "
     "some of its scripts average it, is twice that of these tables)"
 )
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "mae": "MAE",
-    "mape": "MAPE",
-    "l1": "L1",
-    "l1_8bit": "L1, 8 bits",
-    "lpips": "LPIPS",
-}
-Rows = Sequence[tuple[str, Record]]  # the name of each row, and its record
 
 
 def markdown(records: Records, graph: Graph) -> str:
@@ -56,10 +42,10 @@ def markdown(records: Records, graph: Graph) -> str:
         parts += ["After each cycle:", _cycles(rows, records.conditions.cycles)]
     if groups := find_groups(records.records):
         parts += ["Trainings of one setting, mean ± standard deviation over them [95% interval over the images]:"]
-        parts.append(_spread(records, groups, graph))
+        parts.append(tabulate_spread(records, groups, graph))
     if len(rows) > 1:
         parts.append(f"Paired differences to {rows[0][0]} (L1 and LPIPS ×10⁻²):")
-        parts.append(_differences(records, rows, graph))
+        parts.append(tabulate_differences(records, rows, graph))
     return "\n\n".join(parts) + "\n"
 
 
@@ -87,32 +73,6 @@ def describe_solver(conditions: Conditions) -> str:
     return f"{conditions.steps} steps of {conditions.solver}{implicit}, {grid}{low}"
 
 
-def differences(records: Records) -> str:
-    """Write, for every pair of rows and every metric, the mean paired difference with its interval, as CSV."""
-    file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(["metric", "row", "minus", "difference", "low", "high"])
-    rows = [(label, records.values(record)) for label, record in zip(records.labels, records.records)]
-    for (base, theirs), (label, values) in itertools.combinations(rows, 2):
-        for metric in sorted(theirs.keys() & values.keys()):
-            if not metric.startswith(IMAGE) and metric != "seconds":
-                lines.writerow([metric, label, base, *_paired(metric, values[metric], theirs[metric])])
-    return file.getvalue()
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def main_error(variable: Variable) -> str:
-    """Name the error that sums up an intervention on a variable; MAPE suits values that stay away from zero."""
-    if variable.discrete:
-        return "f1" if variable.kind == "binary" else "accuracy"
-    return "mape" if variable.kind == "positive" else "mae"
-
-
 def _soundness(rows: Rows) -> str:
     """Tabulate composition, reversibility, identity and truth under every intervention."""
     columns = {
@@ -131,7 +91,7 @@ def _soundness(rows: Rows) -> str:
     for label, record in rows:
         for do in record.metrics["composition"]:
             paths = [tuple(key.format(do=do) for key in path) for path in columns.values()]
-            lines.append([label, f"do({do})", *(_cell(record, path, 100, 3) for path in paths)])
+            lines.append([label, f"do({do})", *(cell(record, path, 100, 3) for path in paths)])
     return table(["mechanism", "intervention", *columns], lines)
 
 
@@ -166,7 +126,7 @@ def _effectiveness(rows: Rows, graph: Graph, prefix: str) -> str:
     columns = [column for variable in graph.attributes for column in _error_columns(variable)]
 
     def cells(record: Record, path: tuple[str, ...], prefix: str) -> list[str]:
-        return [_cell(record, (*path, a, prefix + m), factor, digits) for _, a, m, factor, digits in columns]
+        return [cell(record, (*path, a, prefix + m), factor, digits) for _, a, m, factor, digits in columns]
 
     first = rows[0][1]
     lines = [["oracle", "none", *cells(first, ("oracle",), "")]]
@@ -197,8 +157,8 @@ def _switches(rows: Rows, graph: Graph) -> str:
     for label, record in rows:
         for do in filter(binary.__contains__, graph.interventions):
             shares = ("added", "removed", "balanced")
-            cells = [_cell(record, ("effectiveness", do, do, share), 100, 1) for share in shares]
-            cells += [_cell(record, ("truth", do, part), 100, 3) for part in ("inside_l1", "outside_l1")]
+            cells = [cell(record, ("effectiveness", do, do, share), 100, 1) for share in shares]
+            cells += [cell(record, ("truth", do, part), 100, 3) for part in ("inside_l1", "outside_l1")]
             lines.append([label, f"do({do})", *cells])
     places = ["truth L1 inside its place", "truth L1 outside"]
     return table(["mechanism", "intervention", "added %", "removed %", "mean %", *places], lines)
@@ -206,12 +166,13 @@ def _switches(rows: Rows, graph: Graph) -> str:
 
 def _describe_particles(particles: int) -> str:
     """Say what the table of particles shows."""
+    covered = 100 * expected_coverage(particles)
     return (
         f"Counterfactuals are means over {particles} samples of the code (paper, eq. 15). Spread: the standard "
         "deviation of a pixel, mean over the image. Covered: pixels whose true value lies within "
         f"{WIDTH:g} standard deviations of the mean, of those that vary by more than {FLOOR:g}; a right posterior "
-        f"covers {100 * expected_coverage(particles):.1f}%. Rank: particles nearer to the centre than the truth is; 0.5 "
-        "if the posterior is right, 1 if it is too narrow."
+        f"covers {covered:.1f}%. Rank: particles nearer to the centre than the truth is; 0.5 if the posterior is "
+        "right, 1 if it is too narrow."
     )
 
 
@@ -220,7 +181,7 @@ def _particles(rows: Rows) -> str:
     columns = {"spread": ("spread", 100, 3), "pixels that vary %": ("varied", 100, 1), "covered %": ("covered", 100, 1)}
     columns["rank"] = ("rank", 1, 2)
     lines = [
-        [label, f"do({do})", *(_cell(record, ("particles", do, *path[:1]), *path[1:]) for path in columns.values())]
+        [label, f"do({do})", *(cell(record, ("particles", do, *path[:1]), *path[1:]) for path in columns.values())]
         for label, record in rows
         for do in record.metrics.get("particles", {})
     ]
@@ -237,89 +198,3 @@ def _cycles(rows: Rows, cycles: int) -> str:
                     name = f"{group} do({do}) {METRIC_NAMES.get(metric, metric)}"
                     lines.append([label, name, *(f"{100 * x:.3f}" for x in values)])
     return table(["mechanism", "after cycle", *(str(k + 1) for k in range(cycles))], lines)
-
-
-def find_groups(records: Sequence[Record]) -> dict[Configuration, list[Record]]:
-    """Return, by what they have in common, the records of several trainings of one setting."""
-    groups: dict[Configuration, list[Record]] = {}
-    for record in records:
-        if (setting := record.configuration.setting) is not None:
-            groups.setdefault(setting, []).append(record)
-    return {setting: members for setting, members in groups.items() if len(members) > 1}
-
-
-def _spread(records: Records, groups: Mapping[Configuration, Sequence[Record]], graph: Graph) -> str:
-    """Tabulate the mean of several trainings, its spread over them, and its interval over the images."""
-    metrics = _summary_metrics(graph)
-    lines = []
-    for setting, members in groups.items():
-        values = [records.values(record) for record in members]
-        line = [f"{setting.group}: {setting.label([setting])}", str(len(members))]
-        for metric, factor in metrics.values():
-            line.append(_write_spread(metric, [found[metric] for found in values if metric in found], factor))
-        lines.append(line)
-    return table(["setting", "trainings", *metrics], lines)
-
-
-def _write_spread(path: str, trainings: Sequence[Tensor], factor: float) -> str:
-    """Write the mean of a metric over trainings, with its spread over them and its interval over the images."""
-    if not trainings:
-        return "–"
-    metric = path.rpartition("/")[2]
-    first = [x[:, 0] if x.dim() > 1 and not is_ratio(metric) else x for x in trainings]
-    means = factor * torch.stack([summarise(metric, x) for x in first])
-    low, high = (factor * bootstrap_interval(metric, torch.stack([x.double() for x in first]).mean(dim=0))).tolist()
-    return f"{means.mean().item():.3f} ± {means.std().item():.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _differences(records: Records, rows: Rows, graph: Graph) -> str:
-    """Tabulate each row minus the first one, image by image, for the metrics that sum a mechanism up."""
-    metrics = _summary_metrics(graph)
-    base = records.values(rows[0][1])
-    lines = []
-    for label, record in rows[1:]:
-        values, line = records.values(record), [label]
-        for metric, factor in metrics.values():
-            if metric in values and metric in base:
-                mean, low, high = (factor * x for x in _paired(metric, values[metric], base[metric]))
-                line.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]")
-            else:
-                line.append("–")
-        lines.append(line)
-    return table(["mechanism", *metrics], lines)
-
-
-def _summary_metrics(graph: Graph) -> Mapping[str, tuple[str, float]]:
-    """List the metrics that sum a mechanism up: by title, the path of each and the factor that it is shown with."""
-    metrics: dict[str, tuple[str, float]] = {}
-    for do in graph.interventions:
-        variable = graph.variable(do)
-        error = main_error(variable)
-        unit, factor = (variable.unit, 1) if error == "mae" else ("%", 100)
-        metrics[f"composition do({do})"] = (f"composition/{do}/l1", 100)
-        metrics[f"reversibility do({do})"] = (f"reversibility/{do}/l1", 100)
-        title = f"{do} {METRIC_NAMES[error]} {unit} under do({do})"
-        metrics[title] = (f"effectiveness/{do}/{do}/{CHANGED}{error}", factor)
-        metrics[f"identity LPIPS do({do})"] = (f"identity/{do}/lpips", 100)
-        metrics[f"truth do({do})"] = (f"truth/{do}/l1", 100)
-    return metrics
-
-
-def _paired(path: str, a: Tensor, b: Tensor) -> tuple[float, float, float]:
-    """Return the mean of ``a`` − ``b`` on the same images, and its interval; of the first cycle of several."""
-    metric = path.rpartition("/")[2]
-    if a.dim() > 1 and not is_ratio(metric):
-        a, b = a[:, 0], b[:, 0]
-    low, high = bootstrap_interval(metric, a, b).tolist()
-    return (summarise(metric, a) - summarise(metric, b)).item(), low, high
-
-
-def _cell(record: Record, path: tuple[str, ...], factor: float, decimals: int) -> str:
-    """Write a number of a record with its interval; of the first cycle, where there are several."""
-    value, interval = lookup(record.metrics, path), lookup(record.intervals, path)
-    if value is None:
-        return "–"
-    if isinstance(value, list):
-        value, interval = value[0], interval[0]
-    low, high = interval
-    return f"{factor * value:.{decimals}f} [{factor * low:.{decimals}f}, {factor * high:.{decimals}f}]"

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from dscm.evaluation.comparisons import find_groups
 from dscm.evaluation.records import Records
 from dscm.evaluation.statistics import mean_over
-from dscm.evaluation.tables import find_groups, markdown
+from dscm.evaluation.tables import markdown
 from dscm.graphs import get_graph
 from tests.evaluation.test_records import CONDITIONS, PLAIN
 
