@@ -20,7 +20,8 @@ from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.evaluation.plan import EvaluationSettings
-from dscm.evaluation.runner import MARKDOWN, evaluate
+from dscm.evaluation.report import MARKDOWN
+from dscm.evaluation.runner import evaluate
 from dscm.machine import leave
 from dscm.model import Model
 from dscm.runs import describe, find_data

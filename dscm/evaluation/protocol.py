@@ -1,7 +1,7 @@
 """The protocol of an evaluation: every metric of every image, batch by batch."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from dscm.causal.graph import Graph
 from dscm.data.scaling import l1, to_levels, to_signed
 from dscm.errors import InputError, option
 from dscm.evaluation import metrics
+from dscm.evaluation.features import Embedding
 from dscm.evaluation.particles import Reply, Subject, cover
 from dscm.evaluation.task import Task
 from dscm.oracle import Oracle, observe
@@ -21,11 +22,12 @@ SAVED = "l1_8bit"  # L1 of images that are saved in 8 bits between two queries
 
 @dataclass(frozen=True)
 class Judge:
-    """The instruments of measurement: the graph, the oracle, and distances between images by name."""
+    """The instruments of measurement: the graph, the oracle, and by name distances between images and embeddings."""
 
     graph: Graph
     oracle: Oracle | None
     distances: Mapping[str, Distance]
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
 
     def compare(self, path: tuple[str, ...], x: Tensor, y: Tensor, prefix: str = "") -> PerImage:
         """Return every distance between two batches under ``path``."""

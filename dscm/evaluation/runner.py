@@ -15,17 +15,14 @@ from tqdm import tqdm
 
 from dscm import settings
 from dscm.causal.draws import make_streams
-from dscm.causal.graph import Graph
 from dscm.data.cache import user_cache_dir
 from dscm.data.scaling import l1
 from dscm.data.sets import Source, get_data_set
 from dscm.diffusion.mechanism import UNTRAINED
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
-from dscm.evaluation import figures as pictures
-from dscm.evaluation import tables
-from dscm.evaluation.comparisons import write_differences
 from dscm.evaluation.configuration import Conditions
+from dscm.evaluation.features import load_embeddings
 from dscm.evaluation.lpips import load_lpips
 from dscm.evaluation.particles import Subject
 from dscm.evaluation.plan import (
@@ -41,17 +38,18 @@ from dscm.evaluation.plan import (
 )
 from dscm.evaluation.protocol import Judge, PerImage, evaluate_batch
 from dscm.evaluation.records import Records
+from dscm.evaluation.report import write_reports
+from dscm.evaluation.resemblance import compare_features, embed_images
 from dscm.evaluation.tables import SPLITS
 from dscm.evaluation.task import Task, set_task
-from dscm.files import atomic_path, remove_unfinished
+from dscm.files import remove_unfinished
 from dscm.machine import Machine, choose_batch, first_process_first, gather, warn_of_emulation
 from dscm.model import Model, load
-from dscm.plots.curves import has_matplotlib
 from dscm.runs import find_data
 from dscm.training.probe import main_score, score_oracle
 
 SHOWN = 12  # images in the pictures
-MARKDOWN, DIFFERENCES, SHEET = "metrics.md", "differences.csv", "soundness.png"
+FEATURES = "features"  # first part of the paths of features among the numbers of a batch
 
 
 @torch.no_grad()
@@ -181,15 +179,11 @@ class Evaluation:
         records = Records(out, self._describe(data), overwrite)
         if self.machine.first:
             remove_unfinished(out)
-        with first_process_first(self.machine):  # it may download the weights
-            lpips, reason = load_lpips(self.machine.device)
-        if lpips is None and self.machine.first:
-            print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
-        judge = Judge(self.model.graph, self.model.oracle, {"l1": l1} | ({"lpips": lpips} if lpips else {}))
+        judge = self._appoint()
         truth, learned = self.data_set.truth(), self.model.learned
         task = set_task(self.model.graph, data, self.settings.sampler, self.settings.seed, truth, learned)
         batch = self._choose_batch(task)
-        measured = records.measured(with_lpips=lpips is not None)
+        measured = records.measured(with_lpips="lpips" in judge.distances)
         for row in (row for row in self.rows if row.configuration not in measured):
             values, images = self.measure(row, judge, task, batch)
             if self.machine.first:
@@ -219,14 +213,26 @@ class Evaluation:
             source = make_streams(self.settings.seed, range(start, start + count), machine.device)
             subject = Subject(row.model.scm, self.settings.particles, source)
             values, images = evaluate_batch(subject, judge, part, self.settings.cycles, by_target)
+            features = embed_images(judge.embeddings, images, part)
+            values |= {(FEATURES, *key): found for key, found in features.items()}
             shown = {label: image.cpu() for label, image in images.items()} if start < SHOWN else {}
             batches[start] = ({key: value.cpu() for key, value in values.items()}, shown)
         merged = gather(batches, machine)
+        joined = {key: torch.cat([values[key] for values, _ in merged]) for key in merged[0][0]}
+        features = {key[1:]: joined.pop(key) for key in list(joined) if key[0] == FEATURES}
+        joined |= compare_features(features, judge.graph, task)
         first = [images for _, images in merged if images]
-        return (
-            {key: torch.cat([values[key] for values, _ in merged]) for key in merged[0][0]},
-            {label: torch.cat([images[label] for images in first])[:SHOWN] for label in first[0]},
-        )
+        return joined, {label: torch.cat([images[label] for images in first])[:SHOWN] for label in first[0]}
+
+    def _appoint(self) -> Judge:
+        """Load the instruments whose weights can be had, and say which are missing."""
+        device, model = self.machine.device, self.model
+        with first_process_first(self.machine):  # it may download the weights
+            lpips, reason = load_lpips(device)
+        if lpips is None and self.machine.first:
+            print(f"LPIPS is left out: the weights of AlexNet cannot be had ({reason})", file=sys.stderr)
+        embeddings, _ = load_embeddings(model.oracle, device)
+        return Judge(model.graph, model.oracle, {"l1": l1} | ({"lpips": lpips} if lpips else {}), embeddings)
 
     def _load(self) -> dict[str, Tensor]:
         """Load the first images of the split, uint8, and their attributes onto the device."""
@@ -293,25 +299,3 @@ def check_oracle(model: Model, data: Mapping[str, Tensor], least: float) -> None
                 f"{option('oracle')} {path}: its {measure} of {variable.name} on these {len(data['image'])} images is "
                 f"{score:.3f}; {option('oracle_accuracy')} asks for {least:g}"
             )
-
-
-def write_reports(records: Records, graph: Graph, figures: bool) -> None:
-    """Write the tables and the pictures of every record of a folder.
-
-    Args:
-        records: the records of the folder.
-        graph: the causal graph.
-        figures: also draw the paper's panels and curves.
-    """
-    out = records.folder
-    with atomic_path(out / MARKDOWN) as temporary:
-        temporary.write_text(tables.markdown(records, graph), encoding="utf-8")
-    with atomic_path(out / DIFFERENCES) as temporary:
-        temporary.write_text(write_differences(records), encoding="utf-8")
-    pictures.draw_soundness(out / SHEET, records)
-    if figures:
-        pictures.draw_panels(out, records, graph)
-        if has_matplotlib():
-            pictures.draw_trade_offs(out, records, graph)
-        else:
-            print("no curves: matplotlib is not installed; pip install -e '.[plots]' brings it", file=sys.stderr)

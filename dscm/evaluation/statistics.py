@@ -39,7 +39,7 @@ def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
 
 def is_ratio(metric: str) -> bool:
     """Tell whether each image contributes numerators and denominators to a metric, rather than a value."""
-    return metric in RATIOS or metric.startswith(CHANGED)
+    return metric in RATIOS or metric.startswith(CHANGED) or metric.endswith("_cld")
 
 
 def summarise(metric: str, values: Tensor) -> Tensor:
