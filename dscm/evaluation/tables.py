@@ -13,11 +13,11 @@ from dscm.evaluation.resemblance import OBSERVED
 from dscm.evaluation.statistics import CHANGED
 
 RESEMBLANCE = (
-    "Realism and minimality, in the features of the oracle and of networks trained on ImageNet (torchvision's). The "
-    "kernel distance (MMD² with a cubic kernel) is to real test images; that of real images, one half to the other, is "
-    "its floor, which a model that returns the image scores exactly. Fréchet distances need two images for each feature "
-    "on a side. CLD, of the images whose value changed, rewards closeness, not effectiveness: an unchanged image scores "
-    "0.295, lower is better (Melistas et al. 2024, in other features than theirs)."
+    "Realism and minimality, in the features of the oracle and of torchvision's networks of ImageNet. The kernel "
+    "distance (MMD² with a cubic kernel) is to real test images; that of real images, one half to the other, is its "
+    "floor, which a model that returns the image scores exactly. A Fréchet distance needs two images for each feature "
+    "on a side. CLD, of the images whose value changed, rewards closeness, not effectiveness: an unchanged image "
+    "scores 0.295, lower is better (Melistas et al. 2024, in other features than theirs)."
 )
 SPLITS = {"test": "test", "valid": "validation"}  # in words
 PUBLISHED = (  # in place of the solver's description
