@@ -88,8 +88,8 @@ class Recipe:
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
     mixture: bool = setting(
         True,
-        "Of Morpho-MNIST: let a fifth of the slants and intensities, and half of the hues, not follow the graph, for "
-        "support; off is the paper's.",
+        "Of Morpho-MNIST: let a fifth of the intensities not follow the graph, for support, as a fifth of the slants "
+        "and half of the hues; off is the paper's, slants and hues alone.",
     )
 
     def __post_init__(self) -> None:

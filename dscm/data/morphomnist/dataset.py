@@ -26,8 +26,10 @@ FILES: dict[Split, File] = {"train": "train", "valid": "train", "test": "t10k"} 
 VALID_SHARE = 6  # the last sixth of the training digits is for validation, as published: 10,000 of 60,000
 MORPHED = ("thickness", "slant", "intensity")  # attributes that the renderer sets on a grey digit
 # Fractions of the digits whose attribute does not follow the graph: it keeps the handwritten slant or is uniform.
-# They extend the support of the data, so that interventions rarely leave it.
+# They extend the support of the data, so that interventions rarely leave it. The paper mixes slant and hue alone
+# (eq. 36, 42 and 43).
 MIXTURE = {"slant": 0.2, "intensity": 0.2, "hue": 0.5}
+PUBLISHED = {"slant": 0.2, "hue": 0.5}
 UNIFORM = {"intensity": (64.0, 255.0), "hue": (0.0, 1.0)}
 SEEDS: dict[File, int] = {"train": 0, "t10k": 1}
 VERSION = 3  # of the generated images; raise it when the same settings give others
@@ -47,8 +49,8 @@ def load(
             ``test`` (10,000).
         cache_dir: the folder of generated sets and downloads.
         workers: number of processes that generate.
-        mixture: whether the fractions `MIXTURE` of the digits do not follow the graph; the paper's do. It has no effect
-            on a folder of Morpho-MNIST.
+        mixture: whether the fractions `MIXTURE` of the digits do not follow the graph, or those of the paper. It has no
+            effect on a folder of Morpho-MNIST.
 
     Returns:
         ``image`` uint8 (N, C, 28, 28), one tensor (N,) for each attribute of the graph, and ``base``, the digits
@@ -58,7 +60,9 @@ def load(
         InputError: the folder or one of its files is missing or damaged, or no digits are drawn with the attributes
             of the graph.
     """
-    data = _load_file(_with_equations(graph), data_dir, FILES[split], cache_dir, workers, MIXTURE if mixture else {})
+    data = _load_file(
+        _with_equations(graph), data_dir, FILES[split], cache_dir, workers, MIXTURE if mixture else PUBLISHED
+    )
     first = len(data["image"]) - len(data["image"]) // VALID_SHARE
     part = {"train": slice(first), "valid": slice(first, None), "test": slice(None)}[split]
     return {name: value[part] for name, value in data.items()}
