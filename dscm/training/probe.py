@@ -51,7 +51,7 @@ def score(model: nn.Module, graph: Graph, data: Mapping[str, Tensor]) -> dict[st
 def score_likelihood(model: ImageMechanism[Any], data: Mapping[str, Tensor]) -> dict[str, float]:
     """Return the terms of a baseline's objective on the test split, KL and reconstruction in nats among them."""
     generator = torch.Generator(data["image"].device).manual_seed(0)
-    beta = {} if model.kind == "diffscm" else {"beta": 1.0}
+    beta = {} if model.kind in ("diffscm", "vci") else {"beta": 1.0}
     totals: dict[str, float] = {}
     for part in torch.arange(len(data["image"])).split(CHUNK):
         parents = {name: value[part] for name, value in data.items()}
