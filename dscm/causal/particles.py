@@ -1,5 +1,6 @@
 """Particles: answers under samples of what an observation leaves undetermined of an image, their mean and spread."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -96,7 +97,8 @@ def average(
     """Average the images of queries over particles: ``x* = 1/M Σ_m F(x; z_m)`` (paper, eq. 15).
 
     An image is clamped to [-1, 1] before it counts, as it is in a picture: what lies beyond white is no uncertainty.
-    One particle is its own answer, as it is. Only one particle is in memory at a time.
+    One particle is its own answer, as it is; an image that is not finite makes a mean that is not. Only one particle is
+    in memory at a time.
 
     Args:
         particles: from `abduct_particles`, M of them.
@@ -111,7 +113,8 @@ def average(
     for noise in particles:
         for query, values in ask(noise).items():
             answers.setdefault(query, values)
-            moments.setdefault(query, Moments()).add(values[IMAGE].clamp(-1, 1))
+            image = values[IMAGE]
+            moments.setdefault(query, Moments()).add(image.clamp(-1, 1).where(image.isfinite(), math.nan))
     several = {query: moment for query, moment in moments.items() if moment.n > 1}
     means = {query: {**answers[query], IMAGE: moment.mean} for query, moment in several.items()}
     return answers | means, {query: moment.std / 2 for query, moment in several.items()}

@@ -1,6 +1,7 @@
 """Particles: what differs between them, what does not, and their mean and spread."""
 
 import doctest
+import math
 from typing import Any
 
 import pytest
@@ -123,11 +124,12 @@ def test_one_particle_is_the_usual_answer(name: str) -> None:
 
 
 def test_mean_and_spread_are_of_pictures() -> None:
-    """On [0, 1], of images that end at black and white: half of ±0.5, and of 3 and 1 nothing."""
-    images = iter([torch.tensor([[-0.5, 3.0]]), torch.tensor([[0.5, 1.0]])])
+    """On [0, 1], of images that end at black and white: half of ±0.5, of 3 and 1 nothing; infinity is none."""
+    images = iter([torch.tensor([[-0.5, 3.0, math.inf]]), torch.tensor([[0.5, 1.0, 0.0]])])
     values, spread = average([{}, {}], lambda _: {"q": {"image": next(images)}})
-    assert values["q"]["image"].tolist() == [[0.0, 1.0]]
-    torch.testing.assert_close(spread["q"], torch.tensor([[0.5**0.5 / 2, 0.0]]))
+    expected = torch.tensor([[0.0, 1.0, math.nan]])
+    torch.testing.assert_close(values["q"]["image"], expected, equal_nan=True)
+    torch.testing.assert_close(spread["q"], torch.tensor([[0.5**0.5 / 2, 0.0, math.nan]]), equal_nan=True)
 
 
 def test_particles_need_something_random() -> None:

@@ -151,3 +151,24 @@ def test_what_was_drawn_is_abducted_again() -> None:
     noise = noise._replace(u=noise.u.double(), z=noise.z.double())
     found = model.abduct(model.predict(noise, PARENTS), PARENTS)
     torch.testing.assert_close(found.u, noise.u, rtol=0, atol=1e-8)
+
+
+@torch.no_grad()
+def test_a_sampled_code_is_a_sample_of_q() -> None:
+    """Standardised by the prior as the mean is, with mean and standard deviation of q(z | x); only if asked for."""
+    model, n = make(std=0.3), 4000
+    x, parents = X[:1].expand(n, -1, -1, -1), {name: value[:1].expand(n) for name, value in PARENTS.items()}
+    pa = model.scaling(parents)
+    q = model.encoder(x[:1])
+    p = model.prior(pa[:1], q.mean)
+    z = model.encode(x, pa, torch.Generator().manual_seed(0))
+    std = (q.stddev / p.stddev)[0]
+    assert ((z.mean(dim=0) - model.encode(x[:1], pa[:1])[0]).abs() < 4.5 * std / n**0.5).all()
+    torch.testing.assert_close(z.std(dim=0), std, rtol=0.05, atol=0)
+    one, plain = model.using(sample_code=True, steps=2), model.using(steps=2)
+    few = {name: value[:2] for name, value in PARENTS.items()}
+    mean, *others = (
+        view.abduct(X[:2], few, generator).z
+        for view, generator in ((plain, None), (one, None), (plain, torch.Generator()), (one, torch.Generator()))
+    )
+    assert [torch.equal(z, mean) for z in others] == [True, True, False]
