@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dscm.data.morphomnist.measure import (
     SCALE,
@@ -169,13 +170,11 @@ def _expose(coverage: Tensor, target: Tensor, gain: Tensor) -> tuple[Tensor, Ten
 def _shear_rows(level: Tensor, shear: Tensor, centre: Tensor) -> Tensor:
     """Shift each row y of ``level`` (B, H, W) right by ``shear·(y − centre)`` pixels, interpolated linearly."""
     _, height, width = level.shape
-    y = torch.arange(height, device=level.device, dtype=torch.float32)
-    x = torch.arange(width, device=level.device)
-    source = -shear[:, None] * (y - centre[:, None])  # (B, H), the source of column 0
-    left = source.floor()
-    column = x + left.long()[:, :, None]  # (B, H, W)
-    a, b = (level.gather(2, index.clamp(0, width - 1)) for index in (column, column + 1))
-    return torch.lerp(a, b, (source - left)[:, :, None])
+    y, x = (torch.arange(n, device=level.device, dtype=level.dtype) for n in (height, width))
+    column = x - (shear[:, None] * (y - centre[:, None]))[:, :, None]  # (B, H, W), the source of each pixel
+    row = y[:, None].expand_as(column)
+    where = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=3)
+    return F.grid_sample(level[:, None], where, padding_mode="border", align_corners=False)[:, 0]
 
 
 def colourise(image: Tensor, hue: Tensor) -> Tensor:
