@@ -32,7 +32,8 @@ class Solver:
     Args:
         kind: ``ddim``, ``2m`` or ``trapezoid``.
         evaluations: maximum fixed-point iterations per implicit step. 0 makes the inversion of ``ddim`` explicit, as in
-            the paper (eq. 7); ``2m`` takes 0 alone, ``trapezoid`` at least 1.
+            the paper (eq. 7), where the network is told the level that a step leaves (diffusers' inversion tells it the
+            one that the step reaches); ``2m`` takes 0 alone, ``trapezoid`` at least 1.
 
     Raises:
         ValueError: the kind is unknown, or the number of evaluations does not suit it.
