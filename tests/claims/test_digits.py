@@ -72,7 +72,7 @@ def test_reversal_is_exact_but_for_the_code(name: str, obs: dict, monkeypatch: p
     obs = {variable: value[:3] for variable, value in obs.items()}
     mechanism = restore(name).using(guidance=1.5, steps=10, abduction="guided", solver="trapezoid", fixed_point=3)
     code = mechanism.encode(obs["image"], mechanism.scaling(obs))
-    monkeypatch.setattr(mechanism, "encode", lambda value, pa: code)
+    monkeypatch.setattr(mechanism, "encode", lambda *arguments: code)
     scm, do = GRAPH.scm(mechanism), {"digit": obs["digit"].roll(1)}
     answer = scm.counterfactual(obs, do)
     assert l1(answer["image"], obs["image"]).mean() > 0.1

@@ -48,7 +48,7 @@ def test_train_and_evaluate(data: tuple[str, Path], tmp_path: Path) -> None:
     options = ["--checkpoint", tmp_path / "image" / "checkpoint.pt", "--oracle", tmp_path / "oracle" / "checkpoint.pt"]
     if name == "celebahq":
         options += ["--attributes", tmp_path / "attributes" / "checkpoint.pt"]
-    options += ["--n", 3, "--steps", 2, "--guidance", 1, "--out", tmp_path / "soundness", "--oracle-accuracy", 0]
+    options += ["--n", 3, "--steps", 2, "--guidance", 1, "--out", tmp_path / "soundness", "--set", "oracle_accuracy=0"]
     done = call_script("evaluate.py", *options, *where)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads((tmp_path / "soundness" / "metrics.json").read_text())
@@ -111,9 +111,9 @@ def test_other_attributes_of_faces_and_an_oracle_that_is_often_wrong(tmp_path: P
         assert done.returncode == 0, done.stderr
     models = ("--checkpoint", tmp_path / "image" / "checkpoint.pt", "--oracle", tmp_path / "oracle" / "checkpoint.pt")
     asked = (*models, "--n", 2, "--steps", 2, "--guidance", 1, "--out", tmp_path / "out")
-    error = refuse("evaluate.py", *asked, "--oracle-accuracy", 1, *where)
+    error = refuse("evaluate.py", *asked, "--set", "oracle_accuracy=1", *where)
     assert "checkpoint.pt: its accuracy of " in error and error.endswith("--oracle-accuracy asks for 1")
-    done = call_script("evaluate.py", *asked, "--oracle-accuracy", 0, *where)
+    done = call_script("evaluate.py", *asked, "--set", "oracle_accuracy=0", *where)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert list(record["effectiveness"]) == ["Male", "Young"] and list(record["truth"]) == ["Male"]

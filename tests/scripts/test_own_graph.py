@@ -18,7 +18,7 @@ Call = Callable[..., subprocess.CompletedProcess]
 
 def test_a_run_explains_itself(shapes_run: Path, shapes_folder: Path) -> None:
     """README.txt has the command and the results of each part, and the soundness once it is measured."""
-    measured = ("--n", 4, "--steps", 2, "--guidance", 1, "--oracle-accuracy", 0)
+    measured = ("--n", 4, "--steps", 2, "--guidance", 1, "--set", "oracle_accuracy=0")
     done = call_script("evaluate.py", "--run", shapes_run, *measured, "--cache-dir", shapes_folder / "cache", *MACHINE)
     assert done.returncode == 0, done.stderr
     text = (shapes_run / "README.txt").read_text()

@@ -204,7 +204,7 @@ def prepare(work: Path) -> dict[str, Case]:
         2,
         *MACHINE,
     )
-    rows = ("--run", run, "--n", 6, "--batch", 2, "--steps", 2, "--guidance", 1, 2, "--oracle-accuracy", 0)
+    rows = ("--run", run, "--n", 6, "--batch", 2, "--steps", 2, "--guidance", 1, 2, "--set", "oracle_accuracy=0")
     return {
         "train": Case("train", (*training, "--steps", 12, "--set", "save_every=3"), resume_training),
         "counterfactual": Case("counterfactual", query),
