@@ -112,7 +112,7 @@ def test_other_attributes_of_faces_and_an_oracle_that_is_often_wrong(tmp_path: P
     models = ("--checkpoint", tmp_path / "image" / "checkpoint.pt", "--oracle", tmp_path / "oracle" / "checkpoint.pt")
     asked = (*models, "--n", 2, "--steps", 2, "--guidance", 1, "--out", tmp_path / "out")
     error = refuse("evaluate.py", *asked, "--set", "oracle_accuracy=1", *where)
-    assert "checkpoint.pt: its accuracy of " in error and error.endswith("--oracle-accuracy asks for 1")
+    assert "checkpoint.pt: its accuracy of " in error and error.endswith("--set oracle_accuracy asks for 1")
     done = call_script("evaluate.py", *asked, "--set", "oracle_accuracy=0", *where)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads((tmp_path / "out" / "metrics.json").read_text())

@@ -116,7 +116,7 @@ class Stage:
 
     def measure(self, out: Path, run: Path | None = None) -> list[str]:
         """Return the arguments of evaluate.py for a quick evaluation."""
-        brief = ["--n", "3", "--steps", "1", "--guidance", "1", "--set", "oracle_accuracy=""0"]
+        brief = ["--n", "3", "--steps", "1", "--guidance", "1", "--set", "oracle_accuracy=0"]
         return ["--run", str(run or self.run), "--out", str(out), *brief, *self.cached(out), *MACHINE]
 
     def train(self, out: Path, images: Path | None = None, graph: Path | None = None) -> list[str]:
