@@ -1,12 +1,11 @@
-"""Scores of a trained part on held-out images: the probe of a code, the accuracy of an oracle."""
+"""Scores of a trained part on held-out images: KL and probes of a code, likelihoods, the accuracy of an oracle."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
@@ -15,8 +14,7 @@ from dscm.causal.variables import Variable
 from dscm.data.scaling import to_signed
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.oracle import Oracle
-
-CHUNK = 500  # images at a time
+from dscm.training.code_probe import CHUNK, in_chunks, name_readings, probe
 
 
 @torch.no_grad()
@@ -30,7 +28,7 @@ def score(model: nn.Module, graph: Graph, data: Mapping[str, Tensor]) -> dict[st
 
     Returns:
         Of an oracle, accuracy and F1; of attributes, their negative log-likelihoods; of a semantic mechanism, the KL
-        and the linear probe of its code; of a baseline, the terms of its objective.
+        and the probes of its code; of a baseline, the terms of its objective.
     """
     if isinstance(model, LearnedAttributes):
         return {name: term.item() for name, term in model(data["image"], data).items()}
@@ -40,11 +38,8 @@ def score(model: nn.Module, graph: Graph, data: Mapping[str, Tensor]) -> dict[st
         return score_likelihood(model, data) if isinstance(model, ImageMechanism) else {}
     if not model.code_dim:
         return {}
-    parents = {name: data[name] for name in graph.image_parents}
-    code, kl = encode_all(model, data["image"], model.scaling(parents))
-    names = {v.name: f"probe {v.name} {'accuracy' if v.discrete else 'R²'}" for v in graph.attributes}
-    scores = probe_code(code, model.scaling.variables, parents)
-    return {"KL (nats)": kl.mean().item()} | {names[name]: score for name, score in scores.items()}
+    pa = model.scaling({variable.name: data[variable.name] for variable in model.scaling.variables})
+    return {"KL (nats)": in_chunks(model.kl, data["image"], pa).mean().item()} | name_readings(probe(model, data))
 
 
 @torch.no_grad()
@@ -58,46 +53,6 @@ def score_likelihood(model: ImageMechanism[Any], data: Mapping[str, Tensor]) -> 
         for name, term in model(to_signed(data["image"][part]), parents, generator=generator, **beta).items():
             totals[name] = totals.get(name, 0.0) + term.item() * len(part) / len(data["image"])
     return totals
-
-
-@torch.no_grad()
-def encode_all(mechanism: DiffusionMechanism, images: Tensor, pa: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the codes, (N, code_dim), and KL terms, (N,), of uint8 images (N, C, H, W) with encoded parents (N, D)."""
-    parts = [
-        (mechanism.encode(x, p), mechanism.kl(x, p))
-        for x, p in zip(map(to_signed, images.split(CHUNK)), pa.split(CHUNK))
-    ]
-    codes, terms = zip(*parts)
-    return torch.cat(codes), torch.cat(terms)
-
-
-@torch.no_grad()
-def probe_code(code: Tensor, variables: Sequence[Variable], parents: Mapping[str, Tensor]) -> dict[str, float]:
-    """Fit a linear regression from the code to each parent on half of the images and score it on the other half.
-
-    Args:
-        code: shape (N, code_dim).
-        variables: the parents.
-        parents: each (N,).
-
-    Returns:
-        For each parent R² (continuous), or the accuracy of the highest of the one-hot regressions (categorical or
-        binary). Chance is 0, or the share of the most frequent class.
-    """
-    code = torch.cat([code.double(), torch.ones(len(code), 1, dtype=torch.double, device=code.device)], dim=1)
-    fit, score = slice(None, None, 2), slice(1, None, 2)
-    result = {}
-    for variable in variables:
-        target = parents[variable.name]
-        classes = 2 if variable.kind == "binary" else variable.classes
-        wide = F.one_hot(target, classes).double() if classes else target.double()[:, None]
-        weights = torch.linalg.lstsq(code[fit].cpu(), wide[fit].cpu()).solution.to(code)  # on a GPU it needs full rank
-        prediction, truth = code[score] @ weights, wide[score]
-        if classes:
-            result[variable.name] = (prediction.argmax(dim=1) == target[score]).double().mean().item()
-        else:
-            result[variable.name] = r_squared(prediction, truth)
-    return result
 
 
 @torch.no_grad()

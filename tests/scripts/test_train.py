@@ -99,8 +99,9 @@ def test_log_reaches_the_last_step(oracle_run: TrainingRun) -> None:
 
 def test_semantic_prints_kl_and_probes(semantic_run: TrainingRun) -> None:
     names = [line.rpartition(": ")[0] for line in semantic_run.stdout.splitlines()]
-    probes = ["probe thickness R²", "probe intensity R²", "probe digit accuracy", "probe slant R²"]
-    assert names == ["KL (nats)", *probes]
+    measures = ("thickness R²", "intensity R²", "digit accuracy", "slant R²")
+    probes = [f"{reader} probe {measure}" for reader in ("linear", "perceptron") for measure in measures]
+    assert names == ["KL (nats)", *probes, "chance digit accuracy"]
 
 
 def test_oracle_prints_its_accuracy(oracle_run: TrainingRun) -> None:
