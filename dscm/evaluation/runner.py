@@ -46,6 +46,7 @@ from dscm.files import remove_unfinished
 from dscm.machine import Machine, choose_batch, first_process_first, gather, warn_of_emulation
 from dscm.model import Model, load
 from dscm.runs import find_data
+from dscm.training.code_probe import Reading, probe
 from dscm.training.probe import main_score, score_oracle
 
 SHOWN = 12  # images in the pictures
@@ -160,6 +161,8 @@ class Evaluation:
         source = replace(source, framing=self.model.framing, mixture=mixture)
         self.data_set = get_data_set(self.model.graph, source)
         self.data_set.check_source()
+        self.split: Mapping[str, Tensor] = {}  # every image of the split, from `_load`
+        self.probed: dict[str, PerImage] = {}  # by checkpoint
         if self.sampling.precision == "bfloat16":
             warn_of_emulation(self.machine.device)
         for path in find_unguided(models, self.settings) if self.machine.first else ():
@@ -220,9 +223,16 @@ class Evaluation:
         merged = gather(batches, machine)
         joined = {key: torch.cat([values[key] for values, _ in merged]) for key in merged[0][0]}
         features = {key[1:]: joined.pop(key) for key in list(joined) if key[0] == FEATURES}
-        joined |= compare_features(features, judge.graph, task)
+        joined |= compare_features(features, judge.graph, task) | self._probe(row)
         first = [images for _, images in merged if images]
         return joined, {label: torch.cat([images[label] for images in first])[:SHOWN] for label in first[0]}
+
+    def _probe(self, row: Plan) -> PerImage:
+        """Probe the code of a row's mechanism on all images of the split; once for each checkpoint."""
+        sha256 = row.configuration.sha256
+        if sha256 not in self.probed:
+            self.probed[sha256] = list_readings(probe(row.model.mechanism, self.split, self.settings.seed))
+        return self.probed[sha256]
 
     def _appoint(self) -> Judge:
         """Load the instruments whose weights can be had, and say which are missing."""
@@ -239,7 +249,7 @@ class Evaluation:
         n, split = self.settings.n, SPLITS[self.settings.split]
         with first_process_first(self.machine):
             data = self.data_set.load(self.settings.split, self.model.mechanism.shape[-1])
-        available = len(data["image"])
+        self.split, available = data, len(data["image"])
         if self.exact and n > available:
             raise InputError(f"{option('n')} {n}: the {split} split has {available} images")
         if n > available and self.machine.first:
@@ -278,6 +288,17 @@ class Evaluation:
             scm.counterfactual({name: value[:1].expand(n, *value.shape[1:]) for name, value in task.obs.items()}, {})
 
         return choose_batch(self.settings.batch, work, self.machine)
+
+
+def list_readings(readings: Mapping[str, Mapping[str, Reading]]) -> PerImage:
+    """List, by parent, what every reader finds in a code, its standard error, and the score of chance; each (1,)."""
+    result: PerImage = {}
+    for reader, found in readings.items():
+        for parent, reading in found.items():
+            name = f"{parent} {reading.measure}"
+            numbers = {reader: reading.score, f"{reader}_error": reading.error, "chance": reading.chance}
+            result |= {("probe", name, key): torch.tensor([number]) for key, number in numbers.items()}
+    return result
 
 
 def check_oracle(model: Model, data: Mapping[str, Tensor], least: float) -> None:

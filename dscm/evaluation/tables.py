@@ -11,7 +11,12 @@ from dscm.evaluation.particles import FLOOR, WIDTH, expected_coverage
 from dscm.evaluation.records import Record, Records
 from dscm.evaluation.resemblance import OBSERVED
 from dscm.evaluation.statistics import CHANGED
+from dscm.training.readers import READERS
 
+PROBE = (
+    "What the semantic code tells of the parents, ± standard error; an exogenous code tells nothing. Readers are "
+    "fitted to three quarters of the codes of the whole split, 10,000 at most, and read the others."
+)
 RESEMBLANCE = (
     "Realism and minimality, in the features of the oracle and of torchvision's networks of ImageNet. The kernel "
     "distance (MMD² with a cubic kernel) is to real test images; that of real images, one half to the other, is its "
@@ -44,6 +49,8 @@ def markdown(records: Records, graph: Graph) -> str:
     parts += ["On all images, as the paper has it:", _effectiveness(rows, graph, "")]
     if any(variable.kind == "binary" for variable in graph.attributes):
         parts += ["Binary attributes, added and removed:", _switches(rows, graph)]
+    if any("probe" in record.metrics for _, record in rows):
+        parts += [PROBE, _probe(rows)]
     if "realism" in rows[0][1].metrics:
         parts += [RESEMBLANCE, _resemblance(rows)]
     if records.conditions.particles > 1:
@@ -172,6 +179,20 @@ def _switches(rows: Rows, graph: Graph) -> str:
             lines.append([label, f"do({do})", *cells])
     places = ["truth L1 inside its place", "truth L1 outside"]
     return table(["mechanism", "intervention", "added %", "removed %", "mean %", *places], lines)
+
+
+def _probe(rows: Rows) -> str:
+    """Tabulate how well the parents are read from the code of each checkpoint."""
+    lines, seen = [], set[str]()
+    for label, record in rows:
+        if record.configuration.sha256 in seen:
+            continue
+        seen.add(record.configuration.sha256)
+        for parent, found in record.metrics.get("probe", {}).items():
+            scores = [(found[reader], found[f"{reader}_error"]) for reader in READERS]
+            cells = ["–" if score is None else f"{score:.3f} ± {error or 0:.3f}" for score, error in scores]
+            lines.append([label, parent, *cells, f"{found['chance']:.3f}"])
+    return table(["mechanism", "parent", *READERS, "chance"], lines)
 
 
 def _resemblance(rows: Rows) -> str:
