@@ -20,6 +20,10 @@ class InputError(ValueError):
         return spell(" ".join(map(str, self.args)).replace("\n", " "), name)
 
 
+class EmptySplit(InputError):
+    """Say that a data set has no images in a split, as one may have none for validation."""
+
+
 def option(name: str) -> str:
     """Name a setting within the message of an `InputError`, or a note to the user."""
     return f"\0{name}\0"

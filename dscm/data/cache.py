@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dscm.data.images import UnreadableImage
-from dscm.errors import InputError, option
+from dscm.errors import EmptySplit, InputError, option
 from dscm.files import atomic_path, parse_json
 from dscm.machine import worker_pool
 
@@ -49,10 +49,11 @@ def find_present(root: Path, names: Sequence[str], source: str, skip_missing: bo
         Indices into ``names``, ascending, at least one.
 
     Raises:
-        InputError: ``names`` is empty, no image exists, or more than `MAX_ABSENT` of them are absent.
+        EmptySplit: ``names`` is empty.
+        InputError: no image exists, or more than `MAX_ABSENT` of them are absent.
     """
     if not names:
-        raise InputError(f"{source}: no images")
+        raise EmptySplit(f"{source}: no images")
     present = [index for index, name in enumerate(names) if (root / name).is_file()]
     if len(present) < len(names):
         absent = [names[index] for index in sorted(set(range(len(names))) - set(present))]

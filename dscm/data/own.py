@@ -16,12 +16,13 @@ from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.table import read_labels
-from dscm.errors import InputError
+from dscm.errors import EmptySplit
 
 ATTRIBUTES = "attributes.csv"
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 TEST_FRACTION = 0.1  # of the images, if the table has no column ``split``
+VALID_FRACTION = 0.1  # of the others, likewise
 
 
 def load(
@@ -41,8 +42,8 @@ def load(
             ``image``, one for each attribute of the graph, and optionally ``split`` with ``train``, ``valid`` or
             ``test``.
         graph: the causal graph.
-        split: ``train``, ``valid`` or ``test``; without a column ``split``, a tenth of the images, by a hash,
-            are for testing.
+        split: ``train``, ``valid`` or ``test``; without a column ``split``, a tenth of the images, by a hash, are for
+            testing, and a tenth of the others for validation.
         size: height and width in pixels.
         cache_dir: the folder of the decoded images.
         workers: number of processes that decode.
@@ -55,7 +56,8 @@ def load(
         sorted paths; and each attribute (N,).
 
     Raises:
-        InputError: as for `find_images`, `read_attribute_table` and `decode`, or the split is empty.
+        EmptySplit: the split has no images.
+        InputError: as for `find_images`, `read_attribute_table` and `decode`.
     """
     images = [path.as_posix() for path in find_images(folder)]
     table = read_attribute_table(folder / ATTRIBUTES, images, graph.attributes, skip_missing=skip_missing)
@@ -63,7 +65,7 @@ def load(
         print(note, file=sys.stderr)
     chosen = [i for i, part in enumerate(_read_splits(table)) if part == split]
     if not chosen:
-        raise InputError(f"{folder / ATTRIBUTES}, split {split!r}: no images")
+        raise EmptySplit(f"{folder / ATTRIBUTES}, split {split!r}: no images; a column 'split' may mark some")
     names, channels = [table.images[i] for i in chosen], graph.image_channels
     reader = partial(read_image, size=size, channels=channels, framing=framing)
     label = f"folder-{split}-{size}-{channels}{framing.suffix}"
@@ -77,7 +79,10 @@ def load(
 def assign_split(image: str) -> Split:
     """Assign an image to a split by a hash of its path, uniform in [0, 1), independently of the other images."""
     digest = hashlib.sha256(image.encode(errors="surrogateescape")).digest()
-    return "test" if int.from_bytes(digest[:8], "big") / 2**64 < TEST_FRACTION else "train"
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    if point < TEST_FRACTION:
+        return "test"
+    return "valid" if point < TEST_FRACTION + VALID_FRACTION * (1 - TEST_FRACTION) else "train"
 
 
 def _read_splits(attributes: Attributes) -> list[Split]:

@@ -1,5 +1,6 @@
 """Data sets: each loads its images and attributes, converts a user's image to them, and maps results back."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from dscm.data.phantoms import pendulum
 from dscm.data.phantoms.layouts import Recipe, read_recipe
 from dscm.data.survey import survey
 from dscm.data.truth import Truth, digit_truth, face_truth, mammogram_truth, pendulum_truth
-from dscm.errors import InputError, option
+from dscm.errors import EmptySplit, InputError, option
 
 Split = Literal["train", "valid", "test"]
 DIGIT_SIZE = 28
@@ -100,6 +101,13 @@ class DataSet(ABC):
         Raises:
             InputError: the data are missing or damaged, or the size does not suit them.
         """
+
+    def load_all(self, size: int) -> dict[Split, dict[str, Tensor]]:
+        """Load every split as `load` does; the validation split is left out if it has no images."""
+        splits: dict[Split, dict[str, Tensor]] = {"train": self.load("train", size)}
+        with contextlib.suppress(EmptySplit):
+            splits["valid"] = self.load("valid", size)
+        return splits | {"test": self.load("test", size)}
 
     def read(self, path: Path, shape: tuple[int, int, int]) -> Tensor:
         """Read an image file as the data set would.

@@ -10,14 +10,14 @@ from torch import Tensor
 from dscm.causal.graph import Graph
 from dscm.causal.variables import Variable
 from dscm.data.sets import DataSet, Split
-from dscm.errors import InputError
+from dscm.errors import EmptySplit, InputError
 from dscm.plots.graph import draw_graph
 from dscm.training.run import Training
 from dscm.training.trainer import Trainer
 
 RARE = 0.01  # fraction of the images below which a class is called rare
 TIMED = 3  # steps that are timed, after one that warms up
-SPLITS: tuple[Split, ...] = ("train", "test")
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 Splits = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -38,6 +38,8 @@ def check(training: Training) -> Iterator[str]:
     picture = run / "graph.png" if run else folder.with_name(f"{folder.name}-graph.png")
     draw_graph(picture, graph)
     yield from summarise(graph, splits)
+    if "valid" not in splits and not errors:
+        yield "valid: no images to choose settings on"
     yield f"graph: {picture}"
     if "train" in splits:
         device = training.machine.device
@@ -85,7 +87,8 @@ def _read_splits(data_set: DataSet, size: int) -> tuple[dict[str, dict[str, Tens
         try:
             splits[name] = data_set.load(name, size)
         except InputError as error:
-            errors.append(error.args[0])
+            if not (name == "valid" and isinstance(error, EmptySplit)):
+                errors.append(error.args[0])
     return splits, list(dict.fromkeys(errors))
 
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from dscm.causal.graph_file import parse
-from dscm.data.own import load
-from dscm.errors import InputError
+from dscm.data.own import assign_split, load
+from dscm.errors import EmptySplit, InputError
 
 SPEC = {
     "variables": {
@@ -37,3 +37,28 @@ def test_what_does_not_match_is_left_out_on_request(tmp_path: Path, capsys: pyte
         "1 rows have an empty cell: '2.png'; left out",
     ]
     assert load(tmp_path, GRAPH, "test", 8, tmp_path / "cache", skip_missing=True)["index"].tolist() == [4]
+
+
+def test_a_hash_keeps_a_tenth_for_testing_and_a_tenth_of_the_rest_for_validation() -> None:
+    """Those for testing are those of before there was a split for validation: by the same hash, below a tenth."""
+    parts = [assign_split(f"{i}.png") for i in range(4000)]
+    assert [parts.count(part) / 4000 for part in ("test", "valid", "train")] == pytest.approx(
+        [0.1, 0.09, 0.81], abs=0.02
+    )
+    assert [i for i in range(40) if parts[i] == "test"] == [0, 6, 8, 33]
+    assert [i for i in range(40) if parts[i] == "valid"] == [7, 14, 18, 34, 38]
+
+
+def test_a_table_decides_over_the_hash_and_may_leave_a_split_out(tmp_path: Path) -> None:
+    """Then there is nothing to validate on, which is said in a line, and no image is taken from another split."""
+    for i in range(3):
+        Image.new("L", (8, 8), 40 * i).save(tmp_path / f"{i}.png")
+    rows = ["0.png,1,0,train", "1.png,2,1,valid", "2.png,3,0,test"]
+    for marks, expected in ((rows, [1]), ([rows[0], rows[1].replace("valid", "train"), rows[2]], None)):
+        (tmp_path / "attributes.csv").write_text("\n".join(["image,size,striped,split", *marks]))
+        if expected:
+            assert load(tmp_path, GRAPH, "valid", 8, tmp_path / "cache")["index"].tolist() == expected
+        else:
+            with pytest.raises(EmptySplit, match="attributes.csv, split 'valid': no images; a column 'split' may mark"):
+                load(tmp_path, GRAPH, "valid", 8, tmp_path / "cache")
+    assert len(load(tmp_path, GRAPH, "train", 8, tmp_path / "cache")["index"]) == 2

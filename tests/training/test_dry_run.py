@@ -13,7 +13,8 @@ def test_check_reads_everything_and_trains_nothing(shapes_folder: Path, tmp_path
         "train.py", "--check", *graph, "--run", tmp_path / "run", "--batch", 4, *shapes.arguments(shapes_folder)
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^train: \d+ images of 3×32×32$", done.stdout, re.M)
+    for split in ("train", "valid", "test"):
+        assert re.search(rf"^{split}: \d+ images of 3×32×32$", done.stdout, re.M)
     assert re.search(r"^kind \(categorical\): train disk .*%, square .*%, cross .*%; test ", done.stdout, re.M)
     assert re.search(
         r"^training: .* s a step, about .* hours for 30000 steps; .* GiB of memory on cpu$", done.stdout, re.M
@@ -29,6 +30,11 @@ def test_check_says_what_is_wrong(tmp_path: Path) -> None:
     table.write_text(re.sub(r",[01]\n", ",1\n", text.replace("\r\n", "\n")))
     done = call_script("train.py", "--check", *graph, "--batch", 4, *shapes.arguments(tmp_path))
     assert done.returncode == 0 and "wrong: striped is constant in the train split: 1\n" in done.stdout
+    lines = table.read_text().splitlines()
+    marks = ["split", *(("train", "test")[i % 2] for i in range(40))]
+    table.write_text("\n".join(f"{line},{mark}" for line, mark in zip(lines, marks)))
+    done = call_script("train.py", "--check", *graph, "--batch", 4, *shapes.arguments(tmp_path))
+    assert done.returncode == 0 and "valid: no images to choose settings on\n" in done.stdout
     table.write_text(text.replace("cross", "star"))
     done = call_script("train.py", "--check", *graph, *shapes.arguments(tmp_path))
     assert done.returncode == 2

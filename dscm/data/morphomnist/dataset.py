@@ -17,7 +17,7 @@ from dscm.data.morphomnist.folder import File, is_morpho_folder, read_digits, re
 from dscm.data.morphomnist.idx import find_idx
 from dscm.data.morphomnist.measure import measure
 from dscm.data.morphomnist.render import colourise, measure_hue, render
-from dscm.errors import InputError, option
+from dscm.errors import EmptySplit, InputError, option
 from dscm.graphs import GRAPHS
 from dscm.machine import worker_pool
 
@@ -57,6 +57,7 @@ def load(
         uint8 (N, 1, 28, 28) from which `redraw` makes true counterfactuals.
 
     Raises:
+        EmptySplit: there are too few digits for validation.
         InputError: the folder or one of its files is missing or damaged, or no digits are drawn with the attributes
             of the graph.
     """
@@ -65,7 +66,10 @@ def load(
     )
     first = len(data["image"]) - len(data["image"]) // VALID_SHARE
     part = {"train": slice(first), "valid": slice(first, None), "test": slice(None)}[split]
-    return {name: value[part] for name, value in data.items()}
+    chosen = {name: value[part] for name, value in data.items()}
+    if not len(chosen["image"]):
+        raise EmptySplit(f"split {split!r}: no digits; {len(data['image'])} are too few to keep a sixth for validation")
+    return chosen
 
 
 def generate(
