@@ -19,6 +19,8 @@ from dscm.baselines.vci import VCI
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
+from dscm.causal.support import Support
+from dscm.causal.variables import Variable
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
 from dscm.files import __version__, atomic_path
@@ -52,6 +54,7 @@ class Restored(Generic[ModelT]):
         step: number of training steps; None where the checkpoint does not say.
         seconds: duration of the training, likewise.
         sha256: hash of the file.
+        support: what the training data said of the variables of `list_supported`; None of an older checkpoint.
     """
 
     model: ModelT
@@ -62,6 +65,7 @@ class Restored(Generic[ModelT]):
     step: int | None
     seconds: float | None
     sha256: str
+    support: Support | None = None
 
 
 def build(part: Part, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
@@ -76,10 +80,15 @@ def build(part: Part, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
         return Oracle(graph.predicted, graph.image_channels, **config)
     if part == "attributes":
         return LearnedAttributes(graph.attributes, **config)
-    parents = [variable for variable in graph.attributes if variable.name in graph.image_parents]
     arguments = dict(config)
     mechanism = cast(Any, MECHANISMS[arguments.pop("mechanism", "diffusion")])
-    return mechanism(parents, graph.image_channels, **arguments)
+    return mechanism(list_supported(part, graph), graph.image_channels, **arguments)
+
+
+def list_supported(part: Part, graph: Graph) -> list[Variable]:
+    """List the variables whose training data a checkpoint describes: of an image its parents, of attributes all."""
+    names = {"image": graph.image_parents, "attributes": [v.name for v in graph.attributes], "oracle": ()}[part]
+    return [variable for variable in graph.attributes if variable.name in names]
 
 
 def save(
@@ -89,6 +98,7 @@ def save(
     graph: Graph,
     config: Mapping[str, Any],
     settings: Mapping[str, Any],
+    support: Support | None = None,
     **rest: Any,
 ) -> None:
     """Write a checkpoint atomically.
@@ -100,6 +110,7 @@ def save(
         graph: the causal graph that it was trained on.
         config: arguments of the model's constructor; tensors, numbers, strings, lists, dicts.
         settings: the settings of the training.
+        support: what the training data said of the variables of `list_supported`.
         rest: further plain entries, such as the state that resumes a training.
     """
     content = {
@@ -112,7 +123,7 @@ def save(
         "model": model.state_dict(),
         **rest,
     }
-    _write(path, content)
+    _write(path, content | _describe(support))
 
 
 def read(path: Path, part: Part) -> dict[str, Any]:
@@ -193,8 +204,18 @@ def export(source: Path, part: Part, target: Path) -> None:
     """Write the averaged weights of the checkpoint ``source`` alone, in half precision, to ``target``."""
     content = read(source, part)
     half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
-    entries = ("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test")
+    entries = ("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test", "support")
     _write(target, {k: content[k] for k in entries if k in content} | {"model": half})
+
+
+def add_support(path: Path, part: Part, support: Support) -> None:
+    """Add to a checkpoint what its training data said of the variables of `list_supported`; all else stays."""
+    _write(path, read(path, part) | _describe(support))
+
+
+def _describe(support: Support | None) -> dict[str, Any]:
+    """Return the entry of a checkpoint that holds the support, where there is one."""
+    return {"support": support.state()} if support else {}
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
@@ -225,7 +246,18 @@ def _restore(path: Path, part: Part, device: torch.device) -> Restored[Any]:
     ):
         raise InputError(f"{path}: damaged: what it says of its training is not readable")
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Restored(model, Path(path), graph, content["config"], settings, step, seconds, sha256)
+    support = _restore_support(path, part, graph, content)
+    return Restored(model, Path(path), graph, content["config"], settings, step, seconds, sha256, support)
+
+
+def _restore_support(path: Path, part: Part, graph: Graph, content: Mapping[str, Any]) -> Support | None:
+    """Restore what a checkpoint says of its training data; None where it says nothing."""
+    if content.get("support") is None:
+        return None
+    try:
+        return Support.from_state(list_supported(part, graph), content["support"])
+    except Exception as error:  # damaged data make the reader raise nearly anything
+        raise InputError(f"{path}: damaged: what it says of its training data is not readable") from error
 
 
 def _are_weights(state: Any) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dscm import checkpoint
+from dscm.causal.support import Support
 from dscm.errors import InputError
 from dscm.graphs import get_graph
 
@@ -106,6 +107,38 @@ def test_export_keeps_half_precision_weights_and_no_state_of_the_run(model: nn.M
     assert content.keys() == {"format", "program", "kind", "graph", "config", "settings", "step", "model"}
     for name, tensor in restored.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name].half().float()) and tensor.dtype == torch.float32
+
+
+def test_what_training_data_said_travels_with_the_weights(model: nn.Module, path: Path) -> None:
+    """Added to an older checkpoint, which says nothing, it changes no weight, and exporting keeps it."""
+    assert checkpoint.restore_image(path, CPU).support is None
+    data = GRAPH.scm().sample(40, torch.Generator().manual_seed(0))
+    variables = checkpoint.list_supported("image", GRAPH)
+    support, before = Support.fit(variables, data, torch.Generator().manual_seed(0)), checkpoint.read(path, "image")
+    checkpoint.add_support(path, "image", support)
+    after, small = checkpoint.read(path, "image"), path.with_name("small.pt")
+    assert after.keys() - before.keys() == {"support"} and after["step"] == before["step"]
+    assert all(torch.equal(after["model"][name], value) for name, value in before["model"].items())
+    checkpoint.export(path, "image", small)
+    for file in (path, small):
+        restored = checkpoint.restore_image(file, CPU).support
+        assert restored is not None and torch.equal(restored.quantile(data), support.quantile(data))
+    checkpoint.save(path, "image", model, GRAPH, CONFIG, {}, support)
+    assert checkpoint.restore_image(path, CPU).support is not None
+
+
+@pytest.mark.parametrize("support", [5, {}, {"names": ["thickness"]}, {"rows": torch.zeros(2, 2)}])
+def test_damaged_support_is_refused(path: Path, support: object) -> None:
+    torch.save(torch.load(path, weights_only=True) | {"support": support}, path)
+    assert "what it says of its training data" in refuse(path)
+
+
+def test_a_checkpoint_describes_the_variables_that_it_knows() -> None:
+    """Of an image its parents, of attributes all, and nothing of an oracle."""
+    graph = get_graph("celebahq")
+    assert [v.name for v in checkpoint.list_supported("image", graph)] == list(graph.image_parents)
+    assert checkpoint.list_supported("attributes", graph) == list(graph.attributes)
+    assert checkpoint.list_supported("oracle", graph) == []
 
 
 def test_export_refuses_what_read_refuses(path: Path) -> None:

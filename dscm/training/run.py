@@ -16,9 +16,10 @@ from dscm import checkpoint, runs, settings
 from dscm.causal.graph import Graph
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
+from dscm.causal.support import Support
 from dscm.data.framing import Framing
 from dscm.data.scaling import to_unit
-from dscm.data.sets import get_data_set
+from dscm.data.sets import Split, get_data_set
 from dscm.errors import InputError, option, spell
 from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
@@ -34,6 +35,7 @@ from dscm.training.tuning import start_tuning
 
 LOG_EVERY = 50  # steps
 SAMPLES = 64  # images in a grid
+Splits = Mapping[Split, dict[str, Tensor]]
 RESUMES = {"settings", "step", "seconds", "raw", "optimiser"}  # entries of a checkpoint
 SAMPLE_STEPS = 25  # of a diffusion mechanism that draws them
 
@@ -44,7 +46,8 @@ class Trained:
 
     Args:
         path: the checkpoint.
-        report: scores of the averaged model on the test split, by name; only in the first of several processes.
+        report: scores of the averaged model on the test split, by name, and on the validation split, where there is
+            one, as ``validation`` and the name; only in the first of several processes.
     """
 
     path: Path
@@ -88,7 +91,7 @@ def train(
         choices: fields of `Recipe`, such as ``part``, ``mechanism``, ``preset``, ``steps`` or ``minutes``.
 
     Returns:
-        The path of the checkpoint, and scores on the test split.
+        The path of the checkpoint, and scores on the test and the validation split.
 
     Raises:
         InputError: a setting is not allowed, the data are missing or damaged, the folder has content, the training to
@@ -139,6 +142,7 @@ class Training:
             batch = f"{option('batch')} {self.hyperparameters.batch}"
             raise InputError(f"{batch}: must be at least the number of processes, {machine.world}")
         self.config: Mapping[str, Any] = {}
+        self.support: Support | None = None
         self.state = self._read_state() if resume else None
 
     @property
@@ -190,12 +194,15 @@ class Training:
             raise InputError(f"{self.graph.name}: no mechanism of an attribute is learned; there is nothing to fit")
         if self.machine.first and not self.state:
             runs.check_output(self.folder, overwrite)
-        data, held_out = self._load()
+        splits = self._load()
+        data, held_out = splits["train"], splits["test"]
         trainer = self.start(data)
         if self.machine.first:
             self._claim()
-        if self.machine.first:
             remove_unfinished(self.folder)
+            variables = checkpoint.list_supported(self.recipe.part, self.graph)
+            generator = torch.Generator().manual_seed(self.recipe.seed)
+            self.support = Support.fit(variables, data, generator) if variables else None
         log = Log(self.folder / "log.jsonl", trainer.step, self.state) if self.machine.first else None
         with stop_on_signal(trainer.stop, insist=self.machine.world == 1):
             self._run(trainer, log, held_out)
@@ -204,7 +211,7 @@ class Training:
             wait(self.machine)
         if trainer.stopped:
             raise KeyboardInterrupt(f"stopped; {self.path} holds step {trainer.step}; go on with: {resume}")
-        report = self._finish(trainer, log, held_out) if log else {}
+        report = self._finish(trainer, log, splits) if log else {}
         trained = Trained(self.path, report)
         if self.machine.first and self.run:
             runs.describe(self.run, self.recipe.part, f"{command}\n\n{trained.summary}")
@@ -213,8 +220,9 @@ class Training:
     def save(self, trainer: Trainer, log: Log, report: Mapping[str, float] | None = None) -> None:
         """Write the checkpoint, at the end with the scores; the last one stays until this one is whole."""
         rest = {name: value for name, value in trainer.state_dict().items() if name != "model"} | log.state()
+        rest |= {"support": self.support, "test": report}
         part, average = self.recipe.part, trainer.average
-        checkpoint.save(self.path, part, average, self.graph, self.config, self.settings, test=report, **rest)
+        checkpoint.save(self.path, part, average, self.graph, self.config, self.settings, **rest)
 
     def _run(self, trainer: Trainer, log: Log | None, held_out: Mapping[str, Tensor]) -> None:
         """Take the steps; the first process shows and records them."""
@@ -231,12 +239,15 @@ class Training:
             kept = f"{self.path} holds an earlier step" if self.path.exists() else "nothing was saved yet"
             raise InputError(f"{error.args[0]}; {kept}") from error
 
-    def _finish(self, trainer: Trainer, log: Log, held_out: Mapping[str, Tensor]) -> Mapping[str, float]:
-        """Score the averaged model on the test split, and complete the records."""
-        report = score(trainer.average, self.graph, held_out)
+    def _finish(self, trainer: Trainer, log: Log, splits: Splits) -> Mapping[str, float]:
+        """Score the averaged model on the test split, and on that for validation, and complete the records."""
+        report = score(trainer.average, self.graph, splits["test"])
+        if "valid" in splits:
+            chosen = score(trainer.average, self.graph, splits["valid"])
+            report |= {f"validation {name.removeprefix('test ')}": value for name, value in chosen.items()}
         self.save(trainer, log, report)
         if isinstance(trainer.average, LearnedAttributes):
-            draw_calibration(self.folder / "calibration.png", trainer.average, held_out)
+            draw_calibration(self.folder / "calibration.png", trainer.average, splits["test"])
         log.finish(trainer.step, trainer.seconds, report)
         return report
 
@@ -255,19 +266,18 @@ class Training:
         if saving:  # last, because a training that is killed goes on after this step
             self.save(trainer, log)
 
-    def _load(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Load the training and the test split onto the device, images uint8; the first process fills the cache."""
-        size, data_set = self.recipe.image_size(self.graph), self.data_set
+    def _load(self) -> Splits:
+        """Load the splits onto the device, images uint8; the first process fills the cache."""
         with first_process_first(self.machine):
-            splits = data_set.load("train", size), data_set.load("test", size)
-        train, test = map(self.select, splits)
+            loaded = self.data_set.load_all(self.recipe.image_size(self.graph))
+        splits = {name: self.select(data) for name, data in loaded.items()}
         if self.recipe.part == "attributes":  # no pixels
-            train["image"], test["image"] = train["image"][:, :0], test["image"][:, :0]
+            splits = {name: data | {"image": data["image"][:, :0]} for name, data in splits.items()}
         if self.recipe.part == "oracle" and needs_strokes(self.graph):  # it also reads digits as written
-            written, digit = (splits[0][name].to(self.machine.device) for name in ("base", "digit"))
-            both = torch.cat([train["image"].amax(dim=1, keepdim=True), written])
-            train = {"image": both, "digit": digit.repeat(2)}
-        return train, test
+            written, digit = (loaded["train"][name].to(self.machine.device) for name in ("base", "digit"))
+            both = torch.cat([splits["train"]["image"].amax(dim=1, keepdim=True), written])
+            splits["train"] = {"image": both, "digit": digit.repeat(2)}
+        return splits
 
     def _claim(self) -> None:
         """Take the folder: no checkpoint of an earlier training stays, and a run gets its graph."""

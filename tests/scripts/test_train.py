@@ -76,6 +76,8 @@ def test_checkpoint_rebuilds_the_model(
     assert_same(dict(model.state_dict()), dict(content["model"]))
     assert not model.training
     assert any(not torch.equal(content["raw"][key], value) for key, value in content["model"].items())
+    support = restore(run.checkpoint, CPU).support
+    assert (support.n == 40 and len(support.variables) > 2) if kind == "image" else support is None
     if kind == "image":
         assert model.shape[0] == (3 if graph == "colour-morphomnist" else 1)
         assert model.code_dim == (0 if name == "spatial_run" else 8)
@@ -101,11 +103,14 @@ def test_semantic_prints_kl_and_probes(semantic_run: TrainingRun) -> None:
     names = [line.rpartition(": ")[0] for line in semantic_run.stdout.splitlines()]
     measures = ("thickness R²", "intensity R²", "digit accuracy", "slant R²")
     probes = [f"{reader} probe {measure}" for reader in ("linear", "perceptron") for measure in measures]
-    assert names == ["KL (nats)", *probes, "chance digit accuracy"]
+    scores = ["KL (nats)", *probes, "chance digit accuracy"]
+    assert names == [*scores, *(f"validation {name}" for name in scores)]
 
 
 def test_oracle_prints_its_accuracy(oracle_run: TrainingRun) -> None:
-    assert re.fullmatch(r"test accuracy digit: (0|1|0\.\d+)\n", oracle_run.stdout)
+    """On the images for testing, and on those for validation."""
+    score = r"accuracy digit: (0|1|0\.\d+)\n"
+    assert re.fullmatch(f"test {score}validation {score}", oracle_run.stdout)
 
 
 @pytest.mark.parametrize(
