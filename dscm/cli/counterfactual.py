@@ -39,6 +39,7 @@ from dscm.data.listing import SHEET
 from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
+from dscm.folder.rarity import describe_rare
 from dscm.folder.reader import Reader
 from dscm.folder.samples import Draw, write_samples
 from dscm.folder.writer import TABLE
@@ -126,6 +127,8 @@ def run(parser: Parser) -> int:
     job = Job(args.do, args.effect or ["total"], **files, **rest)
     report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
     leave(machine)
+    if machine.first:
+        say(describe_rare(report.rarity, report.images - report.earlier - len(report.unreadable)), parser)
     return show(report, job, reader) if machine.first else 0
 
 

@@ -28,6 +28,7 @@ from dscm.folder.ledger import COMMAND, FINISHED, Ledger
 from dscm.folder.names import Layout
 from dscm.folder.progress import Progress
 from dscm.folder.queries import Query, parse_queries
+from dscm.folder.rarity import Rarity, add_up, count_rare
 from dscm.folder.reader import Batch, Reader
 from dscm.folder.saved_noise import NoiseFiles, NoiseWriter, SavedNoise, describe
 from dscm.folder.writer import TABLE, Writer, describe_particles, list_columns
@@ -97,6 +98,7 @@ class Report:
         unreadable: those that could not be read, each with the reason, in order.
         refused: by image, the queries that it has no answer to, each with the reason, in order.
         unsolved: the last change in the worst implicit step of any inversion, root mean square of a pixel on [-1, 1].
+        rarity: of the images that were not answered earlier, the answers about rare values, as `count_rare` has them.
     """
 
     images: int
@@ -104,6 +106,7 @@ class Report:
     unreadable: Mapping[Path, str]
     refused: Mapping[str, Mapping[str, str]]
     unsolved: float
+    rarity: Rarity
 
 
 @torch.no_grad()
@@ -141,7 +144,7 @@ def answer_folder(
     ledger = Ledger(job.out, TABLE, columns, command, progress.keys(), progress.select, job.overwrite, machine)
     files.open(ledger.resumed)
     title, originals = write_title(image.path, sampling, job.particles), reader.folder if job.paste else None
-    unsolved = 0.0
+    unsolved, rarity = 0.0, Rarity()
     with (
         ledger.going_on(),
         Writer(ledger, layout, reader.data_set, reader.oracle, title, originals) as writer,
@@ -153,10 +156,11 @@ def answer_folder(
             particles = files.abduct(scm, index, batch.obs, source, job.particles)
             answers = answer_queries(scm, batch, particles, asked, reader.data_set.graph.attributes)
             unsolved = max(unsolved, answers.unsolved)
+            rarity = add_up([rarity, count_rare(image.support, batch.names, answers.values, answers.refused)])
             written = writer.add(index, batch, answers.composition, answers.values, answers.refused, answers.spreads)
             bar.update(min(machine.world * written, len(reader.paths) - bar.n))
     files.close()
-    return _gather_report(reader, ledger, unsolved, machine)
+    return _gather_report(reader, ledger, unsolved, rarity, machine)
 
 
 def answer_queries(
@@ -271,15 +275,16 @@ def _choose_size(scm: SCM, reader: Reader, job: Job, machine: Machine) -> int:
     return choose_batch(job.batch, work if first else None, machine)
 
 
-def _gather_report(reader: Reader, ledger: Ledger, unsolved: float, machine: Machine) -> Report:
+def _gather_report(reader: Reader, ledger: Ledger, unsolved: float, rarity: Rarity, machine: Machine) -> Report:
     """Merge the reports of all processes."""
-    shares = gather({machine.rank: (reader.unreadable, ledger.finished, unsolved)}, machine)
-    reasons = {path: reason for unreadable, _, _ in shares for path, reason in unreadable.items()}
-    without = {name: queries for _, some, _ in shares for name, queries in some.items() if queries}
+    shares = gather({machine.rank: (reader.unreadable, ledger.finished, unsolved, rarity)}, machine)
+    reasons = {path: reason for unreadable, *_ in shares for path, reason in unreadable.items()}
+    without = {name: queries for _, some, *_ in shares for name, queries in some.items() if queries}
     return Report(
         len(reader.paths),
         ledger.earlier,
         {path: reasons[path] for path in reader.paths if path in reasons},
         {name: without[name] for name in reader.names if name in without},
-        max(share for *_, share in shares),
+        max(worst for _, _, worst, _ in shares),
+        add_up([counts for *_, counts in shares]),
     )
