@@ -40,6 +40,7 @@ from dscm.evaluation.protocol import Judge, PerImage, evaluate_batch
 from dscm.evaluation.records import Records
 from dscm.evaluation.report import write_reports
 from dscm.evaluation.resemblance import compare_features, embed_images
+from dscm.evaluation.support import rank_interventions, split_by_support
 from dscm.evaluation.tables import SPLITS
 from dscm.evaluation.task import Task, set_task
 from dscm.files import remove_unfinished
@@ -224,6 +225,9 @@ class Evaluation:
         joined = {key: torch.cat([values[key] for values, _ in merged]) for key in merged[0][0]}
         features = {key[1:]: joined.pop(key) for key in list(joined) if key[0] == FEATURES}
         joined |= compare_features(features, judge.graph, task) | self._probe(row)
+        if (support := row.model.checkpoint.support) is not None:
+            ranks = rank_interventions(support, judge.graph, task, row.model.learned)
+            joined |= split_by_support(joined, ranks, judge.graph, task)
         first = [images for _, images in merged if images]
         return joined, {label: torch.cat([images[label] for images in first])[:SHOWN] for label in first[0]}
 

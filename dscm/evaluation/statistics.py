@@ -15,6 +15,8 @@ RATIOS = (  # metrics with numerators and denominators
     "inside_l1",
     "outside_l1",
     "covered",
+    "usual",
+    "rare",
 )
 CHANGED = "changed_"  # prefix of metrics that count only the images whose value an intervention changes
 

@@ -3,8 +3,9 @@
 import itertools
 
 from dscm.causal.graph import Graph
+from dscm.causal.support import RARE
 from dscm.causal.variables import Variable
-from dscm.evaluation.cells import METRIC_NAMES, Rows, cell, table
+from dscm.evaluation.cells import METRIC_NAMES, Rows, cell, main_error, table
 from dscm.evaluation.comparisons import find_groups, tabulate_differences, tabulate_spread
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.particles import FLOOR, WIDTH, expected_coverage
@@ -13,6 +14,10 @@ from dscm.evaluation.resemblance import OBSERVED
 from dscm.evaluation.statistics import CHANGED
 from dscm.training.readers import READERS
 
+SUPPORT = (
+    "Support: the error of what is intervened on, of the images that change (MAE in its unit, else %), where the "
+    f"counterfactual parents are usual, and where they are rarer than all but {100 * RARE:g}% of the training data."
+)
 PROBE = (
     "What the semantic code tells of the parents, ± standard error; an exogenous code tells nothing. Readers are "
     "fitted to three quarters of the codes of the whole split, 10,000 at most, and read the others."
@@ -49,6 +54,8 @@ def markdown(records: Records, graph: Graph) -> str:
     parts += ["On all images, as the paper has it:", _effectiveness(rows, graph, "")]
     if any(variable.kind == "binary" for variable in graph.attributes):
         parts += ["Binary attributes, added and removed:", _switches(rows, graph)]
+    if any("support" in record.metrics for _, record in rows):
+        parts += [SUPPORT, _support(rows, graph)]
     if any("probe" in record.metrics for _, record in rows):
         parts += [PROBE, _probe(rows)]
     if "realism" in rows[0][1].metrics:
@@ -179,6 +186,19 @@ def _switches(rows: Rows, graph: Graph) -> str:
             lines.append([label, f"do({do})", *cells])
     places = ["truth L1 inside its place", "truth L1 outside"]
     return table(["mechanism", "intervention", "added %", "removed %", "mean %", *places], lines)
+
+
+def _support(rows: Rows, graph: Graph) -> str:
+    """Tabulate the main error of every intervention where the parents that it makes are usual, and where rare."""
+    lines = []
+    for label, record in rows:
+        for do in record.metrics.get("support", {}):
+            error = main_error(graph.variable(do))
+            factor, digits = (1, 3) if error == "mae" else (100, 1)
+            errors = [cell(record, ("support", do, part), factor, digits) for part in ("usual", "rare")]
+            share = cell(record, ("support", do, "rare_share"), 100, 1)
+            lines.append([label, f"do({do})", METRIC_NAMES[error], *errors, share])
+    return table(["mechanism", "intervention", "error", "usual parents", "rare parents", "rare %"], lines)
 
 
 def _probe(rows: Rows) -> str:
