@@ -123,8 +123,7 @@ def answer_folder(
     A job that was stopped, and is started again, goes on with the images that have no answer yet.
 
     Args:
-        scm: the model.
-        image: the checkpoint of its mechanism of the image.
+        scm, image: the model, and the checkpoint of its mechanism of the image.
         reader: the reader of the images.
         job: the queries and the files to write.
         machine: this process.
