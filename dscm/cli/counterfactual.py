@@ -109,8 +109,6 @@ def run(parser: Parser) -> int:
     skip_missing = choices.pop("skip_missing", False)
     model = load_model(args, machine.device)
     model = configure(model, sample_codes(model.mechanism, args.particles, choices))
-    if machine.first and "guidance" in choices:
-        say(note_guidance(model, [choices["guidance"]]), parser)
     if args.sample:
         return sample(args, model, machine)
     if not args.do:
@@ -121,7 +119,7 @@ def run(parser: Parser) -> int:
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device, skip_missing)
     check_apart(args.out, images, reader.paths)
     if machine.first:
-        say(reader.survey(args.paste), parser)
+        say([*reader.survey(args.paste), *note_guidance(model, choices.get("guidance", ()))], parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
     rest = {name: getattr(args, name) for name in ("batch", "seed", "particles")}
     job = Job(args.do, args.effect or ["total"], **files, **rest)

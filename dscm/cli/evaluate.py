@@ -72,8 +72,6 @@ def run(parser: Parser) -> None:
     check_alignment(args.settings, args.settings.get("abduction", ()))
     machine, choices = start(args), dict(args.settings)
     models: Sequence[Model] = load_models(args, machine.device)
-    if machine.first:
-        say([note for model in models for note in note_guidance(model, choices.get("guidance", ()))], parser)
     if choices.pop("compile", False):
         models = compile_networks(models)
     data_dir, csv = (args.data_dir, ()) if args.data_dir else find_data(args.run)
@@ -94,6 +92,7 @@ def run(parser: Parser) -> None:
         **choices,
     )
     if machine.first:
+        say([note for model in models for note in note_guidance(model, choices.get("guidance", ()))], parser)
         text = (records.folder / MARKDOWN).read_text(encoding="utf-8")
         if args.run:
             describe(args.run, "soundness", text)

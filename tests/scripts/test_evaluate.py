@@ -175,12 +175,12 @@ def test_evaluates_colour(colour_run: TrainingRun, data_arguments: tuple, tmp_pa
             "to one weight, --guidance must be one number",
         ),
         (
-            ("--solver", "2m", "--set", "fixed_point=2"),
-            "--solver 2m --set fixed_point 2: 2m takes no",
+            ("--set", "solver=2m", "--set", "fixed_point=2"),
+            "--set solver 2m --set fixed_point 2: 2m takes no",
         ),
         (("--set", "sigma_min=0"), "--set sigma_min 0: needs explicit steps (--set fixed_point 0)"),
         (
-            ("--solver", "trapezoid", "--abduction", "residual"),
+            ("--set", "solver=trapezoid", "--abduction", "residual"),
             "follows the steps of ddim alone",
         ),
         (("--guidance", 1, 0), "--guidance 0: must be a number, more than 0"),
