@@ -34,6 +34,15 @@ def test_without_an_intervention_a_face_comes_back(faces: tuple[Model, dict[str,
     assert distance(model.predict(noise)["image"], obs["image"]).max() < 0.003
 
 
+def test_guidance_of_the_target_costs_composition(faces: tuple[Model, dict[str, Tensor], Any]) -> None:
+    """Where nothing changes it is left out; forced on, it moves the face by several times as much."""
+    model, obs, noise = faces
+    some = {name: value[:4] for name, value in obs.items()}
+    guided = model.predict(model.abduct(some), {"Eyeglasses": some["Eyeglasses"]})["image"]
+    plain = distance(model.predict(noise)["image"][:4], some["image"]).mean()
+    assert distance(guided, some["image"]).mean() > 2 * plain
+
+
 @pytest.mark.parametrize(("name", "least"), [("Eyeglasses", 15), ("Smiling", 11)])
 def test_a_flipped_attribute_shows_in_the_face(
     faces: tuple[Model, dict[str, Tensor], Any], name: str, least: int
