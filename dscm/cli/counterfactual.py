@@ -109,8 +109,11 @@ def run(parser: Parser) -> int:
     skip_missing = choices.pop("skip_missing", False)
     model = load_model(args, machine.device)
     model = configure(model, sample_codes(model.mechanism, args.particles, choices))
+    notes = note_guidance(model, [choices["guidance"]] if "guidance" in choices else [])
     if args.sample:
-        return sample(args, model, machine)
+        code = sample(args, model, machine)
+        say(notes, parser)
+        return code
     if not args.do:
         raise InputError(f"nothing is asked: give a query with {option('do')}, or {option('sample')}")
     images = args.images or assets.SAMPLES.get(model.graph.data_set)
@@ -119,7 +122,7 @@ def run(parser: Parser) -> int:
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device, skip_missing)
     check_apart(args.out, images, reader.paths)
     if machine.first:
-        say([*reader.survey(args.paste), *note_guidance(model, choices.get("guidance", ()))], parser)
+        say([*reader.survey(args.paste), *notes], parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
     rest = {name: getattr(args, name) for name in ("batch", "seed", "particles")}
     job = Job(args.do, args.effect or ["total"], **files, **rest)

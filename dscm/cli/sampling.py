@@ -69,7 +69,7 @@ def note_guidance(model: Model, guidance: Iterable[Weights | float | str]) -> li
     if not isinstance(model.mechanism, DiffusionMechanism) or checkpoint.settings.get("null_apart"):
         return []
     apart = [str(weights) for weights in map(Weights.read, guidance) if weights.apart]
-    words = f"was trained without {option('null_apart')}, so conditions that are null in part only are new to it"
+    words = "was trained without null_apart, so conditions that are null in part only are new to it"
     return [f"{option('guidance')} {' '.join(apart)}: {checkpoint.path.name} {words}"] if apart else []
 
 

@@ -280,10 +280,11 @@ def test_compiled_and_in_bfloat16(
 
 
 def test_values_off_the_support_are_told_in_a_line(digits: Path, tmp_path: Path) -> None:
-    """Once for each query; usual ones say nothing, and the answers are written all the same."""
-    queries = ("--do", "thickness=9.5,slant=1.2", "--do", "thickness=2.5")
+    """Once for each query; usual ones say nothing, and the answers are written all the same. Guidance by groups, too."""
+    queries = ("--do", "thickness=9.5,slant=1.2", "--do", "thickness=2.5", "--guidance", "do=2.5")
     done = succeed(call_script("counterfactual.py", digits, *queries, "--out", tmp_path / "out", *FAST))
     notes = [line for line in done.stderr.splitlines() if "rarer" in line]
     told = "6 of 6 answers are about values rarer than 99% of the training data, mostly of thickness, beyond "
     assert len(notes) == 1 and notes[0].startswith(f"note: thickness=9.5,slant=1.2: {told}")
+    assert "note: --guidance do=2.5,others=1: morphomnist-semantic.pt was trained without null_apart" in done.stderr
     assert len(read_table(tmp_path / "out" / "counterfactuals.csv")) == 12
