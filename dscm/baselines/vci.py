@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dscm.baselines.autoencoder import CodeSampling, PixelNoise, Pyramid
+from dscm.baselines.autoencoder import CodeSampling, Pyramid
 from dscm.baselines.likelihood import gaussian_kl, sample_gaussian
 from dscm.baselines.vae import VAE
-from dscm.causal.mechanisms import Intervened, Parents
+from dscm.causal.mechanisms import Parents
 from dscm.causal.variables import Variable
 from dscm.layers import mlp
 
@@ -86,10 +86,6 @@ class VCI(VAE):
         super().__init__(parents, image_channels, size, code_dim, sampling=CodeSampling(), **rest)
         self.omega = tuple(omega)
         self.critic = Critic(image_channels, self.scaling.dim, **critic)
-
-    def predict(self, noise: PixelNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
-        """Decode the code with the parents, each (B,), to images (B, C, H, W) in [-1, 1]."""
-        return self.render(*self._decode(noise.latents, self.embed(self.scaling(parents))), noise.u)
 
     def forward(  # type: ignore[override]
         self, value: Tensor, parents: Parents, generator: torch.Generator

@@ -18,10 +18,12 @@ PARTS: Mapping[AssetName, checkpoint.Part] = {
     "attributes": "attributes",
     "oracle": "oracle",
 }
-FLAGS = ("patch", "batch", "precision", "size", "seed")
-PAIRS = ("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart", "fit", "clean_background")
-DEFAULTS = {"p_null": 0.1, "seed": 0, "fit": "stretch", "clean_background": False}  # left out of the command
-DIGITS = "MNIST's 60,000 training digits, redrawn by dscm.data.morphomnist"
+FLAGS = ("patch", "batch", "precision", "size", "seed", "fit")
+PAIRS = ("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart", "clean_background", "mixture")
+DEFAULTS = {  # left out of the command
+    "p_null": 0.1, "seed": 0, "fit": "stretch", "clean_background": False, "mixture": True,
+}  # fmt: skip
+DIGITS = "the first 50,000 of MNIST's training digits, redrawn by dscm.data.morphomnist"
 
 
 def main() -> None:
@@ -92,8 +94,13 @@ def training_command(content: Mapping[str, Any]) -> str:
     chosen = {name: value for name, value in settings.items() if value not in (None, DEFAULTS.get(name))}
     flags |= {name: chosen[name] for name in FLAGS if name in chosen}
     words = [f"--{name} {value}" for name, value in flags.items()]
-    words += [f"--set {name}={'on' if chosen[name] is True else chosen[name]}" for name in PAIRS if name in chosen]
+    words += [f"--set {name}={_write(chosen[name])}" for name in PAIRS if name in chosen]
     return f"python train.py {' '.join(words)} --out RUN"
+
+
+def _write(value: Any) -> str:
+    """Write the value of a setting as it is typed."""
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure the soundness of counterfactuals on test images.
 
-    python evaluate.py --checkpoint CKPT [CKPT …] --out OUT --guidance 1 1.5 3 --solver ddim
+    python evaluate.py --checkpoint CKPT [CKPT …] --out OUT --guidance 1 1.5 3 --steps 50
     python evaluate.py --out OUT --abduction semantic dynamic residual --set cta_lr=0.1 --figures
 
 One record for each checkpoint, guidance and abduction: composition, reversibility, effectiveness, identity and truth

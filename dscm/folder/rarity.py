@@ -1,7 +1,7 @@
 """The answers about values that the training data hardly hold."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ def count_rare(
     names: Sequence[str],
     answers: Mapping[str, Mapping[str, Tensor]],
     refused: Mapping[str, Mapping[str, str]],
+    done: Container[str] = (),
 ) -> Rarity:
     """Count the answers of a batch whose counterfactual parents are rare among the training data.
 
@@ -24,13 +25,14 @@ def count_rare(
         names: the names of the images.
         answers: by query, every variable under it, each (B, …).
         refused: by image, the queries that it has no answer to.
+        done: the images that were answered earlier, which a batch repeats to be whole; they do not count.
     """
     if support is None:
         return {}
     counts: Rarity = {}
     for query, values in answers.items():
         rare = (support.quantile(values) < RARE).nonzero().flatten().tolist()
-        kept = [i for i in rare if query not in refused.get(names[i], {})]
+        kept = [i for i in rare if names[i] not in done and query not in refused.get(names[i], {})]
         if kept:
             some = {variable.name: values[variable.name][kept] for variable in support.variables}
             counts[query] = Counter(_explain(support, some))

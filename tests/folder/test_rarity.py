@@ -29,6 +29,8 @@ def test_rare_answers_are_counted_by_what_is_odd(support: Support) -> None:
     assert counts.keys() == {"x=9", "y=0"}
     assert counts["x=9"] == {"x, beyond -1 to 1 px": 1} and counts["y=0"].total() == 2
     assert {what.partition(" ")[2] for what in counts["y=0"]} == {"given the others"}
+    again = count_rare(support, NAMES, answers, {}, done={"b.png"})
+    assert again["x=9"].total() == 1, "an answer of an earlier command is none of this one"
     assert count_rare(None, NAMES, answers, {}) == {}
 
 

@@ -280,7 +280,7 @@ def test_compiled_and_in_bfloat16(
 
 
 def test_values_off_the_support_are_told_in_a_line(digits: Path, tmp_path: Path) -> None:
-    """Once for each query; usual ones say nothing, and the answers are written all the same. Guidance by groups, too."""
+    """Once for each query; usual ones say nothing, and all answers are written. Guidance by groups is told, too."""
     queries = ("--do", "thickness=9.5,slant=1.2", "--do", "thickness=2.5", "--guidance", "do=2.5")
     done = succeed(call_script("counterfactual.py", digits, *queries, "--out", tmp_path / "out", *FAST))
     notes = [line for line in done.stderr.splitlines() if "rarer" in line]
