@@ -66,7 +66,8 @@ def compare_features(features: Mapping[tuple[str, ...], Tensor], graph: Graph, t
 def _diverge(counterfactual: Tensor, real: Tensor, graph: Graph, task: Task, name: str) -> Tensor:
     """Return the latent divergence of counterfactuals, (N, 2) as `mean_over`; images whose value stays do not count."""
     variable, factual = graph.variable(name), task.obs[name]
-    new, old = (group_values(x, factual, variable.discrete) for x in (task.interventions[name][name], factual))
+    groups = [group_values(x, factual, variable.discrete) for x in (task.interventions[name][name], factual)]
+    new, old = (group.to(real.device) for group in groups)
     divergence = latent_divergence(counterfactual, real, new, old).cpu()
     defined = ~divergence.isnan() & task.changed(name).cpu()
     return mean_over(torch.where(defined, divergence, 0.0), defined)
