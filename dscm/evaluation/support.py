@@ -10,12 +10,12 @@ from dscm.causal.learned import LearnedAttributes
 from dscm.causal.support import RARE, Support
 from dscm.evaluation.cells import main_error
 from dscm.evaluation.statistics import CHANGED
-from dscm.evaluation.task import Task
+from dscm.evaluation.task import Task, draw_parents
 
 
 @torch.no_grad()
 def rank_interventions(
-    support: Support, graph: Graph, task: Task, learned: LearnedAttributes | None = None
+    support: Support, graph: Graph, task: Task, seed: int, learned: LearnedAttributes | None = None
 ) -> dict[str, Tensor]:
     """Return how usual the counterfactual parents of each image are under each intervention.
 
@@ -23,15 +23,13 @@ def rank_interventions(
         support: what the training data said of the parents, as a checkpoint carries it.
         graph: the causal graph.
         task: the images and the interventions.
+        seed: as in `draw_parents`.
         learned: the learned mechanisms of the attributes, where the graph has any.
 
     Returns:
-        By intervention, the quantiles of `Support.quantile`, (N,), and those of the factual parents under "". The noise
-        that an observation leaves undetermined is the posterior's median.
+        By intervention, the quantiles of `Support.quantile`, (N,).
     """
-    scm = graph.scm(learned=learned)
-    noise = scm.abduct(task.obs)
-    parents = {"": task.obs} | {name: scm.predict(noise, do) for name, do in task.interventions.items()}
+    parents = draw_parents(graph, task.obs, task.interventions, seed, learned)
     return {name: support.quantile(values) for name, values in parents.items()}
 
 

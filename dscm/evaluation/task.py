@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
 from dscm.causal.learned import LearnedAttributes
+from dscm.causal.scm import Intervention
 from dscm.causal.variables import Variable
 from dscm.data.scaling import to_signed
 from dscm.data.truth import Truth
@@ -87,14 +89,35 @@ def set_task(
         else:
             donor = _choose_donors(graph.variable(name), data[name], sampler, generator)
             interventions[name] = {other: data[other][donor] for other in together}
-    scm = graph.scm(learned=learned)
-    for name, do in interventions.items():
+    parents = draw_parents(graph, obs, interventions, seed, learned) if truth is not None and truth.known else {}
+    for name in interventions:
         if truth is not None and name in truth.known:
-            truths[name] = truth.draw(data, scm.counterfactual(obs, do))
+            truths[name] = truth.draw(data, parents[name])
         if truth is not None and truth.place is not None and name in truth.local:
             places[name] = truth.place(data, name)
     redrawn = truth.draw(data, {name: obs[name] for name in kinds}) if truth is not None and truths else None
     return Task(obs, interventions, truths, places, redrawn)
+
+
+def draw_parents(
+    graph: Graph,
+    obs: Mapping[str, Tensor],
+    interventions: Mapping[str, Intervention],
+    seed: int,
+    learned: LearnedAttributes | None = None,
+) -> dict[str, dict[str, Tensor]]:
+    """Return the attributes of every counterfactual, (N,), by intervention, as an evaluation asks models for them.
+
+    Args:
+        graph, learned: as in `set_task`.
+        obs: the observation of N images.
+        interventions: by name.
+        seed: that of the evaluation. Noise that an observation leaves undetermined, such as that of a class with a
+            learned mechanism, is then the same as in the answers, whose image is the last variable to be abducted.
+    """
+    scm, image = graph.scm(learned=learned), obs["image"]
+    noise = scm.abduct(obs, make_streams(seed, range(len(image)), image.device))
+    return {name: scm.predict(noise, do) for name, do in interventions.items()}
 
 
 def _permute(values: Tensor, discrete: bool, generator: torch.Generator) -> Tensor:

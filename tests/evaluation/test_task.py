@@ -3,11 +3,21 @@
 import pytest
 import torch
 
+from dscm import assets
+from dscm.causal.draws import make_streams
+from dscm.causal.mechanisms import Root
+from dscm.checkpoint import restore_attributes
 from dscm.errors import InputError
-from dscm.evaluation.task import set_task
+from dscm.evaluation.task import draw_parents, set_task
 from dscm.graphs import get_graph
 
 GRAPH = get_graph("morphomnist-digit")
+
+
+class Kept(Root):
+    """An image that stays as it is."""
+
+    event_dims = 3
 
 
 def test_different_interventions_differ() -> None:
@@ -42,3 +52,21 @@ def test_bins_draw_other_digits_and_refuse_a_single_value() -> None:
     assert (drawn != digit).all() and set(drawn.tolist()) == set(range(10))
     with pytest.raises(InputError, match="sampler bins: too few values of digit among 500 images differ"):
         set_task(GRAPH, data | {"digit": torch.zeros_like(digit)}, "bins", 0)
+
+
+def test_truth_and_answers_follow_one_noise() -> None:
+    """Of a class with a learned mechanism the noise is drawn, not its median, and in any batch the same."""
+    graph = get_graph("celebahq")
+    learned = restore_attributes(assets.find("attributes", graph), torch.device("cpu")).model
+    generator = torch.Generator().manual_seed(0)
+    obs = {v.name: torch.randint(2, (60,), generator=generator) for v in graph.attributes}
+    obs["image"] = torch.zeros(60, 3, 4, 4)
+    do = {"Smiling": 1 - obs["Smiling"]}
+    found = draw_parents(graph, obs, {"Smiling": do}, 3, learned)["Smiling"]["Mouth_Slightly_Open"]
+    part = slice(20, 40)
+    some, change = ({name: x[part] for name, x in values.items()} for values in (obs, do))
+    answer = graph.scm(Kept(), learned).counterfactual(
+        some, change, make_streams(3, range(60)[part], torch.device("cpu"))
+    )
+    assert torch.equal(found[part], answer["Mouth_Slightly_Open"])
+    assert not torch.equal(found, graph.scm(learned=learned).counterfactual(obs, do)["Mouth_Slightly_Open"])
