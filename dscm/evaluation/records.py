@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,15 @@ class Records:
         complete = [r for r in self.records if not with_lpips or r.has_lpips]
         return {record.configuration for record in complete}
 
+    def name_groups(self, rows: Iterable[Configuration]) -> None:
+        """Give records that were measured before the name of the setting that their trainings now share, if any."""
+        groups = {row: row.group for row in rows if row.group}
+        old = [record.configuration for record in self.records]
+        new = [replace(row, group=groups.get(row, row.group)) for row in old]
+        if any(row.group != before.group for row, before in zip(new, old)):
+            self.records = [replace(record, configuration=row) for record, row in zip(self.records, new)]
+            self._write(arrange(self._merge()))
+
     def add(self, configuration: Configuration, name: str, values: PerImage, images: Mapping[str, Tensor]) -> None:
         """Write the numbers of every image, then the record of their means and intervals; each atomically.
 
@@ -140,11 +149,7 @@ class Records:
         del intervals[("seconds",)]
         nested = nest(with_null(means)), nest(with_null(intervals))
         record = Record(configuration, self.conditions, str(path.relative_to(self.folder)), seconds, *nested)
-        self.records = arrange([r for r in self._merge() if r.configuration != configuration] + [record])
-        self.starting_over = False
-        with atomic_path(self.folder / METRICS) as temporary:
-            text = json.dumps([record.to_json() for record in self.records], indent=1, ensure_ascii=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        self._write(arrange([r for r in self._merge() if r.configuration != configuration] + [record]))
 
     def values(self, record: Record) -> dict[str, Tensor]:
         """Read the numbers of every image of a record, by ``a/b/c``; ``image/…`` are pictures.
@@ -170,6 +175,13 @@ class Records:
         """Read metrics.json."""
         entries = parse_json((self.folder / METRICS).read_text(encoding="utf-8"))
         return [Record.from_json(entry) for entry in entries]
+
+    def _write(self, records: list[Record]) -> None:
+        """Keep records, and write metrics.json."""
+        self.records, self.starting_over = records, False
+        with atomic_path(self.folder / METRICS) as temporary:
+            text = json.dumps([record.to_json() for record in records], indent=1, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     def _merge(self) -> list[Record]:
         """Return the records, and those that another process has added to the file in the meantime."""

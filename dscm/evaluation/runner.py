@@ -183,6 +183,7 @@ class Evaluation:
         records = Records(out, self._describe(data), overwrite)
         if self.machine.first:
             remove_unfinished(out)
+            records.name_groups(row.configuration for row in self.rows)
         judge = self._appoint()
         truth, learned = self.data_set.truth(), self.model.learned
         task = set_task(self.model.graph, data, self.settings.sampler, self.settings.seed, truth, learned)
@@ -226,7 +227,7 @@ class Evaluation:
         features = {key[1:]: joined.pop(key) for key in list(joined) if key[0] == FEATURES}
         joined |= compare_features(features, judge.graph, task) | self._probe(row)
         if (support := row.model.checkpoint.support) is not None:
-            ranks = rank_interventions(support, judge.graph, task, row.model.learned)
+            ranks = rank_interventions(support, judge.graph, task, self.settings.seed, row.model.learned)
             joined |= split_by_support(joined, ranks, judge.graph, task)
         first = [images for _, images in merged if images]
         return joined, {label: torch.cat([images[label] for images in first])[:SHOWN] for label in first[0]}
@@ -289,7 +290,8 @@ class Evaluation:
         scm = max(self.rows, key=lambda row: row.cost).model.scm
 
         def work(n: int) -> None:
-            scm.counterfactual({name: value[:1].expand(n, *value.shape[1:]) for name, value in task.obs.items()}, {})
+            obs = {name: value[:1].expand(n, *value.shape[1:]) for name, value in task.obs.items()}
+            scm.predict(scm.abduct(obs), {name: obs[name] for name in self.model.graph.image_parents})  # all guided
 
         return choose_batch(self.settings.batch, work, self.machine)
 

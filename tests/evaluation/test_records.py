@@ -126,3 +126,26 @@ def test_metrics_have_the_form_of_their_numbers(tmp_path: Path, change: Callable
     (tmp_path / "metrics.json").write_text(json.dumps(entries))
     with pytest.raises(InputError, match="damaged|missing"):
         Records(tmp_path, CONDITIONS, overwrite=False)
+
+
+def test_records_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
+    """In one line, before anything is measured: they lack conditions that were always the same then."""
+    Records(tmp_path, CONDITIONS, overwrite=False).add(PLAIN, "x", {("seconds",): torch.rand(8)}, {})
+    entries = json.loads((tmp_path / "metrics.json").read_text())
+    for name in ("particles", "published"):
+        (tmp_path / "metrics.json").write_text(json.dumps([{k: v for k, v in entries[0].items() if k != name}]))
+        with pytest.raises(InputError, match="metrics.json: damaged, or of another version"):
+            Records(tmp_path, CONDITIONS, overwrite=False)
+
+
+def test_trainings_that_were_measured_before_get_the_name_that_they_share(tmp_path: Path) -> None:
+    """Also in the file, without a new measurement; a row that is not named keeps its name."""
+    records = Records(tmp_path, CONDITIONS, overwrite=False)
+    for row in (PLAIN, replace(BASELINE, group="other")):
+        records.add(row, row.sha256, {("seconds",): torch.rand(8)}, {})
+    records.name_groups([replace(PLAIN, group="ours"), BASELINE])
+    for found in (records, Records(tmp_path, CONDITIONS, overwrite=False)):
+        assert [record.configuration.group for record in found.records] == ["ours", "other"]
+    before = (tmp_path / "metrics.json").stat().st_mtime_ns
+    records.name_groups([PLAIN, BASELINE])
+    assert (tmp_path / "metrics.json").stat().st_mtime_ns == before
