@@ -14,6 +14,7 @@ METRIC_NAMES = {
     "l1_8bit": "L1, 8 bits",
     "lpips": "LPIPS",
 }
+WHOLE = "_frechet"  # end of the names of metrics that all images have together, so that none can be left out
 Rows = Sequence[tuple[str, Record]]  # the name of each row, and its record
 
 
@@ -31,11 +32,13 @@ def main_error(variable: Variable) -> str:
 
 
 def cell(record: Record, path: tuple[str, ...], factor: float, decimals: int) -> str:
-    """Write a number of a record with its interval; of the first cycle, where there are several."""
+    """Write a number of a record with its interval, if it has one; of the first cycle, where there are several."""
     value, interval = lookup(record.metrics, path), lookup(record.intervals, path)
     if value is None:
         return "–"
     if isinstance(value, list):
         value, interval = value[0], interval[0]
+    if path[-1].endswith(WHOLE):
+        return f"{factor * value:.{decimals}f}"
     low, high = interval
     return f"{factor * value:.{decimals}f} [{factor * low:.{decimals}f}, {factor * high:.{decimals}f}]"

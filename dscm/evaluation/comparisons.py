@@ -24,7 +24,9 @@ def write_differences(records: Records) -> str:
     for (base, theirs), (label, values) in itertools.combinations(rows, 2):
         for metric in sorted(theirs.keys() & values.keys()):
             if not metric.startswith(IMAGE) and metric != "seconds":
-                lines.writerow([metric, label, base, *_paired(metric, values[metric], theirs[metric])])
+                difference, *interval = _paired(metric, values[metric], theirs[metric])
+                single = len(values[metric]) == 1  # which all images have together: there is nothing to draw
+                lines.writerow([metric, label, base, difference, *(["", ""] if single else interval)])
     return file.getvalue()
 
 

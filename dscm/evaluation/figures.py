@@ -7,6 +7,7 @@ from typing import Literal
 from dscm.causal.graph import Graph
 from dscm.evaluation.cells import METRIC_NAMES, main_error
 from dscm.evaluation.records import Record, Records, lookup
+from dscm.evaluation.statistics import CHANGED
 from dscm.evaluation.tables import describe_solver
 from dscm.plots.curves import Point, draw_curves
 from dscm.plots.sheets import Row, draw_comparison, draw_panel, draw_sheet
@@ -92,8 +93,8 @@ def _quantities(records: list[Record], graph: Graph) -> dict[str, Quantity]:
     for variable in graph.attributes:
         if variable.name in names:
             error = main_error(variable)
-            path = ("effectiveness", variable.name, variable.name, error)
-            result[f"{variable.name} {METRIC_NAMES[error]} under do({variable.name})"] = _reader(path)
+            path = ("effectiveness", variable.name, variable.name, CHANGED + error)
+            result[f"{variable.name} {METRIC_NAMES[error]} where do({variable.name}) changes it"] = _reader(path)
     return result
 
 

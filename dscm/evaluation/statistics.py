@@ -88,7 +88,7 @@ def bootstrap_interval(metric: str, values: Tensor, other: Tensor | None = None,
     return torch.nanquantile(drawn, torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=0)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)  # of all images, and of a single number
 def _resample(n: int, seed: int) -> Tensor:
     """Return the weights (RESAMPLES, n) of the images in each draw."""
     drawn = torch.randint(n, (RESAMPLES, n), generator=torch.Generator().manual_seed(seed))

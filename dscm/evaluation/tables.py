@@ -24,7 +24,7 @@ PROBE = (
 )
 RESEMBLANCE = (
     "Realism and minimality, in the features of the oracle and of torchvision's networks of ImageNet. The kernel "
-    "distance (MMD² with a cubic kernel) is to real test images; that of real images, one half to the other, is its "
+    "distance (MMD² with a cubic kernel) is to other real images; that of real images, one half to the other, is its "
     "floor, which a model that returns the image scores exactly. A Fréchet distance needs two images for each feature "
     "on a side. CLD, of the images whose value changed, rewards closeness, not effectiveness: an unchanged image "
     "scores 0.295, lower is better (Melistas et al. 2024, in other features than theirs)."
@@ -58,7 +58,7 @@ def markdown(records: Records, graph: Graph) -> str:
         parts += [SUPPORT, _support(rows, graph)]
     if any("probe" in record.metrics for _, record in rows):
         parts += [PROBE, _probe(rows)]
-    if "realism" in rows[0][1].metrics:
+    if any("realism" in record.metrics for _, record in rows):
         parts += [RESEMBLANCE, _resemblance(rows)]
     if records.conditions.particles > 1:
         parts += [_describe_particles(records.conditions.particles), _particles(rows)]
@@ -205,19 +205,19 @@ def _probe(rows: Rows) -> str:
     """Tabulate how well the parents are read from the code of each checkpoint."""
     lines, seen = [], set[str]()
     for label, record in rows:
-        if record.configuration.sha256 in seen:
+        if record.configuration.sha256 in seen or "probe" not in record.metrics:
             continue
         seen.add(record.configuration.sha256)
-        for parent, found in record.metrics.get("probe", {}).items():
+        for parent, found in record.metrics["probe"].items():
             scores = [(found[reader], found[f"{reader}_error"]) for reader in READERS]
-            cells = ["–" if score is None else f"{score:.3f} ± {error or 0:.3f}" for score, error in scores]
+            cells = ["–" if s is None else f"{s:.3f}" + ("" if e is None else f" ± {e:.3f}") for s, e in scores]
             lines.append([label, parent, *cells, f"{found['chance']:.3f}"])
     return table(["mechanism", "parent", *READERS, "chance"], lines)
 
 
 def _resemblance(rows: Rows) -> str:
     """Tabulate how real and how minimal counterfactuals are, in the features of every embedding."""
-    known = dict.fromkeys(name for _, record in rows for x in record.metrics["realism"].values() for name in x)
+    known = dict.fromkeys(name for _, record in rows for x in record.metrics.get("realism", {}).values() for name in x)
     found = [name.removesuffix("_kernel") for name in known if name.endswith("_kernel")]
     columns: list[tuple[str, tuple[str, str], int]] = []
     for embedding in found:
@@ -229,8 +229,9 @@ def _resemblance(rows: Rows) -> str:
     def line(label: str, shown: str, record: Record, do: str) -> list[str]:
         return [label, shown, *(cell(record, (group, do, name), factor, 3) for _, (group, name), factor in columns)]
 
-    lines = [line("real images", "none", rows[0][1], OBSERVED)]
-    lines += [line(label, f"do({do})", record, do) for label, record in rows for do in record.metrics["effectiveness"]]
+    measured = [(label, record) for label, record in rows if "realism" in record.metrics]
+    lines = [line("real images", "none", measured[0][1], OBSERVED)]
+    lines += [line(label, f"do({do})", r, do) for label, r in measured for do in r.metrics["effectiveness"]]
     return table(["mechanism", "intervention", *(title for title, *_ in columns)], lines)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.evaluation.comparisons import find_groups
+from dscm.evaluation.comparisons import find_groups, write_differences
 from dscm.evaluation.records import Records
 from dscm.evaluation.statistics import mean_over
 from dscm.evaluation.tables import markdown
@@ -65,3 +65,26 @@ def test_changed_images_and_all_images_stand_apart(records: Records) -> None:
     assert cells(changed, "| semantic")[0][2].startswith("50.0 [")
     assert cells(everyone, "| semantic")[0][2].startswith("62.5 [")
     assert cells(text, "| oracle")[0] == ["oracle", "none", "100.0 [100.0, 100.0]"]
+
+
+def test_rows_that_lack_a_column_stand_beside_those_that_have_it(tmp_path: Path) -> None:
+    """As where weights were missing once; what all images have together has no interval, and no error where unknown."""
+    records = Records(tmp_path / "out", CONDITIONS, overwrite=False)
+    resemblance = {
+        ("realism", "observation", "alexnet_kernel"): torch.full((8,), 0.001),
+        ("realism", "digit", "alexnet_kernel"): torch.full((8,), 0.002),
+        ("realism", "digit", "alexnet_frechet"): torch.tensor([7.0]),
+        ("minimality", "digit", "alexnet_cld"): mean_over(torch.full((8,), 0.5), torch.arange(8) < 6),
+    }
+    probe = {name: torch.tensor([number]) for name, number in (("linear", 0.5), ("perceptron", 0.7), ("chance", 0.1))}
+    probe |= {"linear_error": torch.tensor([0.01]), "perceptron_error": torch.tensor([torch.nan])}
+    found = {("probe", "digit accuracy", name): value for name, value in probe.items()}
+    for sha256, more in (("a", {}), ("b", resemblance | found), ("c", resemblance)):
+        records.add(replace(PLAIN, sha256=sha256), sha256, values(0.01, 3) | more, {})
+    text = markdown(records, GRAPH)
+    assert cells(text, "| real images")[0][2:] == ["1.000 [1.000, 1.000]", "–", "–"]
+    lines = [line[2:] for line in cells(text.split("Realism and minimality")[1], "| semantic") if len(line) == 5]
+    assert lines == 2 * [["2.000 [2.000, 2.000]", "7.000", "0.500 [0.500, 0.500]"]]
+    assert "| digit accuracy | 0.500 ± 0.010 | 0.700 | 0.100 |" in text
+    differences = write_differences(records).splitlines()
+    assert [line.partition(",")[2].split(",")[2:] for line in differences if "frechet" in line] == [["0.0", "", ""]]
