@@ -92,12 +92,16 @@ def measure(scm: SCM, instruments: Instruments, data: Mapping[str, Tensor], seed
 
 
 def show(scores: Mapping[tuple[str, ...], Tensor]) -> str:
-    """Tabulate scores as Markdown: means over the images with 95% bootstrap intervals; FID has none."""
+    """Tabulate scores as Markdown: means over the images with 95% bootstrap intervals; FID has none.
+
+    It is left out where `frechet_distance` has too few images.
+    """
     lines = []
     for path, values in scores.items():
         low, high = bootstrap_interval("mean", values).tolist() if values.dim() else (None, None)
         interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-        lines.append([" ".join(path), f"{values.double().mean():.3f}{interval}"])
+        if values.dim() or not values.isnan():
+            lines.append([" ".join(path), f"{values.double().mean():.3f}{interval}"])
     return table(["score", "value"], lines)
 
 
