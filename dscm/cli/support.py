@@ -5,6 +5,7 @@ Trainings write it themselves; this is for checkpoints of earlier versions. The 
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -50,15 +51,8 @@ def complete(path: Path, part: checkpoint.Part, source: Source, skip_missing: bo
     restore = checkpoint.restore_image if part == "image" else checkpoint.restore_attributes
     graph, settings = (restored := restore(path, torch.device("cpu"))).graph, restored.settings
     framing = Framing.of(settings, graph.data_set)
-    read = Source(
-        source.data_dir,
-        source.cache_dir,
-        source.csv,
-        framing,
-        skip_missing,
-        source.workers,
-        settings.get("mixture", True),
-    )
+    mixture = settings.get("mixture", True)
+    read = replace(source, framing=framing, skip_missing=skip_missing, mixture=mixture)
     data = get_data_set(graph, read).load("train", settings.get("size") or graph.image_size)
     generator = torch.Generator().manual_seed(settings.get("seed", 0))
     support = Support.fit(checkpoint.list_supported(part, graph), data, generator)
