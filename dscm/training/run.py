@@ -121,13 +121,15 @@ class Training:
         resume: continue from the checkpoint in the folder.
 
     Raises:
-        InputError: there is no such graph, the training to resume had other settings, or a batch is smaller than the
-            number of processes.
+        InputError: there is no such graph, an oracle of it has nothing to predict, the training to resume had other
+            settings, or a batch is smaller than the number of processes.
     """
 
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
         self.recipe, self.machine = recipe, machine
         self.graph = place.choose_graph()
+        if (recipe.part == "oracle" or recipe.fine_tune) and not self.graph.predicted:
+            raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
         framing = Framing(recipe.fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
         self.folder, self.run = place.folder(recipe.part), place.whole

@@ -53,3 +53,11 @@ def test_a_damaged_checkpoint_is_not_resumed(
     with pytest.raises(InputError, match="checkpoint.pt: damaged: its .* (readable|trained)"):
         training = Training(recipe, place, Machine(torch.device("cpu")), resume=True)
         training.start({"image": torch.zeros(8, 1, 28, 28, dtype=torch.uint8), "digit": torch.arange(8)})
+
+
+def test_an_oracle_of_measured_attributes_has_nothing_to_predict(tmp_path: Path) -> None:
+    """Neither to be trained, nor to judge what is tuned."""
+    place = Place(data="pendulum", out=tmp_path / "out")
+    for recipe in (Recipe(part="oracle"), Recipe(mechanism="vae", fine_tune="vae.pt")):
+        with pytest.raises(InputError, match="pendulum: every attribute is measured; an oracle has nothing to predict"):
+            Training(recipe, place, Machine(torch.device("cpu")))
