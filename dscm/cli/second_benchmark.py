@@ -7,6 +7,7 @@ dscm/evaluation/second_benchmark.py. Their minimality needs an autoencoder, whic
 first: a few minutes on a CPU.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +24,7 @@ from dscm.errors import InputError, option
 from dscm.evaluation.features import load_embeddings
 from dscm.evaluation.latents import SIZE, STEPS, fit_latents, pad
 from dscm.evaluation.plan import EvaluationSettings
-from dscm.evaluation.runner import check_oracle
+from dscm.evaluation.runner import check_oracle, find_mixture
 from dscm.evaluation.second_benchmark import VARIABLES, Instruments, measure, show
 from dscm.machine import USUAL, set_up
 from dscm.model import Model, load
@@ -53,8 +54,8 @@ def run(parser: Parser) -> None:
     machine = set_up(args.device, args.threads)
     model = configure(load(args.checkpoint, machine.device, args.oracle), args.settings)
     check(model)
-    source = Source(args.data_dir, args.cache_dir, framing=model.framing)
-    data_set = get_data_set(model.graph, replace(source, mixture=model.checkpoint.settings.get("mixture", True)))
+    source = Source(args.data_dir, args.cache_dir, framing=model.framing, workers=os.cpu_count() or 1)
+    data_set = get_data_set(model.graph, replace(source, mixture=find_mixture([model])))
     train, test = (data_set.load(split, model.mechanism.shape[-1]) for split in ("train", "test"))
     print(score(model, train["image"], {name: value[: args.n] for name, value in test.items()}, args.seed, args.batch))
 
