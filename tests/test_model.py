@@ -248,17 +248,21 @@ def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (code,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    (intensity, images), saved, sheet, three = run_cell(code, names)
+    (intensity, images), saved, sheet, three, effect = run_cell(code, names)
     answer, obs = names["answer"], names["obs"]
     assert images.shape == (n, 1, 28, 28) and images.dtype == torch.uint8
-    thinner = answer.obs["thickness"] < 5
-    assert (answer["thickness"] == 5).all() and thinner.sum() == n - 1
+    thinner = answer.obs["thickness"] < 4
+    assert (answer["thickness"] == 4).all() and thinner.sum() == n - 1
     assert torch.equal(intensity > answer.obs["intensity"], thinner), "thickness raises intensity"
-    assert saved is None and len(list((tmp_path / "out").glob("*__thickness=5*.png"))) == n
+    assert saved is None and len(list((tmp_path / "out").glob("*__thickness=4*.png"))) == n
     assert {"counterfactuals.csv", "grid.png"} < {path.name for path in (tmp_path / "out").iterdir()}
     assert isinstance(sheet, Image.Image) and sheet.width > n * 56
     assert three.shape == (1, 1, 28, 28) and three.dtype == torch.uint8 and not torch.equal(three, obs["image"])
     assert names["model"].observe(list(three))["digit"].tolist() == [3], "the oracle sees a three"
     torch.testing.assert_close(names["direct"]["intensity"], obs["intensity"])
-    assert names["direct"]["thickness"].tolist() == [5]
+    assert names["direct"]["thickness"].tolist() == [4]
+    torch.testing.assert_close(names["soft"]["intensity"], (obs["intensity"] + 10).clamp(max=255))
+    assert effect.low < effect.mean < effect.high and effect.mean == pytest.approx(84.3, abs=1), (
+        "as the equation has it"
+    )
     assert names["samples"]["digit"].tolist() == [3] * 4 and names["samples"]["image"].shape == (4, 1, 28, 28)

@@ -165,7 +165,7 @@ def test_the_words_of_a_report_can_be_drawn() -> None:
         replace(plain, p_null=0.2, abduction="dynamic", alignment=Alignment(0.1, 5, "adam")),
         replace(plain, sha256="d", beta=2, guidance=Weights.read("do=3,others=1")),
     ]
-    low = Conditions((1.0, 1000.0), 20, "edm", 0.01, "bfloat16", 8, 0, 1, "marginal", "ddim", 2, "d", "o", None)
+    low = Conditions((1.0, 1000.0), 20, "edm", 0.01, "bfloat16", "test", 8, 0, 1, "marginal", "ddim", 2, "d", "o", None)
     words = describe_solver(low) + "".join(row.label(rows) for row in rows)
     font = ImageFont.load_default(FONT_SIZE)
     missing = bytes(font.getmask("\u0378"))  # no letter at all

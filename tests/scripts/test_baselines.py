@@ -77,7 +77,7 @@ def test_evaluate_side_by_side(
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("vae", ("--guidance", 2), "--guidance: not a setting of vae; known: --set sample_code, --set pixel_noise"),
+        ("vae", ("--guidance", 2), "--guidance: not a setting of vae; known: --set sample_code, --set published, "),
         ("hvae", ("--abduction", "dynamic"), "--abduction: not a setting of hvae; known: --set sample_code"),
         ("vci", ("--steps", 5), "--steps: not a setting of vci; known: --set sample_code"),
         (

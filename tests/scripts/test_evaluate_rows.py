@@ -71,7 +71,7 @@ def test_adds_rows_and_measures_none_twice(
     before = read_records(out)
     (out / "metrics.json").write_text(json.dumps(before[:2]))
     common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 1)
-    common += ("--solver", "ddim")  # as where residual abduction was measured too
+    common += ("--set", "solver=ddim")  # as where residual abduction was measured too
     succeed(call_script("evaluate.py", *common, "--guidance", 1, 3, "--abduction", "semantic", "residual"))
     after = read_records(out)
     assert after[:2] == before[:2] and len(after) == 3
@@ -107,7 +107,7 @@ def test_refuses_to_go_on_from_something_else(
     spoil(out)
     before = (out / "metrics.json").read_bytes()
     common = ("--checkpoint", semantic_run.checkpoint, "--out", out, *data_arguments, *MACHINE, "--n", 4, "--steps", 1)
-    common += ("--solver", "ddim")  # as where residual abduction was measured too
+    common += ("--set", "solver=ddim")  # as where residual abduction was measured too
     assert message in refuse("evaluate.py", *common, "--guidance", 3, *arguments)
     assert (out / "metrics.json").read_bytes() == before
 

@@ -134,7 +134,10 @@ def test_a_model_reads_images_as_it_was_trained() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("--fit", "pad"), "--fit: has no effect on --data morphomnist; it is a setting of celebahq, embed, folder"),
+        (
+            ("--fit", "pad"),
+            "--fit: has no effect on --data morphomnist; it is a setting of celebahq, embed, pendulum, folder",
+        ),
         (("--csv", "absent.csv"), "--csv: has no effect on --data morphomnist; it is a setting of embed"),
         (("--set", "clean_background=on"), "clean_background: has no effect on --data morphomnist; it is a setting of"),
         (("--keep-aspect",), "--keep-aspect: no longer exists; type --fit pad"),
