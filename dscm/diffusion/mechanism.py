@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from dscm.causal.draws import Source, draw_normal
 from dscm.causal.image_mechanism import ImageMechanism
@@ -14,8 +13,9 @@ from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
 from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
-from dscm.diffusion.encoder import PRIORS, Encoder
+from dscm.diffusion.encoder import Encoder
 from dscm.diffusion.guidance import DO, OTHERS, Groups, Weights, guided, shifted
+from dscm.diffusion.prior import PRIORS
 from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
 from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import inversion_path, last, sample
@@ -46,15 +46,17 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
 
     Abduction (paper, eq. 9 and 12): z is the mean of the encoder, or with ``sample_code`` a sample of q(z | x), then u
     is the DDIM inversion of x given ``c = (z, pa)``. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``.
-    The noise z is the code standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is the code
-    itself.
+    The noise z is the exogenous part of the code, ``ε = T(e; pa)``, where ``e = (z − μ(pa))/σ(pa)`` is the code as its
+    prior standardises it and the network sees it. With the standard prior that is the code itself, with the conditional
+    one it is e.
 
     Args:
         parents: the variables that cause the image, in order.
         image_channels: 1 or 3.
         size: height and width in pixels.
         code_dim: size of z; 0 makes the spatial mechanism.
-        prior: ``standard`` for N(0, I), the paper's; ``conditional`` for a learned p(z | pa).
+        prior: ``standard`` for N(0, I), the paper's; ``conditional`` for a learned Gaussian p(z | pa), ``flow`` for a
+            flow.
         schedule: a name in `SCHEDULES`.
         timesteps: T.
         prediction: output of the network: ``eps``, the paper's, or ``v``, which is converted to ε.
@@ -70,7 +72,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         image_channels: int,
         size: int,
         code_dim: int = 0,
-        prior: Literal["standard", "conditional"] = "standard",
+        prior: Literal["standard", "conditional", "flow"] = "standard",
         schedule: str = "linear",
         timesteps: int = 1000,
         prediction: Literal["eps", "v"] = "eps",
@@ -154,8 +156,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         pa = self.scaling(parents)
-        z = self.encode(value, pa, generator if sampling.sample_code else None)
-        condition = torch.cat([z, pa], dim=1)
+        e = self._infer(value, pa, generator if sampling.sample_code else None)
+        z = self.prior.to_noise(e, pa) if self.code_dim else e
+        condition = torch.cat([e, pa], dim=1)
         if sampling.published:
             return ImageNoise(published.abduct(self.eps(condition), value, self.schedule, grid), z)
         field = self._guided(condition, self.null) if sampling.abduction == "guided" else self.eps(condition)
@@ -187,7 +190,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """
         self.check_guidance()
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
-        condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
+        pa = self.scaling(parents)
+        e = self.prior.from_noise(noise.z, pa) if self.code_dim else noise.z
+        condition = torch.cat([e, pa], dim=1)
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
         eps_fn = self._guided(condition, null, intervened)
         if noise.residuals.numel():
@@ -201,10 +206,15 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         return ImageNoise(draw_normal((n, *self.shape), generator), draw_normal((n, self.code_dim), generator))
 
     def encode(self, value: Tensor, pa: Tensor, generator: Source | None = None) -> Tensor:
-        """Return the standardised code, (B, code_dim), of images given encoded parents (B, D).
+        """Return the exogenous noise of the code, (B, code_dim), of images given encoded parents (B, D).
 
-        It is the mean of q(z | x) or, with a generator, a sample.
+        It is that of the mean of q(z | x) or, with a generator, of a sample.
         """
+        e = self._infer(value, pa, generator)
+        return self.prior.to_noise(e, pa) if self.code_dim else e
+
+    def _infer(self, value: Tensor, pa: Tensor, generator: Source | None = None) -> Tensor:
+        """Return the standardised code, (B, code_dim), of the mean of q(z | x) or, with a generator, of a sample."""
         if not self.code_dim:
             return value.new_zeros(len(value), 0)
         q = self.encoder(value)
@@ -212,10 +222,13 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         z = q.mean if generator is None else q.mean + q.stddev * draw_normal(q.mean.shape, generator, q.mean.dtype)
         return (z - p.mean) / p.stddev
 
-    def kl(self, value: Tensor, pa: Tensor) -> Tensor:
-        """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D)."""
+    def kl(self, value: Tensor, pa: Tensor, generator: Source) -> Tensor:
+        """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D).
+
+        A flow's is estimated with one sample of each image.
+        """
         q = self.encoder(value)
-        return kl_divergence(q, self.prior(pa, q.mean)).sum(dim=1)
+        return self.prior.kl(q, q.mean + q.stddev * draw_normal(q.mean.shape, generator, q.mean.dtype), pa)
 
     def forward(
         self,
@@ -247,9 +260,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             their condition and of those that lost it (NaN where the batch has none).
         """
         pa = self.scaling(parents)
-        z, kl = self._sample_code(value, pa, generator)
+        e, kl = self._sample_code(value, pa, generator)
         hidden, dropped = self._drop(len(value), p_null, apart, generator)
-        condition = torch.where(hidden, self.null, torch.cat([z, pa], dim=1))
+        condition = torch.where(hidden, self.null, torch.cat([e, pa], dim=1))
         t = sample_timesteps(len(value), self.schedule, generator, focus)
         a = self.schedule.alpha_bar(t)
         eps = torch.randn(value.shape, generator=generator, device=value.device)
@@ -272,8 +285,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         noise = torch.randn(q.mean.shape, generator=generator, device=value.device)
         # The prior learns from the KL alone. Gradients of the denoiser would shape it until the code repeats the
         # parents, which lowers the denoising loss early in training.
-        z = (q.mean + q.stddev * noise - p.mean.detach()) / p.stddev.detach()
-        return z, kl_divergence(q, p).sum(dim=1).mean()
+        z = q.mean + q.stddev * noise
+        e = (z - p.mean.detach()) / p.stddev.detach()
+        return e, self.prior.kl(q, z, pa).mean()
 
     def _drop(self, n: int, p_null: float, apart: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Choose which entries of conditions the null token replaces, (n, 1) or (n, D), and which whole ones, (n,)."""

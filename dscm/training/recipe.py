@@ -64,8 +64,9 @@ class Recipe:
         False, "Also drop the code, and each parent, independently: for guidance with a weight for each group."
     )
     beta: float | None = setting(None, "Weight β of the KL term. Default: the preset's.", low=0)
-    prior: Literal["standard", "conditional"] | None = setting(
-        None, "p(z), the paper's, or p(z | parents). Default: the preset's."
+    prior: Literal["standard", "conditional", "flow"] | None = setting(
+        None,
+        "p(z), the paper's, or p(z | parents): a Gaussian, or a flow, whose noise is exogenous. Default: the preset's.",
     )
     likelihood: Literal["gaussian", "discretised"] | None = setting(
         None, "Of a pixel under an autoencoder. Default: discretised."
