@@ -27,6 +27,7 @@ from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.log import Log, check_state
 from dscm.training.place import Place
+from dscm.training.prior_fit import start_prior_fit
 from dscm.training.probe import score
 from dscm.training.recipe import Recipe
 from dscm.training.stopping import stop_on_signal
@@ -128,7 +129,8 @@ class Training:
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
         self.recipe, self.machine = recipe, machine
         self.graph = place.choose_graph()
-        if (recipe.part == "oracle" or recipe.fine_tune) and not self.graph.predicted:
+        judged = recipe.part == "oracle" or (recipe.fine_tune and not recipe.fits_prior)
+        if judged and not self.graph.predicted:
             raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
         framing = Framing(recipe.fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
@@ -165,7 +167,10 @@ class Training:
         """
         recipe, machine = self.recipe, self.machine
         torch.manual_seed(recipe.seed)
-        if recipe.fine_tune:
+        if recipe.fits_prior:
+            fit, self.config = start_prior_fit(recipe, self.graph, machine.device)
+            objective, model = cast(nn.Module, fit), cast(nn.Module, fit.mechanism)
+        elif recipe.fine_tune:
             beta = self.hyperparameters.beta
             tuning, self.config = start_tuning(recipe, self.graph, self.run, data, beta, machine.device)
             objective, model = cast(nn.Module, tuning), cast(nn.Module, tuning.mechanism)

@@ -153,4 +153,4 @@ def test_train_fine_tunes_and_resumes(
                    *data_arguments, *MACHINE)  # fmt: skip
     assert "holds vae of morphomnist, 28 px, not hvae of morphomnist, 28 px" in error
     error = refuse("train.py", "--fine-tune", assets.find("semantic"), "--out", tmp_path / "x", *data_arguments)
-    assert "--fine-tune" in error and "not known to semantic; a setting of vae, hvae" in error
+    assert "conditional: --fine-tune fits the prior of a semantic mechanism; it must be flow" in error
