@@ -20,13 +20,14 @@ from dscm.training.schedule import Hyperparameters
 OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image alone
     "prior": ("semantic",),
     "likelihood": ("vae", "hvae", "hvae-mediator", "vci"),
-    "fine_tune": ("vae", "hvae", "hvae-mediator", "semantic"),
+    "fine_tune": ("vae", "hvae", "hvae-mediator", "semantic", "spatial"),
+    "only_prior": ("semantic",),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
     "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
-ARCHITECTURE = ("patch", "prior", "likelihood")  # settings that a trained mechanism has already
+ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes")  # may change on resumption
 
 
@@ -56,7 +57,10 @@ class Recipe:
     fine_tune: Path | str | None = setting(
         None,
         "Checkpoint: of a VAE or HVAE, tune it until an oracle detects interventions in its counterfactuals; of a "
-        "semantic mechanism, with the prior flow, fit that prior alone to its codes.",
+        "diffusion mechanism, train it further.",
+    )
+    only_prior: bool = setting(
+        False, "Of a semantic mechanism to fine-tune: fit its prior, a flow, to its codes, and leave all else."
     )
     seed: int = setting(0, "Seed of everything random.", low=0, high=2**62)
     p_null: float = setting(
@@ -113,17 +117,15 @@ class Recipe:
             if self.part != "image" or self.mechanism not in owners:
                 trained = self.mechanism if self.part == "image" else f"{option('part')} {self.part}"
                 raise InputError(f"{chosen}: not known to {trained}; a setting of {', '.join(owners)}")
-            if self.fine_tune and name in ARCHITECTURE and not (self.fits_prior and name == "prior"):
+            if self.fine_tune and name in ARCHITECTURE:
                 raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
-
-        if self.fits_prior and self.prior != "flow":
-            prior = f"{option('prior')} {self.prior or 'conditional'}"
-            raise InputError(f"{prior}: {option('fine_tune')} fits the prior of a semantic mechanism; it must be flow")
+        if self.only_prior and (self.fine_tune is None or self.prior != "flow"):
+            raise InputError(f"{option('only_prior')}: needs {option('fine_tune')}, and {option('prior')} flow")
 
     @property
-    def fits_prior(self) -> bool:
-        """Tell whether the prior of a trained semantic mechanism is fitted, and nothing else."""
-        return self.fine_tune is not None and self.mechanism == "semantic"
+    def tunes_diffusion(self) -> bool:
+        """Tell whether a trained diffusion mechanism is trained further."""
+        return self.fine_tune is not None and self.mechanism in ("spatial", "semantic")
 
     def choose_preset(self, graph: Graph, part: Part | None = None) -> Preset:
         """Return the preset of what is trained, or of another part of the same model, with the chosen patches."""

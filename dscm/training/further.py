@@ -1,4 +1,4 @@
-"""The fit of a flow prior to the codes of a trained semantic mechanism, all else fixed."""
+"""Trained diffusion mechanisms that are trained further: all of one, or the flow prior of its code alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dscm.causal.graph import Graph
-from dscm.checkpoint import Restored, build, restore_image
+from dscm.checkpoint import build, restore_image
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError, option
 from dscm.training.recipe import Recipe
@@ -49,8 +49,10 @@ class PriorFit(nn.Module):
         return {"loss": self.mechanism.kl(value, pa, generator).mean()}
 
 
-def start_prior_fit(recipe: Recipe, graph: Graph, device: torch.device) -> tuple[PriorFit, Mapping[str, Any]]:
-    """Restore the semantic mechanism that a recipe names, with a flow as its prior: the identity, or the one it has.
+def restore_trained(recipe: Recipe, graph: Graph, device: torch.device) -> tuple[DiffusionMechanism, Mapping[str, Any]]:
+    """Restore the diffusion mechanism whose training a recipe goes on with.
+
+    Where the recipe asks for a flow prior and the mechanism has none, it gets one that is the identity.
 
     Args:
         recipe: the settings of the training.
@@ -58,27 +60,30 @@ def start_prior_fit(recipe: Recipe, graph: Graph, device: torch.device) -> tuple
         device: the device of the training.
 
     Returns:
-        The objective, and the arguments of the mechanism's constructor.
+        The mechanism, and the arguments of its constructor.
 
     Raises:
-        InputError: the checkpoint holds another mechanism or graph, or was trained with other settings that it keeps.
+        InputError: the checkpoint holds another mechanism or graph, its prior is another and no flow is wanted, or the
+            prior alone is fitted and its training had other settings that its checkpoint keeps.
     """
     trained = restore_image(Path(str(recipe.fine_tune)), device)
-    if (trained.model.kind, trained.graph.key) != ("semantic", graph.key):
+    if (trained.model.kind, trained.graph.key) != (recipe.mechanism, graph.key):
         held = f"{trained.model.kind} of {trained.graph.name}"
-        raise InputError(f"{option('fine_tune')} {recipe.fine_tune}: holds {held}, not semantic of {graph.name}")
-    _check_settled(recipe, trained)
-    config = {**trained.config, "prior": "flow"}
-    mechanism = build("image", graph, config)
-    assert isinstance(mechanism, DiffusionMechanism)
-    mechanism.load_state_dict(mechanism.state_dict() | trained.model.state_dict())
-    return PriorFit(mechanism.to(device)), config
-
-
-def _check_settled(recipe: Recipe, trained: Restored[Any]) -> None:
-    """Refuse settings that the trained mechanism does not have."""
-    for name in SETTLED:
+        raise InputError(
+            f"{option('fine_tune')} {recipe.fine_tune}: holds {held}, not {recipe.mechanism} of {graph.name}"
+        )
+    prior = trained.config.get("prior")
+    if recipe.prior not in (None, "flow", prior):
+        raise InputError(
+            f"{option('prior')} {recipe.prior}: the model of {option('fine_tune')} has {prior}; only flow may follow"
+        )
+    for name in SETTLED if recipe.only_prior else ():
         value, kept = getattr(recipe, name), trained.settings.get(name, getattr(Recipe, name))
         if (value or 0) != (kept or 0):
             text = f"{option(name)} {value}: the model of {option('fine_tune')} was trained with {kept}; give the same"
             raise InputError(text)
+    config = {**trained.config, "prior": recipe.prior} if recipe.prior else trained.config
+    mechanism = build("image", graph, config)
+    assert isinstance(mechanism, DiffusionMechanism)
+    mechanism.load_state_dict(mechanism.state_dict() | trained.model.state_dict())
+    return mechanism.to(device), config

@@ -9,7 +9,7 @@ import torch
 from dscm import checkpoint
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
-from dscm.training.prior_fit import PriorFit, start_prior_fit
+from dscm.training.further import PriorFit, restore_trained
 from dscm.training.recipe import Recipe
 from tests.support.networks import GRAPH, scatter
 
@@ -32,8 +32,9 @@ def write(path: Path, prior: str = "conditional", code_dim: int = 3, **settings:
     return model
 
 
-def start(path: Path, **choices: Any) -> PriorFit:
-    return start_prior_fit(Recipe(prior="flow", fine_tune=path, **choices), GRAPH, CPU)[0]
+def start(path: Path, only_prior: bool = True, **choices: Any) -> PriorFit:
+    recipe = Recipe(prior="flow", fine_tune=path, only_prior=only_prior, **choices)
+    return PriorFit(restore_trained(recipe, GRAPH, CPU)[0])
 
 
 @pytest.mark.parametrize("prior", ["standard", "conditional", "flow"])
@@ -72,3 +73,7 @@ def test_another_mechanism_or_another_dropping_is_refused(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="p_null 0.1: the model of fine_tune was trained with 0.0; give the same"):
         start(tmp_path / "unguided.pt")
     start(tmp_path / "unguided.pt", p_null=0.0)
+    start(tmp_path / "unguided.pt", only_prior=False)
+    write(tmp_path / "flow.pt", "flow")
+    with pytest.raises(InputError, match="prior conditional: the model of fine_tune has flow; only flow may follow"):
+        restore_trained(Recipe(prior="conditional", fine_tune=tmp_path / "flow.pt"), GRAPH, CPU)
