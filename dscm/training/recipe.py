@@ -22,6 +22,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "likelihood": ("vae", "hvae", "hvae-mediator", "vci"),
     "fine_tune": ("vae", "hvae", "hvae-mediator", "semantic", "spatial"),
     "only_prior": ("semantic",),
+    "gamma": ("semantic",),
+    "kappa": ("semantic",),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
     "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
@@ -74,6 +76,12 @@ class Recipe:
         None,
         "p(z), the paper's, or p(z | parents): a Gaussian, or a flow, whose noise is exogenous. Default: the preset's.",
     )
+    gamma: float = setting(
+        0.0, "Weight γ that holds codes to N(0, I) given their parents, so that a flow prior has little to do.", low=0
+    )
+    kappa: float = setting(
+        0.0, "Weight κ that holds a code to what is read again from counterfactuals of a few steps.", low=0
+    )
     likelihood: Literal["gaussian", "discretised"] | None = setting(
         None, "Of a pixel under an autoencoder. Default: discretised."
     )
@@ -119,6 +127,8 @@ class Recipe:
                 raise InputError(f"{chosen}: not known to {trained}; a setting of {', '.join(owners)}")
             if self.fine_tune and name in ARCHITECTURE:
                 raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
+        if self.gamma and self.prior != "flow":
+            raise InputError(f"{option('gamma')} {self.gamma}: needs {option('prior')} flow")
         if self.only_prior and (self.fine_tune is None or self.prior != "flow"):
             raise InputError(f"{option('only_prior')}: needs {option('fine_tune')}, and {option('prior')} flow")
 
@@ -156,6 +166,7 @@ class Recipe:
         """Return the hyperparameters of a training on a device; warn of a precision that the CPU only emulates."""
         training = self.choose_preset(graph).training
         changes: dict[str, Any] = {"p_null": self.p_null, "apart": self.null_apart, "seed": self.seed}
+        changes |= {"gamma": self.gamma, "kappa": self.kappa}
         for name in ("batch", "learning_rate", "beta"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
