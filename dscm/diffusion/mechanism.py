@@ -245,8 +245,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
     ) -> dict[str, Tensor]:
         """Compute the training loss ``β·KL(q(z|x) ‖ p(z|pa)) + ‖ε − ε_θ(x_t, t, c)‖²`` (paper, eq. 13).
 
-        All terms are summed over dimensions and averaged over the batch. The error of a v-predicting network is
-        measured in v.
+        All terms are summed over dimensions and averaged over the batch; v-predictions are compared in v.
 
         Args:
             value: images in [-1, 1], shape (B, C, H, W).
@@ -257,8 +256,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             focus: share of log-normal noise levels, as in `sample_timesteps`; the paper's is 0.
             apart: with the same probability also drop the code, and each parent, by itself, for guidance with a weight
                 for each group of parents.
-            gamma: γ, the weight of `FlowPrior.divergence`.
-            kappa: κ, the weight of `reread`, of a fourth of the images.
+            gamma, kappa: the weights γ of `FlowPrior.divergence` and κ of `reread`, of a fourth of the images.
 
         Returns:
             Scalars: ``loss``; ``kl`` in nats; ``conditional`` and ``null``, the denoising loss of the images that kept
