@@ -103,10 +103,14 @@ class FlowPrior(ConditionalPrior):
 
     def kl(self, q: Normal, z: Tensor, parents: Tensor) -> Tensor:
         """Return the estimate of the KL by one sample, ``−H(q) − log p(z | pa)``, (B,)."""
+        return -q.entropy().sum(dim=1) - self.log_prob(z, parents)
+
+    def log_prob(self, z: Tensor, parents: Tensor) -> Tensor:
+        """Compute the log density of codes (B, code_dim) given encoded parents (B, parents_dim), (B,)."""
         p = self(parents, z)
         noise, log_slope = self.flow((z - p.mean) / p.stddev, parents)
         log_normal = -(noise.square() + math.log(2 * math.pi)) / 2
-        return -(q.entropy() + log_normal + log_slope - p.stddev.log()).sum(dim=1)
+        return (log_normal + log_slope - p.stddev.log()).sum(dim=1)
 
     def divergence(self, e: Tensor, parents: Tensor) -> Tensor:
         """Estimate ``KL(p(e | pa) ‖ N(0, I))``, how far standardised codes are from noise as they are, (B,), in nats.

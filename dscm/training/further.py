@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dscm.causal.graph import Graph
 from dscm.checkpoint import build, restore_image
 from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.prior import FlowPrior
 from dscm.errors import InputError, option
 from dscm.training.recipe import Recipe
 
@@ -17,7 +18,10 @@ SETTLED = ("p_null", "null_apart")  # settings that the trained mechanism has, a
 
 
 class PriorFit(nn.Module):
-    """Maximise the likelihood of samples of q(z | x) under the flow of their prior.
+    """Maximise the likelihood of the codes that abduction finds, the means of q(z | x), under the flow of their prior.
+
+    A flow that is trained with the encoder fits samples of q, which are spread more widely than their means, by a
+    spread that depends on the image.
 
     Args:
         mechanism: trained, with a flow prior; its other weights stay, and it stays in evaluation mode.
@@ -32,21 +36,20 @@ class PriorFit(nn.Module):
         """Change nothing: codes are those of the encoder as it is used, without dropout."""
         return self
 
-    def forward(self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Compute ``KL(q(z | x) ‖ p(z | pa))`` in nats of images in [-1, 1], (B, C, H, W), by one sample each.
+    def forward(self, value: Tensor, parents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the mean of ``−log p(z | pa)`` in nats.
 
         Args:
-            value: the images.
+            value: images in [-1, 1], (B, C, H, W).
             parents: every attribute, each (B,).
-            generator: source of the codes.
 
         Returns:
-            The mean, ``loss``.
+            It, as ``loss``.
         """
-        pa = self.mechanism.scaling(
-            {variable.name: parents[variable.name] for variable in self.mechanism.scaling.variables}
-        )
-        return {"loss": self.mechanism.kl(value, pa, generator).mean()}
+        prior, scaling = self.mechanism.prior, self.mechanism.scaling
+        assert isinstance(prior, FlowPrior)
+        pa = scaling({variable.name: parents[variable.name] for variable in scaling.variables})
+        return {"loss": -prior.log_prob(self.mechanism.encoder(value).mean, pa).mean()}
 
 
 def restore_trained(recipe: Recipe, graph: Graph, device: torch.device) -> tuple[DiffusionMechanism, Mapping[str, Any]]:
