@@ -157,9 +157,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         pa = self.scaling(parents)
-        e = self._infer(value, pa, generator if sampling.sample_code else None)
-        z = self.prior.to_noise(e, pa)
-        condition = torch.cat([e, pa], dim=1)
+        z = self.encode(value, pa, generator if sampling.sample_code else None)
+        condition = self.condition(z, pa)
         if sampling.published:
             return ImageNoise(published.abduct(self.eps(condition), value, self.schedule, grid), z)
         field = self._guided(condition, self.null) if sampling.abduction == "guided" else self.eps(condition)
@@ -191,9 +190,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """
         self.check_guidance()
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
-        pa = self.scaling(parents)
-        e = self.prior.from_noise(noise.z, pa)
-        condition = torch.cat([e, pa], dim=1)
+        condition = self.condition(noise.z, self.scaling(parents))
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
         eps_fn = self._guided(condition, null, intervened)
         if noise.residuals.numel():
@@ -211,17 +208,16 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
 
         It is that of the mean of q(z | x) or, with a generator, of a sample.
         """
-        e = self._infer(value, pa, generator)
-        return self.prior.to_noise(e, pa)
-
-    def _infer(self, value: Tensor, pa: Tensor, generator: Source | None = None) -> Tensor:
-        """Return the standardised code, (B, code_dim), of the mean of q(z | x) or, with a generator, of a sample."""
         if not self.code_dim:
             return value.new_zeros(len(value), 0)
         q = self.encoder(value)
         p = self.prior(pa, q.mean)
         z = q.mean if generator is None else q.mean + q.stddev * draw_normal(q.mean.shape, generator, q.mean.dtype)
-        return (z - p.mean) / p.stddev
+        return self.prior.to_noise((z - p.mean) / p.stddev, pa)
+
+    def condition(self, z: Tensor, pa: Tensor) -> Tensor:
+        """Return what the network is shown, (B, code_dim + D): the code of noise z given encoded parents, and these."""
+        return torch.cat([self.prior.from_noise(z, pa), pa], dim=1)
 
     def kl(self, value: Tensor, pa: Tensor, generator: Source) -> Tensor:
         """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D).
