@@ -5,8 +5,10 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 from torch.nn import functional as F
 
+LOG_STD_RANGE = (-7.0, 2.0)  # of `clamped_normal`, against overflow of a collapsed or a diverging one
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
@@ -47,6 +49,11 @@ def zero_init(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def clamped_normal(mean: Tensor, log_std: Tensor) -> Normal:
+    """Make a Normal of clamped scale, without the checks that would synchronise host and device."""
+    return Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp(), validate_args=False)
 
 
 class ResBlock(nn.Module):

@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from dscm.causal.draws import Source, draw_normal
 from dscm.causal.image_mechanism import ImageMechanism
@@ -14,8 +13,10 @@ from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
 from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
-from dscm.diffusion.encoder import PRIORS, Encoder
+from dscm.diffusion.encoder import Encoder
 from dscm.diffusion.guidance import DO, OTHERS, Groups, Weights, guided, shifted
+from dscm.diffusion.objective import choose_dropped, mean_where, reread
+from dscm.diffusion.prior import PRIORS, FlowPrior
 from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
 from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import inversion_path, last, sample
@@ -46,15 +47,17 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
 
     Abduction (paper, eq. 9 and 12): z is the mean of the encoder, or with ``sample_code`` a sample of q(z | x), then u
     is the DDIM inversion of x given ``c = (z, pa)``. Prediction (eq. 11 and 16): guided DDIM from u given ``(z, pa*)``.
-    The noise z is the code standardised by its prior, ``(z − μ(pa))/σ(pa)``; with the standard prior that is the code
-    itself.
+    The noise z is the exogenous part of the code, ``ε = T(e; pa)``, where ``e = (z − μ(pa))/σ(pa)`` is the code as its
+    prior standardises it and the network sees it. With the standard prior that is the code itself, with the conditional
+    one it is e.
 
     Args:
         parents: the variables that cause the image, in order.
         image_channels: 1 or 3.
         size: height and width in pixels.
         code_dim: size of z; 0 makes the spatial mechanism.
-        prior: ``standard`` for N(0, I), the paper's; ``conditional`` for a learned p(z | pa).
+        prior: ``standard`` for N(0, I), the paper's; ``conditional`` for a learned Gaussian p(z | pa), ``flow`` for a
+            flow.
         schedule: a name in `SCHEDULES`.
         timesteps: T.
         prediction: output of the network: ``eps``, the paper's, or ``v``, which is converted to ε.
@@ -70,7 +73,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         image_channels: int,
         size: int,
         code_dim: int = 0,
-        prior: Literal["standard", "conditional"] = "standard",
+        prior: Literal["standard", "conditional", "flow"] = "standard",
         schedule: str = "linear",
         timesteps: int = 1000,
         prediction: Literal["eps", "v"] = "eps",
@@ -87,7 +90,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         self.null = nn.Parameter(torch.zeros(condition_dim))
         if code_dim:
             self.encoder = Encoder(image_channels, code_dim, **encoder)
-            self.prior = PRIORS[prior](self.scaling.dim, code_dim)
+        self.prior = PRIORS[prior if code_dim else "standard"](self.scaling.dim, code_dim)
 
     @property
     def kind(self) -> str:
@@ -155,7 +158,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         pa = self.scaling(parents)
         z = self.encode(value, pa, generator if sampling.sample_code else None)
-        condition = torch.cat([z, pa], dim=1)
+        condition = self.condition(z, pa)
         if sampling.published:
             return ImageNoise(published.abduct(self.eps(condition), value, self.schedule, grid), z)
         field = self._guided(condition, self.null) if sampling.abduction == "guided" else self.eps(condition)
@@ -187,7 +190,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """
         self.check_guidance()
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
-        condition = torch.cat([noise.z, self.scaling(parents)], dim=1)
+        condition = self.condition(noise.z, self.scaling(parents))
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
         eps_fn = self._guided(condition, null, intervened)
         if noise.residuals.numel():
@@ -201,21 +204,28 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         return ImageNoise(draw_normal((n, *self.shape), generator), draw_normal((n, self.code_dim), generator))
 
     def encode(self, value: Tensor, pa: Tensor, generator: Source | None = None) -> Tensor:
-        """Return the standardised code, (B, code_dim), of images given encoded parents (B, D).
+        """Return the exogenous noise of the code, (B, code_dim), of images given encoded parents (B, D).
 
-        It is the mean of q(z | x) or, with a generator, a sample.
+        It is that of the mean of q(z | x) or, with a generator, of a sample.
         """
         if not self.code_dim:
             return value.new_zeros(len(value), 0)
         q = self.encoder(value)
         p = self.prior(pa, q.mean)
         z = q.mean if generator is None else q.mean + q.stddev * draw_normal(q.mean.shape, generator, q.mean.dtype)
-        return (z - p.mean) / p.stddev
+        return self.prior.to_noise((z - p.mean) / p.stddev, pa)
 
-    def kl(self, value: Tensor, pa: Tensor) -> Tensor:
-        """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D)."""
+    def condition(self, z: Tensor, pa: Tensor) -> Tensor:
+        """Return what the network is shown, (B, code_dim + D): the code of noise z given encoded parents, and these."""
+        return torch.cat([self.prior.from_noise(z, pa), pa], dim=1)
+
+    def kl(self, value: Tensor, pa: Tensor, generator: Source) -> Tensor:
+        """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D).
+
+        A flow's is estimated with one sample of each image.
+        """
         q = self.encoder(value)
-        return kl_divergence(q, self.prior(pa, q.mean)).sum(dim=1)
+        return self.prior.kl(q, q.mean + q.stddev * draw_normal(q.mean.shape, generator, q.mean.dtype), pa)
 
     def forward(
         self,
@@ -226,64 +236,80 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         beta: float,
         focus: float = 0.0,
         apart: bool = False,
+        gamma: float = 0.0,
+        kappa: float = 0.0,
     ) -> dict[str, Tensor]:
         """Compute the training loss ``β·KL(q(z|x) ‖ p(z|pa)) + ‖ε − ε_θ(x_t, t, c)‖²`` (paper, eq. 13).
 
-        Both terms are summed over dimensions and averaged over the batch. With probability p_∅ the whole condition is
-        replaced by the null token. The error of a v-predicting network is measured in v.
+        All terms are summed over dimensions and averaged over the batch; v-predictions are compared in v.
 
         Args:
             value: images in [-1, 1], shape (B, C, H, W).
             parents: each (B,).
             generator: source of timesteps, noise, codes and dropped conditions.
-            p_null: p_∅ in [0, 1).
+            p_null: p_∅ in [0, 1), the probability of replacing the whole condition by the null token.
             beta: β.
             focus: share of log-normal noise levels, as in `sample_timesteps`; the paper's is 0.
             apart: with the same probability also drop the code, and each parent, by itself, for guidance with a weight
                 for each group of parents.
+            gamma, kappa: the weights γ of `FlowPrior.divergence` and κ of `reread`, of a fourth of the images.
 
         Returns:
             Scalars: ``loss``; ``kl`` in nats; ``conditional`` and ``null``, the denoising loss of the images that kept
-            their condition and of those that lost it (NaN where the batch has none).
+            their condition and of those that lost it (NaN where there are none); the terms that have a weight.
         """
         pa = self.scaling(parents)
-        z, kl = self._sample_code(value, pa, generator)
-        hidden, dropped = self._drop(len(value), p_null, apart, generator)
-        condition = torch.where(hidden, self.null, torch.cat([z, pa], dim=1))
+        e, terms = self._sample_code(value, pa, generator, gamma)
+        hidden, dropped = choose_dropped(self.widths, len(value), p_null, apart, generator)
+        condition = torch.where(hidden, self.null, torch.cat([e, pa], dim=1))
         t = sample_timesteps(len(value), self.schedule, generator, focus)
         a = self.schedule.alpha_bar(t)
         eps = torch.randn(value.shape, generator=generator, device=value.device)
         target = eps if self.prediction == "eps" else velocity(value, eps, a)
         output = self.unet(add_noise(value, eps, a), t.float(), self.unet.embed(condition))
         error = (output.float() - target).square().sum(dim=(1, 2, 3))  # (B,)
+        weights = {"kl": beta, "divergence": gamma, "reread": kappa}
+        if kappa:
+            terms["reread"] = self._reread(e, pa, generator).mean()
         return {
-            "loss": error.mean() + beta * kl,
-            "kl": kl.detach(),
+            "loss": error.mean() + sum(weights[name] * term for name, term in terms.items()),
             "conditional": mean_where(error.detach(), ~dropped),
             "null": mean_where(error.detach(), dropped),
+            **{name: term.detach() for name, term in terms.items()},
         }
 
-    def _sample_code(self, value: Tensor, pa: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Sample standardised codes, (B, code_dim), of images given encoded parents; return them and the mean KL."""
+    def _reread(self, e: Tensor, pa: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the change of codes that are read again under the parents of another image, of a fourth of a batch."""
+        n = -(-len(e) // 4)
+        order = torch.randperm(n, generator=generator, device=e.device)
+        new = pa[:n][order]
+        code = self.prior.from_noise(self.prior.to_noise(e[:n], pa[:n]), new).detach()
+        u = torch.randn((n, *self.shape), generator=generator, device=e.device, dtype=e.dtype)
+
+        def read(image: Tensor) -> Tensor:
+            z = self.encoder(image).mean
+            p = self.prior(new, z)
+            return (z - p.mean.detach()) / p.stddev.detach()
+
+        return reread(self.eps(torch.cat([code, new], dim=1)), read, code, u, self.schedule)
+
+    def _sample_code(
+        self, value: Tensor, pa: Tensor, generator: torch.Generator, gamma: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sample standardised codes, (B, code_dim), of images given encoded parents; return them and their terms."""
         if not self.code_dim:
-            return value.new_zeros(len(value), 0), value.new_zeros(())
+            return value.new_zeros(len(value), 0), {"kl": value.new_zeros(())}
         q = self.encoder(value)
         p = self.prior(pa, q.mean)
         noise = torch.randn(q.mean.shape, generator=generator, device=value.device)
         # The prior learns from the KL alone. Gradients of the denoiser would shape it until the code repeats the
         # parents, which lowers the denoising loss early in training.
-        z = (q.mean + q.stddev * noise - p.mean.detach()) / p.stddev.detach()
-        return z, kl_divergence(q, p).sum(dim=1).mean()
-
-    def _drop(self, n: int, p_null: float, apart: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Choose which entries of conditions the null token replaces, (n, 1) or (n, D), and which whole ones, (n,)."""
-        dropped = torch.rand(n, generator=generator, device=generator.device) < p_null
-        hidden = dropped[:, None]
-        if apart:
-            alone = torch.rand(n, len(self.widths), generator=generator, device=generator.device) < p_null
-            columns = zip(alone.split(1, dim=1), self.widths.values())
-            hidden = hidden | torch.cat([column.expand(-1, width) for column, width in columns], dim=1)
-        return hidden, dropped
+        z = q.mean + q.stddev * noise
+        e = (z - p.mean.detach()) / p.stddev.detach()
+        terms = {"kl": self.prior.kl(q, z, pa).mean()}
+        if gamma and isinstance(self.prior, FlowPrior):
+            terms["divergence"] = self.prior.divergence(e, pa).mean()
+        return e, terms
 
     def _guided(
         self, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor], intervened: Intervened = {}
@@ -314,8 +340,3 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             changed = changed.to(entries.device).reshape(-1, 1)
             groups += [(entries & changed, omegas.get(name, weights.others)), (entries & ~changed, weights.others)]
         return groups
-
-
-def mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """Average ``values`` (B,) over ``mask`` (B,), NaN where it is empty, without a host–device synchronisation."""
-    return (values * mask).sum() / mask.sum()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,8 @@ def score(model: nn.Module, graph: Graph, data: Mapping[str, Tensor]) -> dict[st
     if not model.code_dim:
         return {}
     pa = model.scaling({variable.name: data[variable.name] for variable in model.scaling.variables})
-    return {"KL (nats)": in_chunks(model.kl, data["image"], pa).mean().item()} | name_readings(probe(model, data))
+    kl = partial(model.kl, generator=torch.Generator(pa.device).manual_seed(0))
+    return {"KL (nats)": in_chunks(kl, data["image"], pa).mean().item()} | name_readings(probe(model, data))
 
 
 @torch.no_grad()

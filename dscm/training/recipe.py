@@ -20,13 +20,16 @@ from dscm.training.schedule import Hyperparameters
 OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image alone
     "prior": ("semantic",),
     "likelihood": ("vae", "hvae", "hvae-mediator", "vci"),
-    "fine_tune": ("vae", "hvae", "hvae-mediator"),
+    "fine_tune": ("vae", "hvae", "hvae-mediator", "semantic", "spatial"),
+    "only_prior": ("semantic",),
+    "gamma": ("semantic",),
+    "kappa": ("semantic",),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
     "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
-ARCHITECTURE = ("patch", "prior", "likelihood")  # settings that a trained mechanism has already
+ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes")  # may change on resumption
 
 
@@ -54,7 +57,12 @@ class Recipe:
         None, "Of the networks in training. Default: bfloat16 on a GPU, float32 on a CPU."
     )
     fine_tune: Path | str | None = setting(
-        None, "Checkpoint of a VAE or HVAE: tune it until an oracle detects interventions in its counterfactuals."
+        None,
+        "Checkpoint: of a VAE or HVAE, tune it until an oracle detects interventions in its counterfactuals; of a "
+        "diffusion mechanism, train it further.",
+    )
+    only_prior: bool = setting(
+        False, "Of a semantic mechanism to fine-tune: fit its prior, a flow, to its codes, and leave all else."
     )
     seed: int = setting(0, "Seed of everything random.", low=0, high=2**62)
     p_null: float = setting(
@@ -64,8 +72,15 @@ class Recipe:
         False, "Also drop the code, and each parent, independently: for guidance with a weight for each group."
     )
     beta: float | None = setting(None, "Weight β of the KL term. Default: the preset's.", low=0)
-    prior: Literal["standard", "conditional"] | None = setting(
-        None, "p(z), the paper's, or p(z | parents). Default: the preset's."
+    prior: Literal["standard", "conditional", "flow"] | None = setting(
+        None,
+        "p(z), the paper's, or p(z | parents): a Gaussian, or a flow, whose noise is exogenous. Default: the preset's.",
+    )
+    gamma: float = setting(
+        0.0, "Weight γ that holds codes to N(0, I) given their parents, so that a flow prior has little to do.", low=0
+    )
+    kappa: float = setting(
+        0.0, "Weight κ that holds a code to what is read again from counterfactuals of a few steps.", low=0
     )
     likelihood: Literal["gaussian", "discretised"] | None = setting(
         None, "Of a pixel under an autoencoder. Default: discretised."
@@ -112,6 +127,15 @@ class Recipe:
                 raise InputError(f"{chosen}: not known to {trained}; a setting of {', '.join(owners)}")
             if self.fine_tune and name in ARCHITECTURE:
                 raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
+        if self.gamma and self.prior != "flow":
+            raise InputError(f"{option('gamma')} {self.gamma}: needs {option('prior')} flow")
+        if self.only_prior and (self.fine_tune is None or self.prior != "flow"):
+            raise InputError(f"{option('only_prior')}: needs {option('fine_tune')}, and {option('prior')} flow")
+
+    @property
+    def tunes_diffusion(self) -> bool:
+        """Tell whether a trained diffusion mechanism is trained further."""
+        return self.fine_tune is not None and self.mechanism in ("spatial", "semantic")
 
     def choose_preset(self, graph: Graph, part: Part | None = None) -> Preset:
         """Return the preset of what is trained, or of another part of the same model, with the chosen patches."""
@@ -142,6 +166,7 @@ class Recipe:
         """Return the hyperparameters of a training on a device; warn of a precision that the CPU only emulates."""
         training = self.choose_preset(graph).training
         changes: dict[str, Any] = {"p_null": self.p_null, "apart": self.null_apart, "seed": self.seed}
+        changes |= {"gamma": self.gamma, "kappa": self.kappa}
         for name in ("batch", "learning_rate", "beta"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)

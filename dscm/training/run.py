@@ -25,6 +25,7 @@ from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
 from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
+from dscm.training.further import PriorFit, restore_trained
 from dscm.training.log import Log, check_state
 from dscm.training.place import Place
 from dscm.training.probe import score
@@ -128,7 +129,8 @@ class Training:
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
         self.recipe, self.machine = recipe, machine
         self.graph = place.choose_graph()
-        if (recipe.part == "oracle" or recipe.fine_tune) and not self.graph.predicted:
+        judged = recipe.part == "oracle" or (recipe.fine_tune and not recipe.tunes_diffusion)
+        if judged and not self.graph.predicted:
             raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
         framing = Framing(recipe.fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
@@ -165,10 +167,15 @@ class Training:
         """
         recipe, machine = self.recipe, self.machine
         torch.manual_seed(recipe.seed)
-        if recipe.fine_tune:
+        objective: nn.Module
+        model: nn.Module
+        if recipe.tunes_diffusion:
+            model, self.config = restore_trained(recipe, self.graph, machine.device)
+            objective = PriorFit(model) if recipe.only_prior else model
+        elif recipe.fine_tune:
             beta = self.hyperparameters.beta
             tuning, self.config = start_tuning(recipe, self.graph, self.run, data, beta, machine.device)
-            objective, model = cast(nn.Module, tuning), cast(nn.Module, tuning.mechanism)
+            objective, model = tuning, tuning.mechanism
         else:
             self.config = recipe.model_config(self.graph)
             objective = model = checkpoint.build(recipe.part, self.graph, self.config).to(machine.device)

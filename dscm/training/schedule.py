@@ -20,6 +20,8 @@ class Hyperparameters:
         ema: decay of the averaged weights.
         beta: weight of the KL term, reached after ``beta_warmup`` steps.
         beta_warmup: steps over which β rises from zero.
+        gamma: weight γ of the divergence of the codes from N(0, I), as in `FlowPrior.divergence`.
+        kappa: weight κ of the change of codes that are read again from counterfactuals, as in `reread`.
         p_null: p_∅, the probability of dropping a condition.
         apart: also drop the code, and each parent, independently.
         focus: share of the timesteps drawn at log-normal noise levels, as in `sample_timesteps`.
@@ -39,6 +41,8 @@ class Hyperparameters:
     ema: float = 0.999
     beta: float = 0.0
     beta_warmup: int = 0
+    gamma: float = 0.0
+    kappa: float = 0.0
     p_null: float = 0.0
     apart: bool = False
     focus: float = 0.0
@@ -60,7 +64,8 @@ class Hyperparameters:
 
     def arguments(self, beta: float | Tensor) -> dict[str, Any]:
         """Return what objectives may take besides images, parents and a generator."""
-        return {"p_null": self.p_null, "beta": beta, "focus": self.focus, "apart": self.apart}
+        names = ("p_null", "gamma", "kappa", "focus", "apart")
+        return {"beta": beta} | {name: getattr(self, name) for name in names}
 
 
 def draw_batch(n: int, batch: int, step: int, seed: int) -> Tensor:

@@ -54,8 +54,8 @@ class Trainer:
 
     Args:
         objective: a module whose ``forward(value, parents, …)`` returns scalars, with ``loss`` among them, of images in
-            [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets whichever of ``generator``, ``p_null``,
-            ``beta``, ``focus`` and ``apart`` it has parameters for. Parameters without ``requires_grad`` stay.
+            [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets ``generator`` and whichever of
+            `Hyperparameters.arguments` it has parameters for. Parameters without ``requires_grad`` stay.
         data: ``image`` uint8 (N, C, H, W), and the attributes (N,), nothing else.
         settings: the hyperparameters.
         device: the device of the training; objective and data are moved there.

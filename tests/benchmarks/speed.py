@@ -159,7 +159,7 @@ def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) ->
     mechanism = mechanism.using(guidance=3.0, steps=25, abduction="dynamic")
     grid, alignment = mechanism.sampling.timesteps(mechanism.schedule), Alignment(0.03, 5)
     with torch.no_grad():
-        condition = torch.cat([mechanism.encode(obs["image"], pa), pa], dim=1)
+        condition = mechanism.condition(mechanism.encode(obs["image"], pa), pa)
         path = list(inversion_path(mechanism.eps(condition), obs["image"], mechanism.schedule, grid))[::-1]
 
     def together(n: int) -> float:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from dscm.diffusion.encoder import ConditionalPrior, Encoder, StandardPrior
+from dscm.diffusion.encoder import Encoder
+from dscm.diffusion.prior import ConditionalPrior, StandardPrior
 from dscm.layers import zero_init
 from tests.support.networks import randn, scatter
 
@@ -36,7 +37,7 @@ def test_spread_of_code_and_prior_is_clamped(log_std: float, clamped: float) -> 
 def test_conditional_prior_starts_standard_and_then_depends_on_parents() -> None:
     """The last layer is zero at first; afterwards both mean and spread follow the parents."""
     prior, parents, like = ConditionalPrior(2, 3), randn(4, 2).float(), torch.zeros(4, 3)
-    start, standard = prior(parents, like), StandardPrior()(parents, like)
+    start, standard = prior(parents, like), StandardPrior(2, 3)(parents, like)
     for normal in (start, standard):
         assert torch.equal(normal.mean, torch.zeros(4, 3)) and torch.equal(normal.stddev, torch.ones(4, 3))
     moved = scatter(prior)(parents.double(), like.double())

@@ -25,9 +25,9 @@ Split = Literal["train", "valid", "test"]
 FILES: dict[Split, File] = {"train": "train", "valid": "train", "test": "t10k"}  # that hold a split
 VALID_SHARE = 6  # the last sixth of the training digits is for validation, as published: 10,000 of 60,000
 MORPHED = ("thickness", "slant", "intensity")  # attributes that the renderer sets on a grey digit
-# Fractions of the digits whose attribute does not follow the graph: it keeps the handwritten slant or is uniform.
-# They extend the support of the data, so that interventions rarely leave it. The paper mixes slant and hue alone
-# (eq. 36, 42 and 43).
+# Fractions of the digits of which an attribute is set, as by an intervention: to the handwritten slant, or to a uniform
+# value. What the attribute causes follows it. They extend the support of the data, so that interventions rarely leave
+# it. The paper mixes slant and hue alone (eq. 36, 42 and 43).
 MIXTURE = {"slant": 0.2, "intensity": 0.2, "hue": 0.5}
 PUBLISHED = {"slant": 0.2, "hue": 0.5}
 UNIFORM = {"intensity": (64.0, 255.0), "hue": (0.0, 1.0)}
@@ -90,18 +90,22 @@ def generate(
         digit: their classes, int64 (N,).
         seed: seed of the attributes.
         workers: number of processes; the result does not depend on it.
-        mixture: by attribute, the fraction of the digits in which slant, intensity or hue is independent of the graph.
+        mixture: by attribute, causes before effects, the fraction of the digits in which it is set to a value that is
+            independent of the graph.
 
     Returns:
         ``image`` uint8 (N, C, 28, 28), ``digit``, and one float32 tensor (N,) for each other attribute.
     """
     generator = torch.Generator().manual_seed(seed)
     n = len(base)
-    target = graph.scm().sample(n, generator, do={"digit": digit})
+    scm, do = graph.scm(), {"digit": digit}
+    noise = scm.sample_noise(n, generator)
+    target = scm.predict(noise, do)
     for name in mixture:
         if name in target:
             other = _draw_independent(name, base, generator)
-            target[name] = torch.where(torch.rand(n, generator=generator) < mixture[name], other, target[name])
+            do[name] = torch.where(torch.rand(n, generator=generator) < mixture[name], other, target[name])
+            target = scm.predict(noise, do)
     chunks = [(base[i : i + CHUNK], {k: v[i : i + CHUNK] for k, v in target.items()}) for i in range(0, n, CHUNK)]
     with worker_pool(workers) as pool:
         images = list(tqdm(pool.map(_redraw_chunk, chunks), total=len(chunks), desc="drawing digits", unit_scale=CHUNK))

@@ -1,0 +1,61 @@
+"""Terms of the training objective of diffusion mechanisms, as functions."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from dscm.diffusion.process import EpsFn, Schedule
+from dscm.diffusion.solvers import Solver, sample
+
+SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose codes are read again
+
+
+def choose_dropped(
+    widths: Mapping[str, int], n: int, p_null: float, apart: bool, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Choose which entries of n conditions the null token replaces.
+
+    Args:
+        widths: how many entries the code and each parent take, in order; D in all.
+        n: number of conditions.
+        p_null: p_∅, the probability of dropping a whole condition.
+        apart: with the same probability also drop the code, and each parent, by itself.
+        generator: source of the choice.
+
+    Returns:
+        The entries, bool (n, 1) or (n, D), and the conditions that are dropped whole, bool (n,).
+    """
+    dropped = torch.rand(n, generator=generator, device=generator.device) < p_null
+    hidden = dropped[:, None]
+    if apart:
+        alone = torch.rand(n, len(widths), generator=generator, device=generator.device) < p_null
+        columns = zip(alone.split(1, dim=1), widths.values())
+        hidden = hidden | torch.cat([column.expand(-1, width) for column, width in columns], dim=1)
+    return hidden, dropped
+
+
+def mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """Average ``values`` (B,) over ``mask`` (B,), NaN where it is empty, without a host–device synchronisation."""
+    return (values * mask).sum() / mask.sum()
+
+
+def reread(eps_fn: EpsFn, read: Callable[[Tensor], Tensor], code: Tensor, u: Tensor, schedule: Schedule) -> Tensor:
+    """Compute how far the code of an image, generated in few steps of DDIM, is from that it was generated with.
+
+    ``‖read(x*) − e*‖²``, x* being generated from u given (e*, pa*): 0 where the generator shows the code that it is
+    given, and the encoder finds it under any parents.
+
+    Args:
+        eps_fn: the network given (e*, pa*).
+        read: the encoder given pa*: standardised codes, (B, code_dim), of images in [-1, 1].
+        code: e*, (B, code_dim).
+        u: noise, (B, C, H, W).
+        schedule: the noise schedule.
+
+    Returns:
+        Shape (B,), with gradients for the network and the encoder.
+    """
+    grid = schedule.timestep(torch.tensor(SIGMAS, dtype=torch.float64))
+    image = sample(eps_fn, u, schedule, grid.to(u.device), Solver("ddim", 0))
+    return (read(image) - code).square().sum(dim=1)

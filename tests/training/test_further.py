@@ -1,0 +1,79 @@
+"""The fit of a flow prior to a trained semantic mechanism."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dscm import checkpoint
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.errors import InputError
+from dscm.training.further import PriorFit, restore_trained
+from dscm.training.recipe import Recipe
+from tests.support.networks import GRAPH, scatter
+
+CPU = torch.device("cpu")
+NETWORKS = {
+    "unet": {"channels": 4, "multipliers": [1], "patch": 2},
+    "encoder": {"channels": 4, "multipliers": [1], "patch": 2, "dropout": 0.9},
+}
+
+
+def write(path: Path, prior: str = "conditional", code_dim: int = 3, **settings: Any) -> DiffusionMechanism:
+    """Save a mechanism for 8×8 images with random weights, and return it."""
+    config = {"size": 8, "code_dim": code_dim, "prior": prior, **NETWORKS}
+    model = checkpoint.build("image", GRAPH, config)
+    assert isinstance(model, DiffusionMechanism)
+    model.fit_scaling(GRAPH.scm().sample(200, torch.Generator().manual_seed(0)))
+    checkpoint.save(
+        path, "image", scatter(model).float(), GRAPH, config, {"p_null": 0.1, "null_apart": None, **settings}
+    )
+    return model
+
+
+def start(path: Path, only_prior: bool = True, **choices: Any) -> PriorFit:
+    recipe = Recipe(prior="flow", fine_tune=path, only_prior=only_prior, **choices)
+    return PriorFit(restore_trained(recipe, GRAPH, CPU)[0])
+
+
+@pytest.mark.parametrize("prior", ["standard", "conditional", "flow"])
+def test_nothing_changes_before_the_fit(prior: str, tmp_path: Path) -> None:
+    """The flow that is added is the identity, and one that is there already stays."""
+    before, path = write(tmp_path / "model.pt", prior), tmp_path / "model.pt"
+    after = start(path).mechanism
+    data = GRAPH.scm().sample(6, torch.Generator().manual_seed(2))
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    other = {name: value.flip(0) for name, value in data.items()}
+    images = []
+    for model in (before, after):
+        view = model.using(steps=3)
+        images.append(view.predict(view.abduct(x, data), other))
+    torch.testing.assert_close(images[1], images[0], rtol=1e-5, atol=1e-4)
+
+
+def test_the_flow_alone_learns_from_codes_without_dropout(tmp_path: Path) -> None:
+    write(tmp_path / "model.pt")
+    fit = start(tmp_path / "model.pt").train()
+    data = GRAPH.scm().sample(6, torch.Generator().manual_seed(2))
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    torch.manual_seed(0)
+    losses = [fit(x, data)["loss"] for _ in range(2)]
+    assert torch.equal(*losses)
+    losses[0].backward()
+    learns = {name for name, parameter in fit.named_parameters() if parameter.grad is not None}
+    assert learns == {name for name, _ in fit.named_parameters() if name.startswith("mechanism.prior.flow")}
+
+
+def test_another_mechanism_or_another_dropping_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "spatial.pt", code_dim=0)
+    with pytest.raises(InputError, match="holds spatial of morphomnist, not semantic of morphomnist"):
+        start(tmp_path / "spatial.pt")
+    write(tmp_path / "unguided.pt", p_null=0.0)
+    with pytest.raises(InputError, match="p_null 0.1: the model of fine_tune was trained with 0.0; give the same"):
+        start(tmp_path / "unguided.pt")
+    start(tmp_path / "unguided.pt", p_null=0.0)
+    start(tmp_path / "unguided.pt", only_prior=False)
+    write(tmp_path / "flow.pt", "flow")
+    with pytest.raises(InputError, match="prior conditional: the model of fine_tune has flow; only flow may follow"):
+        restore_trained(Recipe(prior="conditional", fine_tune=tmp_path / "flow.pt"), GRAPH, CPU)
