@@ -99,7 +99,11 @@ class Recipe:
         "Leave out any number of absent or broken images instead of at most 1%; of your own data, images without a row "
         "in attributes.csv, and rows without an image or a value.",
     )
-    fit: Fit = setting("stretch", "How images become squares: by changing their aspect, cutting them, or adding black.")
+    fit: Fit | None = setting(
+        None,
+        "How images become squares: by changing their aspect, cutting them, or adding black. Default: stretch; of "
+        "celeba, crop.",
+    )
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
     mixture: bool = setting(
         True,

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dscm.data.celeba import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
+from dscm.data.celeba_tables import PARTITION
+from dscm.data.celebahq import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING
 from dscm.data.own import ATTRIBUTES
 from dscm.data.phantoms import faces, mammograms, pendulum
 from dscm.data.table import write_csv
