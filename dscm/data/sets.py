@@ -290,7 +290,7 @@ class EMBED(DataSet):
     def truth(self) -> Truth | None:
         """Return the generator of true mammograms if they are synthetic."""
         recipe = self.recipe
-        return mammogram_truth(recipe, self.framing) if recipe else None
+        return mammogram_truth(self.folder, recipe, self.framing) if recipe else None
 
 
 class ImageFolder(DataSet):
