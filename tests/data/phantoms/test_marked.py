@@ -14,6 +14,7 @@ from dscm.data.phantoms.layouts import Recipe, read_recipe
 from dscm.data.phantoms.tissue_labels import Mammogram, list_mammograms
 from dscm.data.sets import DataSet, Source, get_data_set
 from dscm.errors import InputError
+from dscm.evaluation.task import set_task
 from dscm.graphs import get_graph
 from tests.support.breasts import MARGIN, make_breast, write_folder
 
@@ -99,6 +100,15 @@ def test_truth_under_the_factual_markers_is_the_image_itself(data_set: DataSet) 
         assert changed.flatten(1).any(dim=1).all() and place.float().mean() < 0.1
         around = torch.nn.functional.max_pool2d(place.float(), 5, 1, 2) > 0  # as far as bicubic kernels reach
         assert not (changed & ~around).any()
+
+
+def test_an_evaluation_knows_the_truth_of_markers(data_set: DataSet) -> None:
+    """And their places; redrawn as it is, an image is itself."""
+    loaded, graph = data_set.load("train", 64), get_graph("embed")
+    data = {name: value[-4:] for name, value in loaded.items()}
+    task = set_task(graph, data, "marginal", 0, data_set.truth())
+    assert task.truths.keys() == task.places.keys() == {*MARKERS}
+    assert task.redrawn is not None and torch.equal(task.redrawn, data["image"]), "its floor is 0"
 
 
 def test_women_are_in_one_split(data_set: DataSet) -> None:
