@@ -45,7 +45,7 @@ FIELDS = {  # of a variable, by its type: required ones, optional ones
     "categorical": (("values",), ("parents", "equation")),
     "image": (("parents", "size", "channels"), ()),
 }
-DATA_SETS = ("folder", "morphomnist", "celebahq", "embed", "pendulum")
+DATA_SETS = ("folder", "morphomnist", "celeba", "celebahq", "embed", "pendulum")
 OPTIONAL = ("name", "data", "measured", "interventions")  # fields of a graph besides its variables
 RESERVED = {  # names that mean something else wherever a variable's name is written
     "query": "a column of counterfactuals.csv",

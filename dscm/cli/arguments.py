@@ -220,7 +220,7 @@ def add_machine(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def add_data(group: argparse._ArgumentGroup) -> None:
     """Add the place of the data set."""
     words = "the data set: raw MNIST or a Morpho-MNIST folder (default: MNIST is downloaded), or the folder of "
-    words += "CelebAMask-HQ, EMBED, pendulums or your images"
+    words += "CelebA, CelebAMask-HQ, EMBED, pendulums or your images"
     group.add_argument("--data-dir", type=location, metavar="DIR", help=words)
     group.add_argument("--cache-dir", type=location, default=user_cache_dir(), metavar="DIR",
                        help="for generated and decoded images (default: %(default)s)")  # fmt: skip

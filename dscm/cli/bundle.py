@@ -19,7 +19,10 @@ PARTS: Mapping[AssetName, checkpoint.Part] = {
     "oracle": "oracle",
 }
 FLAGS = ("patch", "batch", "precision", "size", "seed", "fit")
-PAIRS = ("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart", "clean_background", "mixture")
+PAIRS = (
+    *("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart"),
+    *("clean_background", "mixture", "balance"),
+)
 DEFAULTS = {  # left out of the command
     "p_null": 0.1, "seed": 0, "fit": "stretch", "clean_background": False, "mixture": True,
 }  # fmt: skip
@@ -82,7 +85,9 @@ def describe_data(folder: Path | None) -> str:
     recipe = read_recipe(folder)
     if recipe is None:
         raise InputError(f"{option('data_dir')} {folder}: not written by this version of dscm.data.phantoms")
-    return f"python -m dscm.cli.phantoms {recipe.kind} --n {recipe.n} --seed {recipe.seed} --out D"
+    drawn = f" --n {recipe.n}" if recipe.n else ""
+    real = f" --on MAMMOGRAMS --versions {recipe.versions}" if recipe.real else ""
+    return f"python -m dscm.cli.phantoms {recipe.kind}{drawn}{real} --seed {recipe.seed} --out D"
 
 
 def training_command(content: Mapping[str, Any]) -> str:

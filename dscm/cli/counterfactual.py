@@ -122,7 +122,8 @@ def run(parser: Parser) -> int:
     reader = Reader(images, model.data_set, model.mechanism.shape, model.oracle, machine.device, skip_missing)
     check_apart(args.out, images, reader.paths)
     if machine.first:
-        say([*reader.survey(args.paste), *notes], parser)
+        expected = [model.data_set.expects] if args.images and model.data_set.expects else []
+        say([*reader.survey(args.paste), *expected, *notes], parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
     rest = {name: getattr(args, name) for name in ("batch", "seed", "particles")}
     job = Job(args.do, args.effect or ["total"], **files, **rest)

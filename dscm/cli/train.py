@@ -12,6 +12,7 @@ and samples/. With --resume a training that was stopped or killed continues from
 
 from dscm.cli.arguments import Parser, add_data, add_machine, location, say, start
 from dscm.cli.script import one_line_errors, typed_command
+from dscm.errors import spell
 from dscm.graphs import GRAPHS
 from dscm.machine import leave
 from dscm.training.dry_run import check
@@ -59,7 +60,7 @@ def run(parser: Parser) -> None:
         say(training.data_set.notes(), parser)
     if args.check:
         for line in check(training):
-            print(line)
+            print(spell(line, parser.show))
     else:
         trained = training.fit(args.overwrite, typed_command(), typed_command(add="--resume", drop="--overwrite"))
         if training.machine.first:

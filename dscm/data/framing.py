@@ -61,10 +61,12 @@ class Framing:
     Args:
         fit: ``stretch`` changes the aspect; ``crop`` keeps it and cuts off what is too long; ``pad`` adds black.
         clean_background: of mammograms, whether to black out all but the largest connected bright region.
+        anchor: where the square lies in a cropped image: vertically and horizontally, from 0, at the top or left, to 1.
     """
 
     fit: Fit = "stretch"
     clean_background: bool = False
+    anchor: tuple[float, float] = MIDDLE
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], data_set: str) -> "Framing":
@@ -91,13 +93,13 @@ class Framing:
         """Name the framing for a file; empty for the usual one, whose files were always named without it."""
         return "" if self == STRETCHED else f"-{self.name}"
 
-    def window(self, height: int, width: int, anchor: tuple[float, float] = MIDDLE) -> Window:
+    def window(self, height: int, width: int, anchor: tuple[float, float] | None = None) -> Window:
         """Find the window of an image.
 
         Args:
             height, width: the size of the image in pixels.
-            anchor: where the image lies in a padded square, and the square in a cropped image: vertically and
-                horizontally, from 0, at the top or left, to 1.
+            anchor: where the image lies in a padded square, and the square in a cropped image, as the framing's; None
+                is the middle of a padded square, and the framing's own anchor in a cropped image.
 
         Raises:
             UnreadableImage: the padded square would be too large.
@@ -107,6 +109,7 @@ class Framing:
         side = max(height, width) if self.fit == "pad" else min(height, width)
         if side**2 > LARGEST:
             raise UnreadableImage(f"{width}×{height} pixels are too many to pad to a square")
+        anchor = anchor or (self.anchor if self.fit == "crop" else MIDDLE)
         top, left = (math.floor((length - side) * share) for length, share in zip((height, width), anchor))
         return Window(top, left, side, side)
 

@@ -77,7 +77,7 @@ def read_pictures(
         named = [(_name(picture, i), picture) for i, picture in enumerate(listed)]
     if not named:
         raise InputError("images: there are none")
-    for note in notes + survey([_peekable(picture) for _, picture in named], data_set.source.framing):
+    for note in notes + survey([_peekable(picture) for _, picture in named], data_set.framing):
         warnings.warn(spell(note), stacklevel=4)  # where the model is asked
     levels = [_read(name, picture, data_set, shape, value_range) for name, picture in named]
     return Pictures(_distinguish([name for name, _ in named]), torch.stack(levels), folder)

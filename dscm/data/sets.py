@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from dscm.causal.graph import Graph
-from dscm.data import celeba, embed, mammogram, own
+from dscm.data import celeba, celebahq, embed, mammogram, own
 from dscm.data.cache import user_cache_dir
-from dscm.data.framing import STRETCHED, Framing
+from dscm.data.framing import Fit, Framing
 from dscm.data.images import fit, read_pixels
 from dscm.data.listing import list_images
 from dscm.data.morphomnist import dataset as morphomnist
@@ -34,7 +34,7 @@ class Source:
         data_dir: the folder of the data set; None downloads MNIST, the only set with a download.
         cache_dir: the folder of decoded and generated images.
         csv: the one or two CSV files of EMBED; by default those at the top of its folder.
-        framing: how images become squares.
+        framing: how images become squares; None is as usual for the data set.
         skip_missing: whether to leave out any number of absent or broken images, and of the user's own
             data rows without an image or a value, and images without a row.
         workers: number of processes that decode or generate.
@@ -44,7 +44,7 @@ class Source:
     data_dir: Path | None = None
     cache_dir: Path = field(default_factory=user_cache_dir)
     csv: tuple[Path, ...] = ()
-    framing: Framing = STRETCHED
+    framing: Framing | None = None
     skip_missing: bool = False
     workers: int = 1
     mixture: bool = True
@@ -60,9 +60,13 @@ class DataSet(ABC):
 
     Attributes:
         takes: the settings of `Source` that change how the data set is loaded.
+        usual_fit: how its images become squares unless the user says otherwise.
+        expects: a sentence on the images of a user that suit a model of it; empty where any do.
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
+    usual_fit: ClassVar[Fit] = "stretch"
+    expects: ClassVar[str] = ""
 
     graph: Graph
     source: Source = field(default_factory=Source)
@@ -73,10 +77,10 @@ class DataSet(ABC):
         Raises:
             InputError: one has none.
         """
-        source, framing = self.source, self.source.framing
+        source, framing = self.source, self.framing
         given = {
             "csv": source.csv,
-            "fit": framing.fit != STRETCHED.fit,
+            "fit": framing.fit != self.usual_fit,
             "clean_background": framing.clean_background,
             "skip_missing": source.skip_missing,
             "mixture": not source.mixture,
@@ -134,7 +138,7 @@ class DataSet(ABC):
         Returns:
             uint8 of ``shape``.
         """
-        return fit(pixels, shape[1], shape[0], self.source.framing)
+        return fit(pixels, shape[1], shape[0], self.framing)
 
     def place_back(self, square: Tensor, pixels: np.ndarray) -> Tensor:
         """Transform a model's image, or a layer over it, back to the frame of the original image.
@@ -147,7 +151,7 @@ class DataSet(ABC):
             float (C, H, W).
         """
         height, width = pixels.shape[:2]
-        return self.source.framing.window(height, width).place(square, height, width)
+        return self.framing.window(height, width).place(square, height, width)
 
     def notes(self) -> list[str]:
         """Say, in a sentence each, what happens to the data that a user may not expect.
@@ -176,6 +180,11 @@ class DataSet(ABC):
             Each by name, float32 (N,), in raw units.
         """
         return morphomnist.measure_attributes(image, names)
+
+    @property
+    def framing(self) -> Framing:
+        """Return how images become squares."""
+        return self.source.framing or Framing(self.usual_fit)
 
     @property
     def folder(self) -> Path:
@@ -217,6 +226,30 @@ class MorphoMNIST(DataSet):
         return digit_truth(self.graph.measured) if self.graph.measured else None
 
 
+class CelebA(DataSet):
+    """Aligned faces of CelebA."""
+
+    takes = ("fit", "skip_missing")
+    usual_fit = "crop"
+    expects = (
+        "faces are to be upright and framed as CelebA's aligned ones: of a portrait a square is taken, as wide as it, "
+        f"{celeba.ANCHOR[0]:.0%} down the height that is left over (rows 30 to 208 of 218), in which the eyes lie "
+        f"level, just above the middle, at 3/8 and 5/8 of the width; {option('fit')} stretch or pad takes all of it"
+    )
+
+    @property
+    def framing(self) -> Framing:
+        """Return how faces become squares: a crop lies where the faces are in aligned images."""
+        return replace(super().framing, anchor=celeba.ANCHOR)
+
+    def load(self, split: Split, size: int) -> dict[str, Tensor]:
+        """Load a split as `DataSet.load`, with ``identity``, the number of the person, where it is known."""
+        source = self.source
+        return celeba.load(
+            self.folder, split, self.names, size, source.cache_dir, source.workers, source.skip_missing, self.framing
+        )
+
+
 class CelebAHQ(DataSet):
     """Faces of CelebAMask-HQ, or synthetic ones in its layout."""
 
@@ -225,15 +258,8 @@ class CelebAHQ(DataSet):
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`."""
         source = self.source
-        return celeba.load(
-            self.folder,
-            split,
-            self.names,
-            size,
-            source.cache_dir,
-            source.workers,
-            source.skip_missing,
-            framing=source.framing,
+        return celebahq.load(
+            self.folder, split, self.names, size, source.cache_dir, source.workers, source.skip_missing, self.framing
         )
 
     def truth(self) -> Truth | None:
@@ -250,30 +276,21 @@ class EMBED(DataSet):
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`."""
         source = self.source
-        return embed.load(
-            self.folder,
-            source.csv or sorted(self.folder.glob("*.csv")),
-            split,
-            self.names,
-            size,
-            source.cache_dir,
-            source.workers,
-            source.framing,
-            skip_missing=source.skip_missing,
-        )
+        csvs, where = source.csv or sorted(self.folder.glob("*.csv")), (source.cache_dir, source.workers, self.framing)
+        return embed.load(self.folder, csvs, split, self.names, size, *where, skip_missing=source.skip_missing)
 
     def fit(self, pixels: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
         """Convert a mammogram as `DataSet.fit`, with the breast on the left."""
-        return mammogram.prepare(mammogram.to_grey(pixels), shape[1], self.source.framing)
+        return mammogram.prepare(mammogram.to_grey(pixels), shape[1], self.framing)
 
     def place_back(self, square: Tensor, pixels: np.ndarray) -> Tensor:
         """Transform a square as `DataSet.place_back`."""
-        return mammogram.place_back(square, mammogram.to_grey(pixels), self.source.framing)
+        return mammogram.place_back(square, mammogram.to_grey(pixels), self.framing)
 
     def truth(self) -> Truth | None:
         """Return the generator of true mammograms if they are synthetic."""
         recipe = self.recipe
-        return mammogram_truth(recipe, self.source.framing) if recipe else None
+        return mammogram_truth(self.folder, recipe, self.framing) if recipe else None
 
 
 class ImageFolder(DataSet):
@@ -285,20 +302,13 @@ class ImageFolder(DataSet):
         """Load a split as `DataSet.load`."""
         source = self.source
         return own.load(
-            self.folder,
-            self.graph,
-            split,
-            size,
-            source.cache_dir,
-            source.workers,
-            framing=source.framing,
-            skip_missing=source.skip_missing,
+            self.folder, self.graph, split, size, source.cache_dir, source.workers, source.skip_missing, self.framing
         )
 
     def notes(self) -> list[str]:
         """Say what is passed over in the folder, and what happens to its images."""
         listing = list_images(self.folder)
-        return listing.notes + survey([self.folder / name for name in listing.images], self.source.framing)
+        return listing.notes + survey([self.folder / name for name in listing.images], self.framing)
 
 
 class Pendulum(ImageFolder):
@@ -315,6 +325,7 @@ class Pendulum(ImageFolder):
 
 DATA_SETS: dict[str, type[DataSet]] = {
     "morphomnist": MorphoMNIST,
+    "celeba": CelebA,
     "celebahq": CelebAHQ,
     "embed": EMBED,
     "pendulum": Pendulum,

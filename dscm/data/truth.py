@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from dscm.data import mammogram
 from dscm.data.framing import Framing
 from dscm.data.images import resize_image
 from dscm.data.morphomnist import dataset as morphomnist
-from dscm.data.phantoms import faces, mammograms, pendulum
+from dscm.data.phantoms import faces, mammograms, marked, pendulum
 from dscm.data.phantoms.layouts import Recipe
 
 MIN_COVER = 0.1  # fraction of a pixel that a region covers at least
@@ -60,18 +61,19 @@ def face_truth(recipe: Recipe, names: Collection[str]) -> Truth:
     return Truth(frozenset(faces.CAUSES).intersection(names), partial(_redraw_faces, recipe))
 
 
-def mammogram_truth(recipe: Recipe, framing: Framing) -> Truth:
-    """Draw true synthetic mammograms, and locate their markers.
+def mammogram_truth(folder: Path, recipe: Recipe, framing: Framing) -> Truth:
+    """Draw true synthetic mammograms, and locate their markers; of real ones with drawn markers these alone are known.
 
     Args:
-        recipe: the recipe of the data set.
+        folder: the folder of the data set.
+        recipe: its recipe.
         framing: how mammograms become squares.
     """
     return Truth(
-        frozenset(mammograms.SHARES),
-        partial(_redraw_mammograms, recipe, framing),
+        frozenset(mammograms.MARKERS if recipe.real else mammograms.SHARES),
+        partial(_redraw_mammograms, folder, recipe, framing),
         frozenset(mammograms.MARKERS),
-        partial(_locate_marker, recipe, framing),
+        partial(_locate_marker, folder, recipe, framing),
     )
 
 
@@ -97,19 +99,19 @@ def _redraw_faces(recipe: Recipe, data: Data, attributes: Data) -> Tensor:
     return torch.stack(squares).to(data["image"].device)
 
 
-def _redraw_mammograms(recipe: Recipe, framing: Framing, data: Data, attributes: Data) -> Tensor:
+def _redraw_mammograms(folder: Path, recipe: Recipe, framing: Framing, data: Data, attributes: Data) -> Tensor:
     """Redraw mammograms and transform them to the squares that models see."""
     size = data["image"].shape[-1]
-    images = mammograms.redraw(recipe.seed, data["index"].cpu(), _to_cpu(attributes))
+    images = marked.redraw(folder, recipe, data["index"].cpu(), _to_cpu(attributes))
     squares = [mammogram.prepare(mammogram.to_grey(image), size, framing) for image in images]
     return torch.stack(squares).to(data["image"].device)
 
 
-def _locate_marker(recipe: Recipe, framing: Framing, data: Data, name: str) -> Tensor:
+def _locate_marker(folder: Path, recipe: Recipe, framing: Framing, data: Data, name: str) -> Tensor:
     """Return the box of a marker in the squares that models see, whether or not the marker is present."""
     size, index = data["image"].shape[-1], data["index"].cpu()
-    drawn = mammograms.redraw(recipe.seed, index, mammograms.draw_attributes(recipe.seed, index))
-    boxes = mammograms.marker_box(mammograms.draw_nuisance(recipe.seed, index), name)
+    drawn = marked.redraw(folder, recipe, index, mammograms.draw_attributes(recipe.seed, index))
+    boxes = marked.find_boxes(folder, recipe, index, name)
     regions = []
     for image, (top, left, bottom, right) in zip(drawn, boxes.tolist()):
         inside = np.zeros(image.shape)

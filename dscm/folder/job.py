@@ -206,7 +206,7 @@ def describe_command(
         "do": list(asked),
         "seed": job.seed,
         "particles": job.particles,
-        "fit": reader.data_set.source.framing.fit,
+        "fit": reader.data_set.framing.fit,
         "paste": job.paste,
         "save_noise": str(job.save_noise),
         "load_noise": str(job.load_noise),

@@ -124,7 +124,7 @@ class Reader:
             paste: whether answers are pasted into the images.
         """
         files = [self.folder / path for path in self.paths]
-        return self.listing.notes + survey(files, self.data_set.source.framing, self.shape[0] if paste else None)
+        return self.listing.notes + survey(files, self.data_set.framing, self.shape[0] if paste else None)
 
     def look_up(self, name: str, attribute: str) -> float:
         """Return the observed value of an attribute of one image.

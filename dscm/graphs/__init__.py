@@ -13,6 +13,7 @@ from dscm.errors import InputError
 from dscm.files import parse_json
 
 FOLDER = Path(__file__).parents[1] / "assets" / "graphs"
+FACES = ("celeba", "celebahq")  # graphs of faces, whose data sets have forty attributes
 CELEBA_ATTRIBUTES = """
 5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
 Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
@@ -25,8 +26,8 @@ def get_graph(key: str | Mapping[str, Any]) -> Graph:
     """Return the graph of a key, as checkpoints hold it.
 
     Args:
-        key: the name of a built-in graph, where ``celebahq:NAME,NAME…`` selects attributes of faces; or the content of
-            a graph file.
+        key: the name of a built-in graph, where ``celeba:NAME,NAME…``, as ``celebahq:…``, selects attributes of faces;
+            or the content of a graph file.
 
     Raises:
         InputError: there is no such graph or attribute, or as `parse`.
@@ -38,9 +39,9 @@ def get_graph(key: str | Mapping[str, Any]) -> Graph:
         raise InputError(f"unknown graph '{base}'; known: {', '.join(GRAPHS)}")
     if not colon:
         return GRAPHS[key]
-    if base != "celebahq":
-        raise InputError(f"graph '{key}': only celebahq takes a list of attributes")
-    return _choose_faces(key, attributes.split(","))
+    if base not in FACES:
+        raise InputError(f"graph '{key}': only {' and '.join(FACES)} take a list of attributes")
+    return _choose_faces(key, GRAPHS[base], attributes.split(","))
 
 
 def read_graph(path: Path) -> Graph:
@@ -81,24 +82,29 @@ def _refuse_duplicates(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, An
     return dict(pairs)
 
 
-def _choose_faces(name: str, attributes: list[str]) -> Graph:
-    """Make a graph of some of CelebA's attributes: Smiling causes Mouth_Slightly_Open; the others are roots."""
+def _choose_faces(name: str, base: Graph, attributes: list[str]) -> Graph:
+    """Make a graph of some of CelebA's attributes, with the edges and the interventions that ``base`` has among them.
+
+    An attribute with parents there has a learned mechanism; the others are uniform roots.
+    """
     for attribute in attributes:
         if attribute not in CELEBA_ATTRIBUTES:
             near = difflib.get_close_matches(attribute, CELEBA_ATTRIBUTES) or CELEBA_ATTRIBUTES
             raise InputError(f"graph '{name}': no attribute '{attribute}'; try {', '.join(near)}")
         if attributes.count(attribute) > 1:
             raise InputError(f"graph '{name}': {attribute} is named twice")
-    smile, mouth = "Smiling", "Mouth_Slightly_Open"
-    linked = {smile, mouth} <= set(attributes)
-    variables: dict[str, Any] = {name: {"type": "binary", "equation": {"uniform": {}}} for name in attributes}
-    interventions = [[attribute] for attribute in attributes]
-    if linked:
-        variables[mouth] = {"type": "binary", "parents": [smile]}
-        others = [names for names in interventions if names != [mouth]]
-        interventions = [[smile, mouth] if names == [smile] else names for names in others]
-    variables["image"] = {"type": "image", "size": 64, "channels": 3, "parents": attributes}
-    spec = {"name": name, "data": "celebahq", "interventions": interventions, "variables": variables}
+    known = {variable.name: variable.parents for variable in base.attributes}
+    variables: dict[str, Any] = {}
+    for attribute in attributes:
+        parents = [parent for parent in known.get(attribute, ()) if parent in attributes]
+        cause: dict[str, Any] = {"parents": parents} if parents else {"equation": {"uniform": {}}}
+        variables[attribute] = {"type": "binary", **cause}
+    groups = {attribute: base.interventions.get(attribute, (attribute,)) for attribute in attributes}
+    together = {first: [other for other in group if other in attributes] for first, group in groups.items()}
+    led = {other for group in together.values() for other in group[1:]}
+    interventions = [group for first, group in together.items() if first not in led]
+    variables["image"] = {"type": "image", "size": base.image_size, "channels": 3, "parents": attributes}
+    spec = {"name": name, "data": base.data_set, "interventions": interventions, "variables": variables}
     return parse(spec, Path(name), built_in=True)
 
 

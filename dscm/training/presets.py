@@ -58,7 +58,7 @@ def get_preset(part: Part, graph: Graph, name: PresetName = "tiny", mechanism: M
         model["size"] = graph.image_size
     if part == "image" and mechanism == "semantic":
         model |= _CODES[like][name]
-    if graph.data_set == like:
+    if graph.data_set in (like, *_SAME):
         return replace(preset, model=model)
     # Whether a mirrored image of a user is as plausible is unknown.
     return replace(preset, model=model, training=replace(preset.training, flip=False))
@@ -242,12 +242,14 @@ def _make_baseline(mechanism: str, like: str, name: str) -> Preset:
     return Preset({"mechanism": mechanism, **model}, 30_000 if tiny else 200_000, training)
 
 
+_SAME: Mapping[str, str] = {"celeba": "celebahq"}  # data sets of the same kind of images as another one
 # The built-in data set whose presets suit images of a user's own, by their greatest height and width in pixels.
 _BY_SIZE = (("morphomnist", 40), ("celebahq", 96), ("embed", 1 << 20))
 
 
 def _find_like(graph: Graph) -> str:
     """Return the built-in data set whose presets suit a graph."""
-    if graph.data_set in _DIFFUSION:
-        return graph.data_set
+    known = _SAME.get(graph.data_set, graph.data_set)
+    if known in _DIFFUSION:
+        return known
     return next(known for known, largest in _BY_SIZE if graph.image_size <= largest)

@@ -86,6 +86,11 @@ class Recipe:
         None, "Of a pixel under an autoencoder. Default: discretised."
     )
     learning_rate: float | None = setting(None, "Peak learning rate of Adam. Default: the preset's.", above=0)
+    balance: str | None = setting(
+        None,
+        "Of the image: binary parents, with commas between, whose rare values are drawn more often, up to three in ten "
+        "images, or ten times as often.",
+    )
     save_every: int = setting(500, "Steps between checkpoints.", low=1)
     sample_every: int = setting(2000, "Steps between grids of samples.", low=1)
     oracle: Path | str | None = setting(
@@ -99,7 +104,11 @@ class Recipe:
         "Leave out any number of absent or broken images instead of at most 1%; of your own data, images without a row "
         "in attributes.csv, and rows without an image or a value.",
     )
-    fit: Fit = setting("stretch", "How images become squares: by changing their aspect, cutting them, or adding black.")
+    fit: Fit | None = setting(
+        None,
+        "How images become squares: by changing their aspect, cutting them, or adding black. Default: stretch; of "
+        "celeba, crop.",
+    )
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
     mixture: bool = setting(
         True,
@@ -116,6 +125,11 @@ class Recipe:
         if self.part != "image" and self.sample_every != type(self).sample_every:
             raise InputError(
                 f"{option('sample_every')} {self.sample_every}: {option('part')} {self.part} has no samples"
+            )
+        if self.balance is not None and self.part != "image":
+            raise InputError(
+                f"{option('balance')} {self.balance}: changes p(parents), on which what {option('part')} {self.part} "
+                f"learns depends; p(image | parents) alone stays the same: a setting of {option('part')} image"
             )
         for name, owners in OWNERS.items():
             value = getattr(self, name)
@@ -166,7 +180,7 @@ class Recipe:
         """Return the hyperparameters of a training on a device; warn of a precision that the CPU only emulates."""
         training = self.choose_preset(graph).training
         changes: dict[str, Any] = {"p_null": self.p_null, "apart": self.null_apart, "seed": self.seed}
-        changes |= {"gamma": self.gamma, "kappa": self.kappa}
+        changes |= {"gamma": self.gamma, "kappa": self.kappa, "balance": self.balanced(graph)}
         for name in ("batch", "learning_rate", "beta"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
@@ -178,6 +192,22 @@ class Recipe:
         if precision == "bfloat16":
             warn_of_emulation(device)
         return replace(training, precision=precision, **changes)
+
+    def balanced(self, graph: Graph) -> tuple[str, ...]:
+        """Return the attributes whose rare values are drawn more often.
+
+        Raises:
+            InputError: one is no binary parent of the image, or is named twice.
+        """
+        names = () if self.balance is None else tuple(name.strip() for name in self.balance.split(","))
+        allowed = [v.name for v in graph.attributes if v.kind == "binary" and v.name in graph.image_parents]
+        for name in names:
+            if name not in allowed or names.count(name) > 1:
+                known = ", ".join(allowed) or "of which there are none"
+                raise InputError(
+                    f"{option('balance')} {self.balance}: must name binary parents of the image, {known}, once each"
+                )
+        return names
 
     def last_step(self, graph: Graph) -> int | None:
         """Return the step at which the training ends; None where minutes alone end it."""

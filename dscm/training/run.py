@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from dscm.causal.learned import LearnedAttributes
 from dscm.causal.support import Support
 from dscm.data.framing import Framing
 from dscm.data.scaling import to_unit
-from dscm.data.sets import Split, get_data_set
+from dscm.data.sets import DATA_SETS, Split, get_data_set
 from dscm.errors import InputError, option, spell
 from dscm.files import atomic_path, remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
@@ -127,12 +127,13 @@ class Training:
     """
 
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
-        self.recipe, self.machine = recipe, machine
-        self.graph = place.choose_graph()
+        self.graph, self.machine = place.choose_graph(), machine
+        fit = recipe.fit or DATA_SETS[self.graph.data_set].usual_fit
+        self.recipe = recipe = replace(recipe, fit=fit)
         judged = recipe.part == "oracle" or (recipe.fine_tune and not recipe.tunes_diffusion)
         if judged and not self.graph.predicted:
             raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
-        framing = Framing(recipe.fit, recipe.clean_background)
+        framing = Framing(fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
         self.folder, self.run = place.folder(recipe.part), place.whole
         self.data_set = get_data_set(self.graph, self.source)

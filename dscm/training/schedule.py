@@ -32,6 +32,7 @@ class Hyperparameters:
             its steps.
         precision: the precision of the networks; weights and gradients stay float32.
         seed: of the order of the images and of everything random in a step.
+        balance: binary attributes whose rare values are drawn more often, as `dscm.training.balance.find_weights` says.
     """
 
     batch: int
@@ -51,6 +52,7 @@ class Hyperparameters:
     static: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
+    balance: tuple[str, ...] = ()
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1: a linear rise, then 1/√step once it cools."""
@@ -68,21 +70,24 @@ class Hyperparameters:
         return {"beta": beta} | {name: getattr(self, name) for name in names}
 
 
-def draw_batch(n: int, batch: int, step: int, seed: int) -> Tensor:
+def draw_batch(n: int, batch: int, step: int, seed: int, weights: Tensor | None = None) -> Tensor:
     """Draw the images of a step: consecutive slices of one permutation per epoch, a function of its arguments alone.
+
+    With weights an epoch holds image i ⌊w_i⌋ or ⌈w_i⌉ times, w_i times on average (systematic sampling).
 
     Args:
         n: number of images.
         batch: number of images in a step; at most n are drawn.
         step: counted from 1.
         seed: the seed of the permutations.
+        weights: how often each image is drawn in an epoch, float64 (n,), of mean 1; None is once.
 
     Returns:
         Indices, (min(batch, n),).
     """
     batch = min(batch, n)
     epoch, position = divmod(step - 1, n // batch)
-    return _permute(n, step_seed(seed, epoch, 0))[position * batch : (position + 1) * batch]
+    return _order(n, step_seed(seed, epoch, 0), weights)[position * batch : (position + 1) * batch]
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -91,6 +96,15 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _permute(n: int, seed: int) -> Tensor:
-    """Return the order of the images in an epoch, which serves all of its steps."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+def _order(n: int, seed: int, weights: Tensor | None) -> Tensor:
+    """Return the images of an epoch in their order, which serves all of its steps; the cache knows weights by identity.
+
+    With weights, n points at equal distances, all shifted by one random number, fall into intervals of lengths w_i.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n, generator=generator)
+    if weights is None:
+        return order
+    points = torch.arange(n, dtype=weights.dtype) + torch.rand((), generator=generator, dtype=weights.dtype)
+    ends = weights.cumsum(0)
+    return torch.searchsorted(ends * (n / ends[-1]), points, right=True).clamp_max(n - 1)[order]

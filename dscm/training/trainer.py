@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dscm.data.scaling import to_signed
 from dscm.errors import InputError, option
+from dscm.training.balance import find_weights
 from dscm.training.cuda_graph import CapturedStep, Terms, can_capture
 from dscm.training.schedule import Hyperparameters, draw_batch, step_seed
 
@@ -77,6 +78,7 @@ class Trainer:
         self.data = {name: value.to(device) for name, value in data.items()}
         self.model = model or objective
         self.rank, self.world = rank, world
+        self.weights = find_weights(self.data, settings.balance) if settings.balance else None
         self.step, self.seconds = 0, 0.0
         self.stopped = False
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
@@ -141,7 +143,8 @@ class Trainer:
     def draw(self, step: int) -> Tensor:
         """Return the indices of this process's images in the batch of a step."""
         images = len(self.data["image"])
-        return draw_batch(images, self.settings.batch, step, self.settings.seed)[self.rank :: self.world]
+        drawn = draw_batch(images, self.settings.batch, step, self.settings.seed, self.weights)
+        return drawn[self.rank :: self.world]
 
     def backward(self, index: Tensor, beta: float | Tensor) -> Terms:
         """Fill the gradients of the loss of images ``index``, (B,), and return the scalars of the objective."""

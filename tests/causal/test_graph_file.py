@@ -246,7 +246,9 @@ def test_no_graph_at_all(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_an_unknown_graph_is_named() -> None:
-    known = "celebahq, colour-morphomnist, embed, morphomnist, morphomnist-digit, morphomnist-intensity, pendulum"
+    known = (
+        "celeba, celebahq, colour-morphomnist, embed, morphomnist, morphomnist-digit, morphomnist-intensity, pendulum"
+    )
     with pytest.raises(InputError) as error:
         get_graph("mnist")
     assert str(error.value) == f"unknown graph 'mnist'; known: {known}"
@@ -262,13 +264,31 @@ def test_other_attributes_of_faces() -> None:
     assert not get_graph("celebahq:Mouth_Slightly_Open").learned
 
 
+def test_faces_of_either_set_share_their_edges_as_far_as_they_were_published() -> None:
+    """Where both ends of an edge are chosen, the effect is learned; all others are roots. CelebA-HQ stays as it was."""
+    parents = {
+        key: {variable.name: variable.parents for variable in get_graph(key).attributes}
+        for key in ("celeba", "celeba:Bald,Young,Male", "celeba:Bald,Wearing_Lipstick", "celebahq:Bald,Male")
+    }
+    edges = {"Mouth_Slightly_Open": ("Smiling",), "Bald": ("Male",), "Wearing_Lipstick": ("Male",)}
+    names = get_graph("celebahq").image_parents
+    assert parents["celeba"] == {name: edges.get(name, ()) for name in names}
+    assert parents["celeba:Bald,Young,Male"] == {"Bald": ("Male",), "Young": (), "Male": ()}
+    assert not any(parents["celeba:Bald,Wearing_Lipstick"].values()) and not any(parents["celebahq:Bald,Male"].values())
+    graph = get_graph("celeba:Eyeglasses,Mouth_Slightly_Open,Male,Smiling")
+    expected = {"Eyeglasses": ("Eyeglasses",), "Male": ("Male",), "Smiling": ("Smiling", "Mouth_Slightly_Open")}
+    assert graph.interventions == expected and graph.data_set == "celeba"
+    assert [variable.name for variable in get_graph("celebahq").learned] == ["Mouth_Slightly_Open"]
+    assert all(get_graph(key).key == key for key in parents), "as checkpoints hold them"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("celebahq:Smilling", "no attribute 'Smilling'; try Smiling"),
         ("celebahq:", "no attribute ''; try 5_o_Clock_Shadow"),
         ("celebahq:Young,Young", "Young is named twice"),
-        ("embed:density", "only celebahq takes a list of attributes"),
+        ("embed:density", "only celeba and celebahq take a list of attributes"),
     ],
 )
 def test_wrong_lists_of_attributes(name: str, message: str) -> None:

@@ -26,6 +26,17 @@ def test_windows(shape: tuple[int, int]) -> None:
     assert Framing("pad").window(height, width, (0, 0)) == Window(0, 0, max(shape), max(shape))
 
 
+@pytest.mark.parametrize(("shape", "window"), [((218, 178), (30, 178)), ((109, 89), (15, 89)), ((64, 64), (0, 64))])
+def test_faces_of_celeba_are_cropped_where_they_are(shape: tuple[int, int], window: tuple[int, int]) -> None:
+    """At the published size rows 30 to 208, at half of it 15 to 104; a landscape keeps its height and its middle."""
+    faces = get_data_set(get_graph("celeba"))
+    assert faces.framing.window(*shape) == Window(window[0], 0, window[1], window[1])
+    assert faces.framing.window(64, 100) == Window(0, 18, 64, 64)
+    padding = get_data_set(get_graph("celeba"), Source(framing=Framing("pad"))).framing
+    assert padding.window(64, 100) == Framing("pad").window(64, 100), "in the middle"
+    assert get_data_set(get_graph("celebahq")).framing == STRETCHED
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("framing", [Framing("stretch"), Framing("crop"), Framing("pad")])
 def test_what_is_cut_out_goes_back_to_its_place(framing: Framing, shape: tuple[int, int]) -> None:

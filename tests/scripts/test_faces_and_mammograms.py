@@ -12,6 +12,7 @@ from PIL import Image
 
 from dscm import assets, checkpoint
 from dscm.data.phantoms.layouts import Recipe, write_set
+from tests.support.celeba import make_set
 from tests.support.scripts import MACHINE, call_script, refuse
 
 ASKED = {"celebahq": "Smiling", "embed": "triangle marker"}
@@ -74,6 +75,29 @@ def test_train_and_evaluate(data: tuple[str, Path], tmp_path: Path) -> None:
     pasted = tmp_path / "answers" / "pasted" / f"{ASKED[name]}=0" / "sub" / source.with_suffix(".png").name
     with Image.open(pasted) as after, Image.open(source) as before:
         assert after.size == before.size and after.mode == before.mode
+
+
+def test_portraits_of_any_size_are_cropped_as_the_training_was(tmp_path: Path) -> None:
+    """A model of CelebA says what framing it expects; another fit takes the whole of a portrait."""
+    folder = make_set(tmp_path / "set")
+    where = ("--data-dir", folder, "--cache-dir", tmp_path / "cache", *MACHINE)
+    for part, more in (("image", ("--mechanism", "spatial", "--set", "balance=Eyeglasses")), ("oracle", ())):
+        brief = ("--steps", 1, "--batch", 2, "--size", 16, "--out", tmp_path / part)
+        done = call_script("train.py", "--data", "celeba:Smiling,Eyeglasses", "--part", part, *brief, *more, *where)
+        assert done.returncode == 0, done.stderr
+    (tmp_path / "portraits").mkdir()
+    for i, size in enumerate(((178, 218), (300, 500), (90, 90))):
+        Image.new("RGB", size, (200, 150, 120)).save(tmp_path / "portraits" / f"{i}.jpg")
+    models = ("--checkpoint", tmp_path / "image" / "checkpoint.pt", "--oracle", tmp_path / "oracle" / "checkpoint.pt")
+    asked = ("--do", "Eyeglasses=1", "--steps", 1, "--guidance", 1, "--out", tmp_path / "out", *MACHINE)
+    done = call_script("counterfactual.py", tmp_path / "portraits", *models, *asked)
+    assert done.returncode == 0, done.stderr
+    (note,) = (line for line in done.stderr.splitlines() if line.startswith("note: faces are to be upright and framed"))
+    assert "rows 30 to 208 of 218" in note and "--fit stretch or pad takes all of it" in note
+    assert {path.name for path in (tmp_path / "out").glob("*__Eyeglasses=1.png")} == {
+        f"{i}__Eyeglasses=1.png" for i in range(3)
+    }
+    assert checkpoint.read(tmp_path / "image" / "checkpoint.pt", "image")["settings"]["fit"] == "crop"
 
 
 MOUTH = "celebahq:Smiling,Mouth_Slightly_Open"  # of which no part is bundled

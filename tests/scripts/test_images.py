@@ -136,7 +136,7 @@ def test_a_model_reads_images_as_it_was_trained() -> None:
     [
         (
             ("--fit", "pad"),
-            "--fit: has no effect on --data morphomnist; it is a setting of celebahq, embed, pendulum, folder",
+            "--fit: has no effect on --data morphomnist; it is a setting of celeba, celebahq, embed, pendulum, folder",
         ),
         (("--csv", "absent.csv"), "--csv: has no effect on --data morphomnist; it is a setting of embed"),
         (("--set", "clean_background=on"), "clean_background: has no effect on --data morphomnist; it is a setting of"),

@@ -201,7 +201,7 @@ def test_diverging_run_keeps_its_last_good_checkpoint(data_arguments: tuple, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--data", "mnist"), "'mnist'; known: celebahq, colour-morphomnist, embed, morphomnist"),
+        (("--data", "mnist"), "'mnist'; known: celeba, celebahq, colour-morphomnist, embed, morphomnist"),
         (("--preset", "huge"), "'tiny', 'paper'"),
         (("--steps", 0), "--steps 0: must be an integer, at least 1"),
         (("--minutes", 0), "--minutes 0: must be a number, more than 0"),

@@ -3,6 +3,11 @@
 import re
 from pathlib import Path
 
+import torch
+
+from dscm.errors import spell
+from dscm.graphs import get_graph
+from dscm.training.dry_run import find_scarce
 from tests.support import shapes
 from tests.support.scripts import call_script
 
@@ -20,6 +25,25 @@ def test_check_reads_everything_and_trains_nothing(shapes_folder: Path, tmp_path
         r"^training: .* s a step, about .* hours for 30000 steps; .* GiB of memory on cpu$", done.stdout, re.M
     )
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["graph.png"]
+
+
+def test_attributes_too_rare_to_learn_are_named() -> None:
+    """Binary parents below a tenth of what is drawn; balancing says what it does, and what it cannot."""
+    graph, n = get_graph("celeba:Eyeglasses,Bald,Smiling"), 1000
+    shares = {"Eyeglasses": 70, "Bald": 5, "Smiling": 480}
+    data = {name: (torch.arange(n) < count).long() for name, count in shares.items()}
+    data["Bald"] = data["Bald"].flip(0)  # of other people than wear glasses
+    plain = [spell(line) for line in find_scarce(graph, data)]
+    assert [line.partition(" of")[0] for line in plain] == ["rare: Eyeglasses is 1 in 7.0%", "rare: Bald is 1 in 0.5%"]
+    assert plain[0].endswith("too few to learn it soon, below 10%; balance=Eyeglasses draws them more often")
+    one, *rest = [spell(line) for line in find_scarce(graph, data, ("Bald",))]
+    assert one.startswith("rare: Eyeglasses is 1 in ") and one.endswith("draws them more often")
+    assert rest == [
+        "balance: Bald is 1 in 4.8% of the images drawn, of 0.5% in the data",
+        "rare: Bald is 1 in 4.8% of the images drawn, too few to learn it soon, below 10%",
+    ]
+    assert len([*find_scarce(graph, {name: value.flip(0) * 0 for name, value in data.items()})]) == 0, "constant"
+    assert not [*find_scarce(get_graph("morphomnist"), {name: torch.zeros(5) for name in ("thickness", "digit")})]
 
 
 def test_check_says_what_is_wrong(tmp_path: Path) -> None:

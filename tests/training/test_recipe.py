@@ -1,5 +1,6 @@
 """The settings of a training: what a user chooses, and what presets make of it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 
 from dscm.errors import InputError
 from dscm.graphs import get_graph
+from dscm.machine import Machine
+from dscm.training.place import Place
 from dscm.training.recipe import Recipe
+from dscm.training.run import Training
 
 CPU = torch.device("cpu")
 DIGITS, FACES = get_graph("morphomnist"), get_graph("celebahq")
@@ -81,6 +85,11 @@ def test_emulated_precision_is_warned_of(
         ({"p_null": 1.0}, "p_null 1.0: must be a number, at least 0, at most 0.99"),
         ({"steps": 0}, "steps 0: must be an integer, at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate nan: must be a number, more than 0"),
+        (
+            {"part": "attributes", "balance": "Bald"},
+            "balance Bald: changes p(parents), on which what part attributes learns depends; p(image | parents) alone",
+        ),
+        ({"part": "oracle", "balance": "Bald"}, "learns depends; p(image | parents) alone stays the same: a setting"),
         ({"preset": "huge"}, "preset huge: must be one of tiny, paper"),
     ],
 )
@@ -94,6 +103,25 @@ def test_sizes_are_multiples_of_the_patches() -> None:
     with pytest.raises(InputError, match="size 30: must be a multiple of 4, the side of the model's patches"):
         Recipe(size=30).image_size(FACES)
     assert Recipe(size=32).image_size(FACES) == 32 and Recipe().image_size(FACES) == 64
+
+
+@pytest.mark.parametrize("names", ["Bald,Hat", "Bald,Bald", "", "digit"])
+def test_binary_parents_of_the_image_alone_are_balanced(names: str) -> None:
+    """Others are refused by name: of an attribute that is no parent the image would depend on the weights."""
+    assert Recipe(balance="Bald, Male").hyperparameters(FACES, CPU).balance == ("Bald", "Male")
+    assert Recipe().hyperparameters(FACES, CPU).balance == ()
+    with pytest.raises(InputError, match=f"^balance {names}: must name binary parents of the image, Smiling, Mouth"):
+        Recipe(balance=names).hyperparameters(FACES, CPU)
+    with pytest.raises(InputError, match="of the image, of which there are none, once each"):
+        Recipe(balance="digit").hyperparameters(DIGITS, CPU)
+
+
+def test_images_become_squares_as_is_usual_for_their_data(tmp_path: Path) -> None:
+    """Unless the user says otherwise; the checkpoint records what was done."""
+    for data, fit, expected in (("celeba", None, "crop"), ("celebahq", None, "stretch"), ("celeba", "pad", "pad")):
+        place = Place(data=data, data_dir=tmp_path, out=tmp_path / "out")
+        training = Training(Recipe(fit=fit), place, Machine(CPU))
+        assert training.settings["fit"] == training.data_set.framing.fit == expected
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ SETTINGS = Hyperparameters(4, 0.1, warmup=3, cooling=5, ema=0.8, beta=0.5, beta_
 
 
 def make_data() -> dict[str, Tensor]:
-    """Draw images of 2×3 pixels, and an attribute."""
+    """Draw images of 2×3 pixels, an attribute, and one that two of ten have."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(256, (N, 1, 2, 3), generator=generator, dtype=torch.uint8)
-    return {"image": image, "target": torch.randn(N, generator=generator)}
+    return {"image": image, "target": torch.randn(N, generator=generator), "rare": (torch.arange(N) < 2).long()}
 
 
 class Regression(nn.Module):
@@ -151,15 +151,26 @@ def test_half_of_the_images_are_mirrored_where_asked() -> None:
     assert (kept | mirrored).all() and mirrored.float().mean().item() == pytest.approx(0.5, abs=0.07)
 
 
-def test_a_training_resumes_bit_for_bit() -> None:
-    """From its state, in a fresh objective, at any step."""
-    whole, half = train(SETTINGS, 9), train(SETTINGS, 4)
-    rest = Trainer(Regression(), make_data(), SETTINGS, CPU)
+@pytest.mark.parametrize("balance", [(), ("rare",)])
+def test_a_training_resumes_bit_for_bit(balance: tuple[str, ...]) -> None:
+    """From its state, in a fresh objective, at any step, also with balanced batches."""
+    settings = replace(SETTINGS, balance=balance)
+    whole, half = train(settings, 9), train(settings, 4)
+    rest = Trainer(Regression(), make_data(), settings, CPU)
     rest.load_state_dict(copy.deepcopy(half.state_dict()))
     for _ in rest.run(9):
         pass
     assert rest.step == 9 and torch.equal(rest.model.weight, whole.model.weight)
     assert torch.equal(rest.average.weight, whole.average.weight)
+
+
+def test_balanced_batches_hold_more_of_what_is_rare() -> None:
+    """Three in ten images instead of two, and other weights come of it."""
+    plain, balanced = (train(replace(SETTINGS, balance=balance), 9) for balance in ((), ("rare",)))
+    shares = [torch.cat([trainer.draw(step) for step in range(1, 201)]).lt(2).double() for trainer in (plain, balanced)]
+    assert shares[0].mean().item() == pytest.approx(0.2, abs=0.03)
+    assert shares[1].mean().item() == pytest.approx(0.3, abs=0.03)
+    assert not torch.equal(plain.model.weight, balanced.model.weight)
 
 
 @pytest.mark.parametrize(

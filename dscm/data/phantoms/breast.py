@@ -3,7 +3,6 @@
 Coordinates are in half heights of the image: x from the chest wall at the left edge, y downwards from the centre.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,13 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dscm.data.phantoms.canvas import Canvas, ellipse
+from dscm.data.phantoms.markers import Markers, paint_markers
 
 GLAND = (-1.2, -0.4, 0.3, 1.1)  # extent of the gland, by density
 GLAND_GAIN = (0.25, 0.3, 0.36, 0.42)  # brightness of gland above that of fat, by density
 FAT = 0.24  # brightness of fat
 PECTORAL = 0.62  # brightness of the muscle
-STROKE = 0.022  # line width of a marker
-TURNS = tuple(k * 2 * math.pi / 3 for k in range(3))  # angles of the sides of a triangle
 
 
 class Anatomy(NamedTuple):
@@ -76,10 +74,7 @@ def paint_breast(canvas: Canvas, anatomy: Anatomy, texture: Texture, attributes:
     canvas.fill(muscle, (PECTORAL + 0.05 * clouds)[:, None], 0.85, soft=0.1)
     mass = mass_outline(canvas, anatomy)
     canvas.fill(mass, torch.full_like(mass, 0.95)[:, None], attributes["cancer"] * anatomy.mass_opacity, soft=0.06)
-    for name, draw in MARKERS.items():
-        marker = draw(canvas, anatomy)
-        level = anatomy.marker_level[:, None]
-        canvas.fill(marker, level, attributes[f"{name} marker"] * getattr(anatomy, f"{name}_opacity"))
+    paint_markers(canvas, place_markers(anatomy), attributes)
 
 
 def spread(grids: Sequence[Tensor], height: int, width: int) -> Tensor:
@@ -94,6 +89,14 @@ def place(anatomy: Anatomy, part: str) -> tuple[Tensor, Tensor]:
     """Return x and y of the centre of the ``mass``, ``circle`` or ``triangle``, shaped as the anatomy's fields."""
     x = getattr(anatomy, f"{part}_x") * anatomy.depth
     return x, anatomy.middle + anatomy.droop * x + getattr(anatomy, f"{part}_y") * anatomy.half_height
+
+
+def place_markers(anatomy: Anatomy) -> Markers:
+    """Return the markers of breasts, their centres in the coordinates of the image."""
+    fields = {name: getattr(anatomy, name) for name in Markers._fields}
+    for part in ("circle", "triangle"):
+        fields[f"{part}_x"], fields[f"{part}_y"] = place(anatomy, part)
+    return Markers(**fields)
 
 
 def outline(canvas: Canvas, anatomy: Anatomy) -> Tensor:
@@ -118,43 +121,3 @@ def _tissue(canvas: Canvas, anatomy: Anatomy, clouds: Tensor, density: Tensor) -
     central = 1 - (canvas.x / anatomy.depth - 0.45).square() / 0.2 - (y / anatomy.half_height).square() / 0.4
     gland = (central + 0.45 * clouds + clouds.new_tensor(GLAND)[density]).clamp(0, 1)
     return FAT + 0.03 * clouds + gland * (clouds.new_tensor(GLAND_GAIN)[density] + 0.06 * clouds)
-
-
-def _circle(canvas: Canvas, anatomy: Anatomy) -> Tensor:
-    """Return the distance to a ring or disk."""
-    x, y = place(anatomy, "circle")
-    disk = anatomy.circle_radius - torch.hypot(canvas.x - x, canvas.y - y)
-    return STROKE / 2 + torch.where(anatomy.circle_filled > 0, disk, -disk.abs())
-
-
-def _triangle(canvas: Canvas, anatomy: Anatomy) -> Tensor:
-    """Return the distance to the outline of an equilateral triangle."""
-    x, y = place(anatomy, "triangle")
-    x, y = canvas.x - x, canvas.y - y
-    angles = [anatomy.triangle_turn + turn for turn in TURNS]
-    sides = torch.stack([x * angle.cos() + y * angle.sin() for angle in angles])
-    return STROKE / 2 - (sides.amax(dim=0) - anatomy.triangle_radius / 2).abs()
-
-
-MARKERS = {"circle": _circle, "triangle": _triangle}
-
-
-def marker_extent(anatomy: Anatomy, name: str, pixel: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the bounding box of all pixels that a marker can change.
-
-    Args:
-        anatomy: the anatomy of N images.
-        name: ``circle`` or ``triangle``.
-        pixel: the size of a pixel; paint reaches half a pixel beyond the outline.
-
-    Returns:
-        Left, right, top and bottom, each shaped as the anatomy's fields.
-    """
-    x, y = place(anatomy, name)
-    if name == "circle":
-        reach = anatomy.circle_radius + STROKE / 2 + pixel / 2
-        return x - reach, x + reach, y - reach, y + reach
-    reach = anatomy.triangle_radius + STROKE + pixel  # half a stroke beyond two sides is a full one at their corner
-    angles = torch.stack([anatomy.triangle_turn + turn + math.pi for turn in TURNS])
-    corners_x, corners_y = x + reach * angles.cos(), y + reach * angles.sin()
-    return corners_x.amin(dim=0), corners_x.amax(dim=0), corners_y.amin(dim=0), corners_y.amax(dim=0)

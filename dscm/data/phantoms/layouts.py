@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dscm.data.celeba import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING, PARTITION
+from dscm.data.celeba_tables import PARTITION
+from dscm.data.celebahq import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING
 from dscm.data.own import ATTRIBUTES
 from dscm.data.phantoms import faces, mammograms, pendulum
 from dscm.data.table import write_csv
@@ -26,7 +27,6 @@ Kind = Literal["celebahq", "embed", "pendulum"]
 RECIPE = "phantoms.json"  # at the top of the folder; true counterfactuals are drawn from it
 VERSION = 1  # of the images; raise it when the same seed gives others
 MARKERS, FINDINGS = "markers.csv", "findings.csv"
-FIRST_PATIENT = 10_000_000  # so that every patient number has eight digits
 CHUNK = 64  # images per task of a worker
 TEST_EVERY, VALID_EVERY = 5, 10  # of pendulums, a fifth is for testing, as published, and a tenth for validation
 
@@ -37,15 +37,19 @@ class Recipe:
 
     Args:
         kind: the data set whose layout it has.
-        n: number of images.
+        n: number of images that are drawn.
         seed: seed of everything random.
         version: `VERSION` when it was drawn.
+        real: number of real mammograms with markers drawn onto them, besides.
+        versions: how many of each there are.
     """
 
     kind: Kind
     n: int
     seed: int
     version: int = VERSION
+    real: int = 0
+    versions: int = 0
 
 
 @contextmanager
@@ -94,8 +98,8 @@ def write_plain(folder: Path, recipe: Recipe, workers: int = 1) -> None:
     """
     draw_attributes, save, name = {
         "celebahq": (faces.draw_attributes, _save_faces, _name_face),
-        "embed": (mammograms.draw_attributes, _save_mammograms, _name_png),
-        "pendulum": (pendulum.draw_attributes, _save_pendulum, _name_png),
+        "embed": (mammograms.draw_attributes, _save_mammograms, name_png),
+        "pendulum": (pendulum.draw_attributes, _save_pendulum, name_png),
     }[recipe.kind]
     _draw(partial(save, folder, recipe.seed), recipe.n, workers)
     drawn = draw_attributes(recipe.seed, torch.arange(recipe.n))
@@ -145,15 +149,37 @@ def _write_celebahq(folder: Path, n: int, seed: int, workers: int) -> None:
 def _write_embed(folder: Path, n: int, seed: int, workers: int) -> None:
     """Write mammograms in the layout of EMBED, with a table of markers and one of findings."""
     (folder / "images").mkdir()
-    _draw(partial(_save_mammograms, folder / "images", seed), n, workers)
-
+    write_mammograms(folder / "images", n, seed, workers)
     index = torch.arange(n)
     drawn = {name: values.tolist() for name, values in mammograms.draw_attributes(seed, index).items()}
-    patients = (FIRST_PATIENT + mammograms.patient_of(index)).tolist()
-    keys = {"image_path": [f"images/{_name_png(i)}" for i in range(n)], "empi_anon": patients}
-    write_csv(folder / MARKERS, keys | {name: drawn[name] for name in ("circle marker", "triangle marker")})
-    density = [1 + value for value in drawn["density"]]
-    write_csv(folder / FINDINGS, keys | {"tissueden": density, "is_positive": drawn["cancer"]})
+    markers, density = {name: drawn[name] for name in mammograms.MARKERS}, [1 + value for value in drawn["density"]]
+    write_embed_tables(folder, mammograms.number_patients(index), markers, density, drawn["cancer"])
+
+
+def write_mammograms(folder: Path, n: int, seed: int, workers: int) -> None:
+    """Draw mammograms and save them in a folder, which must exist."""
+    _draw(partial(_save_mammograms, folder, seed), n, workers)
+
+
+def write_embed_tables(
+    folder: Path,
+    patients: Sequence[str],
+    markers: Mapping[str, Sequence[int]],
+    density: Sequence[int],
+    cancer: Sequence[int],
+) -> None:
+    """Write EMBED's tables, one of markers and one of findings, of images that are numbered.
+
+    Args:
+        folder: the folder of the set.
+        patients: who each image is of.
+        markers: ``circle marker`` and ``triangle marker``, 0 or 1, of each image.
+        density: 1 to 4.
+        cancer: 0 or 1.
+    """
+    keys = {"image_path": [f"images/{name_png(i)}" for i in range(len(patients))], "empi_anon": patients}
+    write_csv(folder / MARKERS, {**keys, **markers})
+    write_csv(folder / FINDINGS, {**keys, "tissueden": density, "is_positive": cancer})
 
 
 def _write_pendulum(folder: Path, n: int, seed: int, workers: int) -> None:
@@ -161,7 +187,7 @@ def _write_pendulum(folder: Path, n: int, seed: int, workers: int) -> None:
     _draw(partial(_save_pendulum, folder, seed), n, workers)
     drawn = {name: values.tolist() for name, values in pendulum.draw_attributes(seed, torch.arange(n)).items()}
     split = ["test" if i % TEST_EVERY == 4 else "valid" if i % VALID_EVERY == 0 else "train" for i in range(n)]
-    write_csv(folder / ATTRIBUTES, {"image": [_name_png(i) for i in range(n)], "split": split, **drawn})
+    write_csv(folder / ATTRIBUTES, {"image": [name_png(i) for i in range(n)], "split": split, **drawn})
 
 
 def _draw(save: Callable[[range], int], n: int, workers: int) -> None:
@@ -189,7 +215,7 @@ def _save_mammograms(folder: Path, seed: int, part: range) -> int:
     index = torch.tensor(part)
     images = mammograms.redraw(seed, index, mammograms.draw_attributes(seed, index))
     for i, image in zip(part, images):
-        Image.fromarray(image).save(folder / _name_png(i), compress_level=1)  # noise hardly compresses
+        Image.fromarray(image).save(folder / name_png(i), compress_level=1)  # noise hardly compresses
     return len(part)
 
 
@@ -197,7 +223,7 @@ def _save_pendulum(folder: Path, seed: int, part: range) -> int:
     """Draw and save some pendulums; return their number."""
     images = pendulum.render(pendulum.draw_attributes(seed, torch.tensor(part)))
     for i, image in zip(part, images.permute(0, 2, 3, 1).numpy()):
-        Image.fromarray(image).save(folder / _name_png(i))
+        Image.fromarray(image).save(folder / name_png(i))
     return len(part)
 
 
@@ -206,7 +232,7 @@ def _name_face(index: int) -> str:
     return f"{index}.jpg"
 
 
-def _name_png(index: int) -> str:
+def name_png(index: int) -> str:
     """Return the file name of a mammogram or a pendulum; the names sort by index."""
     return f"{index:06}.png"
 

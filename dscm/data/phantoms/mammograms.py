@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dscm.data.phantoms.breast import Anatomy, Texture, marker_extent, paint_breast
+from dscm.data.phantoms import markers
+from dscm.data.phantoms.breast import Anatomy, Texture, paint_breast, place_markers
 from dscm.data.phantoms.canvas import Canvas, pixel_grid
 from dscm.data.phantoms.seeds import draw_normal, draw_uniform, draw_unit, make_generators
 
 HEIGHT, WIDTH = 256, 192  # pixels
 BATCH = 8  # images painted together; as many as fit the cache of a CPU
+FIRST_PATIENT = 10_000_000  # so that every patient number has eight digits
 PATIENT_OF = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3)  # patients of every ten consecutive images
 MARKERS = ("circle marker", "triangle marker")
 SHARES = {  # probability of each value from 0 upwards; every attribute is a root
@@ -37,18 +39,7 @@ IMAGE_RANGES = {  # ranges of the other numbers, uniform
     "mass_radius": (0.07, 0.11),
     "mass_turn": (0.0, 6.28),
     "mass_opacity": (0.6, 0.85),
-    "swap": (-1.0, 1.0),  # below 0, the triangle is above the circle
-    "circle_x": (0.18, 0.65),
-    "circle_y": (-0.55, -0.12),
-    "circle_radius": (0.035, 0.062),
-    "circle_opacity": (0.7, 1.0),
-    "circle_filled": (-1.0, 0.5),
-    "triangle_x": (0.18, 0.65),
-    "triangle_y": (0.12, 0.55),
-    "triangle_radius": (0.045, 0.075),
-    "triangle_opacity": (0.7, 1.0),
-    "triangle_turn": (0.0, 6.28),
-    "marker_level": (0.88, 1.0),
+    **markers.RANGES,
     "mirrored": (-1.0, 1.0),
 }
 GLAND_GRIDS = (4, 8, 16, 32, 64)  # heights of the grids of a `Texture`
@@ -68,6 +59,11 @@ class Nuisance(NamedTuple):
 def patient_of(index: Tensor) -> Tensor:
     """Return the patient of each image, int64 (N,); a patient has one to four consecutive images."""
     return 4 * (index // len(PATIENT_OF)) + torch.tensor(PATIENT_OF)[index % len(PATIENT_OF)]
+
+
+def number_patients(index: Tensor) -> list[str]:
+    """Return the number of the patient of each image, int64 (N,), as EMBED's tables have it."""
+    return [str(FIRST_PATIENT + patient) for patient in patient_of(index).tolist()]
 
 
 def draw_attributes(seed: int, index: Tensor) -> dict[str, Tensor]:
@@ -101,8 +97,7 @@ def draw_nuisance(seed: int, index: Tensor) -> Nuisance:
     generators = make_generators(seed, index, stream=1)
     numbers = shape | draw_uniform(generators, IMAGE_RANGES)
     numbers["depth"] = numbers["depth"] * numbers.pop("compression")
-    side = torch.where(numbers.pop("swap") < 0, -1.0, 1.0)
-    numbers |= {name: side * numbers[name] for name in ("circle_y", "triangle_y")}
+    numbers = markers.swap_markers(numbers)
     gland, strands = (
         [draw_normal(generators, height, height * WIDTH // HEIGHT) for height in heights]
         for heights in (GLAND_GRIDS, STRAND_GRIDS)
@@ -141,13 +136,8 @@ def marker_box(nuisance: Nuisance, name: str) -> Tensor:
     Returns:
         int64 (N, 4): the first row and column, then the row and column after the last.
     """
-    anatomy, pixel = nuisance.anatomy, 2 / HEIGHT
-    left, right, top, bottom = (edge / pixel for edge in marker_extent(anatomy, name.removesuffix(" marker"), pixel))
-    mirrored = anatomy.mirrored > 0
-    left, right = torch.where(mirrored, WIDTH - right, left), torch.where(mirrored, WIDTH - left, right)
-    top, bottom = top + HEIGHT / 2, bottom + HEIGHT / 2
-    box = torch.stack([top.floor(), left.floor(), bottom.ceil(), right.ceil()], dim=1).long()
-    return box.clamp_min(0).minimum(torch.tensor([HEIGHT, WIDTH, HEIGHT, WIDTH]))
+    mirrored = nuisance.anatomy.mirrored > 0
+    return markers.marker_box(place_markers(nuisance.anatomy), name, HEIGHT, WIDTH, mirrored)
 
 
 def redraw(seed: int, index: Tensor, attributes: Mapping[str, Tensor]) -> np.ndarray:

@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dscm.data import celeba as celebahq
-from dscm.data import embed
+from dscm.data import celebahq, embed
 from dscm.data.mammogram import prepare
 from dscm.data.phantoms import faces, layouts, mammograms
 from dscm.data.phantoms.layouts import Recipe, read_recipe, write_set
