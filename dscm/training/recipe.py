@@ -30,6 +30,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
+ADDED = ("null_apart", "only_prior", "gamma", "kappa")  # absent from older checkpoints, so recorded where they are on
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes")  # may change on resumption
 
 
@@ -222,7 +223,7 @@ class Recipe:
         """
         kept = {name: value for name, value in asdict(self).items() if name not in RESUMABLE}
         kept["fine_tune"] = str(self.fine_tune) if self.fine_tune else None
-        kept["null_apart"] = self.null_apart or None  # as checkpoints have always said
+        kept |= {name: kept[name] or None for name in ADDED}
         return {"data": graph.name, **kept, "world": world}
 
 

@@ -10,7 +10,7 @@ from dscm.errors import InputError
 from dscm.graphs import get_graph
 from dscm.machine import Machine
 from dscm.training.place import Place
-from dscm.training.recipe import Recipe
+from dscm.training.recipe import ADDED, Recipe
 from dscm.training.run import Training
 
 CPU = torch.device("cpu")
@@ -135,3 +135,10 @@ def test_images_become_squares_as_is_usual_for_their_data(tmp_path: Path) -> Non
 def test_settings_without_effect_are_refused(choices: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Recipe(**choices)
+
+
+def test_what_came_later_is_recorded_where_it_is_on() -> None:
+    """So that the trainings of older versions, which do not know it, resume."""
+    assert all(Recipe().record(DIGITS, 1).get(name) is None for name in (*ADDED, "balance"))
+    kept = Recipe(prior="flow", gamma=0.3, null_apart=True).record(DIGITS, 1)
+    assert kept["gamma"] == 0.3 and kept["null_apart"] is True and kept["kappa"] is None
