@@ -41,15 +41,15 @@ def start(path: Path, only_prior: bool = True, **choices: Any) -> PriorFit:
 def test_nothing_changes_before_the_fit(prior: str, tmp_path: Path) -> None:
     """The flow that is added is the identity, and one that is there already stays."""
     before, path = write(tmp_path / "model.pt", prior), tmp_path / "model.pt"
-    after = start(path).mechanism
+    after = start(path).mechanism.double()
     data = GRAPH.scm().sample(6, torch.Generator().manual_seed(2))
-    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
     other = {name: value.flip(0) for name, value in data.items()}
     images = []
-    for model in (before, after):
+    for model in (before.double(), after):
         view = model.using(steps=3)
         images.append(view.predict(view.abduct(x, data), other))
-    torch.testing.assert_close(images[1], images[0], rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(images[1], images[0], rtol=1e-8, atol=1e-8)
 
 
 def test_the_flow_alone_learns_from_codes_without_dropout(tmp_path: Path) -> None:
