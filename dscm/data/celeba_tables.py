@@ -4,12 +4,11 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from dscm.data.delimited import read_text
 from dscm.errors import InputError
 
-Split = Literal["train", "valid", "test"]
 Value = TypeVar("Value")
 PARTS = {"train": "0", "valid": "1", "test": "2"}  # codes of the partition file
 PARTITION = "list_eval_partition.txt"  # as published; copies have tables of the same names with .csv

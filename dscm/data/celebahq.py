@@ -11,7 +11,6 @@ from dscm.data.cache import decode, find_present
 from dscm.data.celeba_tables import (
     PARTITION,
     PARTS,
-    Split,
     find_either,
     index_rows,
     look_up,
@@ -21,6 +20,7 @@ from dscm.data.celeba_tables import (
 )
 from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import read_image
+from dscm.data.split import Split
 from dscm.errors import InputError
 
 FOLDER = "CelebAMask-HQ"

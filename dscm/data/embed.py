@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ from dscm.data.cache import decode, find_present
 from dscm.data.framing import STRETCHED, Framing
 from dscm.data.mammogram import read
 from dscm.data.names import Names
+from dscm.data.split import Split
 from dscm.data.table import Row, Table, is_gap, locate, read_binary, read_csv, read_integers, read_labels
 from dscm.errors import InputError, option
 
-Split = Literal["train", "valid", "test"]
 SHARES = {"train": 0.60, "valid": 0.15, "test": 0.25}  # fractions of the patients
 COLUMNS = {  # the column of each attribute; all but the density are binary
     "circle marker": "circle marker",

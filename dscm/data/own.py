@@ -4,7 +4,6 @@ import hashlib
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,11 +14,11 @@ from dscm.data.cache import decode
 from dscm.data.framing import STRETCHED, Framing
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
+from dscm.data.split import Split
 from dscm.data.table import read_labels
 from dscm.errors import EmptySplit
 
 ATTRIBUTES = "attributes.csv"
-Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 TEST_FRACTION = 0.1  # of the images, if the table has no column ``split``
 VALID_FRACTION = 0.1  # of the others, likewise

@@ -4,7 +4,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -18,11 +18,11 @@ from dscm.data.listing import list_images
 from dscm.data.morphomnist import dataset as morphomnist
 from dscm.data.phantoms import pendulum
 from dscm.data.phantoms.layouts import Recipe, read_recipe
+from dscm.data.split import Split
 from dscm.data.survey import survey
 from dscm.data.truth import Truth, digit_truth, face_truth, mammogram_truth, pendulum_truth
 from dscm.errors import EmptySplit, InputError, option
 
-Split = Literal["train", "valid", "test"]
 DIGIT_SIZE = 28
 
 

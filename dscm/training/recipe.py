@@ -75,7 +75,7 @@ class Recipe:
     beta: float | None = setting(None, "Weight β of the KL term. Default: the preset's.", low=0)
     prior: Literal["standard", "conditional", "flow"] | None = setting(
         None,
-        "p(z), the paper's, or p(z | parents): a Gaussian, or a flow, whose noise is exogenous. Default: the preset's.",
+        "p(z), the paper's, or p(z | parents): Gaussian, or a flow, which leaves less of them. Default: the preset's.",
     )
     gamma: float = setting(
         0.0, "Weight γ that holds codes to N(0, I) given their parents, so that a flow prior has little to do.", low=0

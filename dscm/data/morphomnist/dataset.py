@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,11 +16,11 @@ from dscm.data.morphomnist.folder import File, is_morpho_folder, read_digits, re
 from dscm.data.morphomnist.idx import find_idx
 from dscm.data.morphomnist.measure import measure
 from dscm.data.morphomnist.render import colourise, measure_hue, render
+from dscm.data.split import Split
 from dscm.errors import EmptySplit, InputError, option
 from dscm.graphs import GRAPHS
 from dscm.machine import worker_pool
 
-Split = Literal["train", "valid", "test"]
 FILES: dict[Split, File] = {"train": "train", "valid": "train", "test": "t10k"}  # that hold a split
 VALID_SHARE = 6  # the last sixth of the training digits is for validation, as published: 10,000 of 60,000
 MORPHED = ("thickness", "slant", "intensity")  # attributes that the renderer sets on a grey digit
