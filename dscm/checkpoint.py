@@ -4,8 +4,9 @@ import hashlib
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, TypeVar, cast
 
@@ -26,6 +27,7 @@ from dscm.errors import InputError
 from dscm.files import __version__, atomic_path
 from dscm.graphs import get_graph
 from dscm.oracle import Oracle
+from dscm.trust.reference import Reference
 
 FORMAT = 1  # of the file; raised when programs and files of different versions cannot read each other
 Part = Literal["image", "attributes", "oracle"]
@@ -38,7 +40,12 @@ MECHANISMS: Mapping[str, type[ImageMechanism[Any]]] = {
     "vci": VCI,
     "diffscm": DiffSCM,
 }
+EXPORTED = (  # entries that a bundled checkpoint keeps besides its weights
+    *("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test"),
+    *("support", "reference"),
+)
 ModelT = TypeVar("ModelT", bound=nn.Module)
+EntryT = TypeVar("EntryT")
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Restored(Generic[ModelT]):
         seconds: duration of the training, likewise.
         sha256: hash of the file.
         support: what the training data said of the variables of `list_supported`; None of an older checkpoint.
+        reference: what the part does on validation images; likewise.
     """
 
     model: ModelT
@@ -66,6 +74,7 @@ class Restored(Generic[ModelT]):
     seconds: float | None
     sha256: str
     support: Support | None = None
+    reference: Reference | None = None
 
 
 def build(part: Part, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
@@ -99,6 +108,7 @@ def save(
     config: Mapping[str, Any],
     settings: Mapping[str, Any],
     support: Support | None = None,
+    reference: Reference | None = None,
     **rest: Any,
 ) -> None:
     """Write a checkpoint atomically.
@@ -111,6 +121,7 @@ def save(
         config: arguments of the model's constructor; tensors, numbers, strings, lists, dicts.
         settings: the settings of the training.
         support: what the training data said of the variables of `list_supported`.
+        reference: what the part does on validation images.
         rest: further plain entries, such as the state that resumes a training.
     """
     content = {
@@ -123,7 +134,7 @@ def save(
         "model": model.state_dict(),
         **rest,
     }
-    _write(path, content | _describe(support))
+    _write(path, content | _describe(support, reference))
 
 
 def read(path: Path, part: Part) -> dict[str, Any]:
@@ -204,8 +215,7 @@ def export(source: Path, part: Part, target: Path) -> None:
     """Write the averaged weights of the checkpoint ``source`` alone, in half precision, to ``target``."""
     content = read(source, part)
     half: dict[str, Tensor] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
-    entries = ("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test", "support")
-    _write(target, {k: content[k] for k in entries if k in content} | {"model": half})
+    _write(target, {k: content[k] for k in EXPORTED if k in content} | {"model": half})
 
 
 def add_support(path: Path, part: Part, support: Support) -> None:
@@ -213,9 +223,15 @@ def add_support(path: Path, part: Part, support: Support) -> None:
     _write(path, read(path, part) | _describe(support))
 
 
-def _describe(support: Support | None) -> dict[str, Any]:
-    """Return the entry of a checkpoint that holds the support, where there is one."""
-    return {"support": support.state()} if support else {}
+def add_reference(path: Path, part: Part, reference: Reference) -> None:
+    """Add to a checkpoint what the part does on validation images; all else stays."""
+    _write(path, read(path, part) | _describe(None, reference))
+
+
+def _describe(support: Support | None, reference: Reference | None = None) -> dict[str, Any]:
+    """Return the entries of a checkpoint that hold the support and the reference, where there are any."""
+    found = {"support": support, "reference": reference}
+    return {name: value.state() for name, value in found.items() if value}
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
@@ -246,16 +262,18 @@ def _restore(path: Path, part: Part, device: torch.device) -> Restored[Any]:
     ):
         raise InputError(f"{path}: damaged: what it says of its training is not readable")
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    support = _restore_support(path, part, graph, content)
-    return Restored(model, Path(path), graph, content["config"], settings, step, seconds, sha256, support)
+    support = _restore_entry(path, content.get("support"), partial(Support.from_state, list_supported(part, graph)))
+    reference = _restore_entry(path, content.get("reference"), Reference.from_state)
+    described = content["config"], settings, step, seconds, sha256
+    return Restored(model, Path(path), graph, *described, support, reference)
 
 
-def _restore_support(path: Path, part: Part, graph: Graph, content: Mapping[str, Any]) -> Support | None:
-    """Restore what a checkpoint says of its training data; None where it says nothing."""
-    if content.get("support") is None:
+def _restore_entry(path: Path, state: Any, restore: Callable[[Any], EntryT]) -> EntryT | None:
+    """Restore what a checkpoint says of its data; None where it says nothing."""
+    if state is None:
         return None
     try:
-        return Support.from_state(list_supported(part, graph), content["support"])
+        return restore(state)
     except Exception as error:  # damaged data make the reader raise nearly anything
         raise InputError(f"{path}: damaged: what it says of its training data is not readable") from error
 

@@ -26,6 +26,7 @@ from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.published import limit
 from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, read_signed, write_query
+from dscm.folder.inspection import Inspector
 from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
 from dscm.oracle import Oracle, complete, find_faults, list_sources, no_oracle
@@ -290,11 +291,18 @@ class Model:
         pictures, table = self._read(images, attributes, value_range, skip_missing)
         obs = self._signed(self._observe(pictures, table, attributes))
         change = self._intervention(do, obs, pictures.names)
-        composition, values, spread = answer(model.scm, obs, change, effect, pictures.names, batch, seed, particles)
+        asked, given = (change, effect, pictures.names, batch, seed, particles), {*attributes, *table}
+        composed, values, spread, trust = answer(model.scm, obs, *asked, self.inspector, given)
         refuse(find_failures(self.graph.attributes, values), pictures.names)
         sources = list_sources(self.graph, {"given": attributes, f"from {TABLE}": table})
         query, names = write_query(do, effect), pictures.names
-        return Answer(self.graph, self.oracle, names, query, obs, composition, values, sources, particles, spread)
+        return Answer(self.graph, self.oracle, names, query, obs, composed, values, sources, particles, spread, trust)
+
+    @property
+    def inspector(self) -> Inspector:
+        """Return what checks the answers."""
+        image, judge = self.checkpoint, self.oracle_checkpoint
+        return Inspector(self.graph, self.oracle, image.support, image.reference, judge.reference if judge else None)
 
     def _read(
         self,

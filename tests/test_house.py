@@ -12,6 +12,7 @@ FLOORS = [  # a room imports its own floor and those before it
     {"graphs"},
     {"data", "diffusion"},
     {"oracle", "baselines"},
+    {"trust"},
     {"checkpoint"},
     {"assets", "runs"},
     {"plots"},

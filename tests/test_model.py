@@ -141,7 +141,8 @@ def test_an_answer_is_saved_and_drawn(model: Model, obs: dict[str, Tensor], tmp_
     answer = model.counterfactual(list(obs["image"]), {"kind": "disk"}, attributes=KNOWN)
     answer.save(tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir() if path.name not in (".finished", "command.json")}
-    assert names == {"counterfactuals.csv", "grid.png", "00000__kind=disk.png", "00001__kind=disk.png"}
+    pictures = {"00000__kind=disk.png", "00001__kind=disk.png"}
+    assert names == {"counterfactuals.csv", "trust.csv", "grid.png"} | pictures
     with Image.open(tmp_path / "out" / "00001__kind=disk.png") as file:
         assert np.array_equal(np.asarray(file).transpose(2, 0, 1), answer["image"][1].numpy())
     with pytest.raises(InputError, match="out .*: the folder is not empty; name another, or write into it with over"):

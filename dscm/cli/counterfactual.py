@@ -16,14 +16,16 @@ Where IMAGES has an attributes.csv, it gives the observed values of the attribut
 are measured on the images, or predicted by the oracle.
 
 OUT gets a PNG for each image and query, counterfactuals.csv with every attribute before, after and as measured on the
-result, and grid.png. With --particles, the code of each image is sampled: the answer is the mean of the counterfactuals
-of all samples, its spread a column of the table and a map in grid.png. With --paste, OUT/pasted/QUERY repeats the
+result, trust.csv with how far to trust each answer, and grid.png, where doubtful answers have a frame.
+
+With --particles, the code of each image is sampled: the answer is the mean of the counterfactuals of all samples, its
+spread a column of the table and a map in grid.png. With --paste, OUT/pasted/QUERY repeats the
 folder of the images, each at its own size and depth, with its opacity and profile, changed only where the query changes
 it. Under torchrun, processes share the images.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -39,9 +41,9 @@ from dscm.data.listing import SHEET
 from dscm.errors import InputError, option
 from dscm.folder.job import Job, Report, answer_folder
 from dscm.folder.queries import parse_query
-from dscm.folder.rarity import describe_rare
 from dscm.folder.reader import Reader
 from dscm.folder.samples import Draw, write_samples
+from dscm.folder.trust import TRUST, is_doubtful, read_trust, summarise
 from dscm.folder.writer import TABLE
 from dscm.machine import Machine, choose_batch, leave
 from dscm.model import Model
@@ -51,6 +53,7 @@ from dscm.settings import setting
 UNUSED = {  # options that would change nothing, by the one that makes it so
     "sample": (
         *("effect", "paste", "save_noise", "load_noise", "skip_missing", "particles", "abduction"),
+        *("strict", "explain"),
         *(*ALIGNMENT, *INFERENCE),
     ),
     "load_noise": ("batch", "seed"),
@@ -63,6 +66,7 @@ class Reading:
 
     skip_missing: bool = setting(False, "Leave out images without a row in attributes.csv, and rows without an image "
                                   "or a value.")  # fmt: skip
+    fit: Fit | None = setting(None, "How images become squares. Default: as in the training of the model.")
 
 
 def make_parser() -> Parser:
@@ -79,14 +83,16 @@ def make_parser() -> Parser:
     group.add_argument("--particles", type=number(int, 1, MOST), default=1, metavar="M", help=words)
     words = "instead draw N images from the model, under the --do if there is one"
     group.add_argument("--sample", type=number(int, 1), metavar="N", help=words)
-    words = "how images become squares (default: as in the training of the model)"
-    group.add_argument("--fit", choices=get_args(Fit), help=words)
     add_model_arguments(parser)
     add_sampling(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=location, metavar="DIR", default=Path("out"), help="default: out")
     group.add_argument("--overwrite", action="store_true", help="write into a folder that has content")
     group.add_argument("--paste", action="store_true", help="also blend the changes into the images, in OUT/pasted")
+    words = "keep doubtful answers in OUT/doubtful, and exit with 1 if there are any"
+    group.add_argument("--strict", action="store_true", help=words)
+    words = "a page of each image in OUT/explained, as PNG and HTML: what changed, and how far to trust it"
+    group.add_argument("--explain", action="store_true", help=words)
     group.add_argument("--save-noise", type=location, metavar="FILE", help="keep the abducted noise for later queries")
     words = "use the noise of an earlier run about the same images, in its batches"
     group.add_argument("--load-noise", type=location, metavar="FILE", help=words)
@@ -106,8 +112,8 @@ def run(parser: Parser) -> int:
     if machine.world > 1 and single:
         raise InputError(f"{option(single[0])}: takes one process, without torchrun")
     choices = dict(args.settings)
-    skip_missing = choices.pop("skip_missing", False)
-    model = load_model(args, machine.device)
+    skip_missing, fit = choices.pop("skip_missing", False), choices.pop("fit", None)
+    model = load_model(args, machine.device, fit)
     model = configure(model, sample_codes(model.mechanism, args.particles, choices))
     notes = note_guidance(model, [choices["guidance"]] if "guidance" in choices else [])
     if args.sample:
@@ -125,18 +131,18 @@ def run(parser: Parser) -> int:
         expected = [model.data_set.expects] if args.images and model.data_set.expects else []
         say([*reader.survey(args.paste), *expected, *notes], parser)
     files = {name: getattr(args, name) for name in ("out", "overwrite", "paste", "save_noise", "load_noise")}
+    files |= {name: getattr(args, name) for name in ("strict", "explain")}
     rest = {name: getattr(args, name) for name in ("batch", "seed", "particles")}
     job = Job(args.do, args.effect or ["total"], **files, **rest)
-    report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes)
+    inspector = replace(model.inspector, thorough=args.strict or args.explain)
+    report = answer_folder(model.scm, model.checkpoint, reader, job, machine, model.hashes, inspector)
     leave(machine)
-    if machine.first:
-        say(describe_rare(report.rarity, report.images - report.earlier - len(report.unreadable)), parser)
     return show(report, job, reader) if machine.first else 0
 
 
 def sample(args: Arguments, model: Model, machine: Machine) -> int:
     """Draw images from the model; returns the exit code."""
-    if args.images or args.fit or len(args.do) > 1:
+    if args.images or "fit" in args.settings or len(args.do) > 1:
         raise InputError(f"{option('sample')}: takes no images, no {option('fit')}, and at most one {option('do')}")
     query = parse_query(args.do[0], model.graph) if args.do else None
     if query and query.unconditional.keys() != query.variables.keys():
@@ -153,7 +159,7 @@ def sample(args: Arguments, model: Model, machine: Machine) -> int:
 
 
 def show(report: Report, job: Job, reader: Reader) -> int:
-    """Print the report; returns the exit code: 1 if an image could not be read."""
+    """Print the report; returns the exit code: 1 if an image could not be read, or strictly, an answer is doubtful."""
     if report.unsolved:
         worst = f"{report.unsolved:.1e} (RMS, on [-1, 1])"
         print(f"inversion: no implicit step moved a pixel by more than {worst} in the end")
@@ -170,7 +176,11 @@ def show(report: Report, job: Job, reader: Reader) -> int:
     for name, reasons in report.refused.items():
         for query, reason in reasons.items():
             print(f"not answered: {name} under {query}: {reason}", file=sys.stderr)
-    return 1 if report.unreadable or report.refused else 0
+    rows = read_trust(job.out / TRUST)
+    if rows:
+        print(f"{summarise(rows)}: see {TRUST}")
+    doubtful = job.strict and any(map(is_doubtful, rows))
+    return 1 if report.unreadable or report.refused or doubtful else 0
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from dscm import assets
 from dscm.cli.arguments import location
+from dscm.data.framing import Fit
 from dscm.errors import InputError, option
 from dscm.graphs import GRAPHS, get_graph
 from dscm.model import Model, load
@@ -34,14 +35,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) 
                        help="learned mechanisms of attributes (default: the run's or bundled)")  # fmt: skip
 
 
-def load_model(args: argparse.Namespace, device: torch.device) -> Model:
-    """Load the one model that a command line means.
+def load_model(args: argparse.Namespace, device: torch.device, fit: Fit | None = None) -> Model:
+    """Load the one model that a command line means, with images squared as ``fit`` says.
 
     Raises:
         InputError: there is no such model, or its parts do not belong together.
     """
     source = args.checkpoint or _source(args)
-    return _checked(args, load(source, device, args.oracle, args.attributes, args.run, args.fit))
+    return _checked(args, load(source, device, args.oracle, args.attributes, args.run, fit))
 
 
 def load_models(args: argparse.Namespace, device: torch.device) -> list[Model]:

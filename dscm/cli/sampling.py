@@ -31,7 +31,7 @@ INFERENCE = ("sample_code", "pixel_noise", "mix", "residuals")  # what abduction
 
 def add_sampling(parser: Parser) -> None:
     """Add the common settings as flags, to a parser of `SAMPLING`, which takes the others by ``--set``."""
-    names = ("guidance", "guidance_interval", "abduction", "steps", "solver")
+    names = ("guidance", "guidance_interval", "abduction", "steps")
     parser.add_fields(parser.add_argument_group("abduction and prediction"), Sampling, *names)
 
 

@@ -11,7 +11,7 @@ from dscm.data.images import list_formats
 from dscm.data.original import find_losses
 from dscm.errors import option
 
-SQUEEZED = f"not square and stretched to a square; {option('fit')} crop or {option('fit')} pad keeps the aspect"
+SQUEEZED = f"not square and stretched to a square; {option('fit')}=crop or {option('fit')}=pad keeps the aspect"
 TRANSPARENT = "transparent in part, or may be; what shows through is black"
 SEVERAL = "of several frames, of which the first is taken"
 Seen = Path | Image.Image | tuple[int, ...]  # a file, an opened image, or the height and width of an array

@@ -1,7 +1,7 @@
 """The answer to one query from Python: the counterfactual values, which plot and save themselves."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,16 +20,20 @@ from dscm.causal.variables import write_number
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
+from dscm.folder.inspection import Inspector
 from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
 from dscm.folder.queries import SOFT, parse_query
 from dscm.folder.reader import Batch
+from dscm.folder.trust import TRUST, list_trust_columns
 from dscm.folder.writer import SPREAD, TABLE, Writer, describe_particles, label, list_columns
 from dscm.oracle import Oracle
 from dscm.plots.sheets import Row, effect_map, make_sheet, spread_map
 from dscm.runs import check_output
 from dscm.settings import check_integer, check_mapping
+from dscm.trust.checks import Checks
 
+ANSWER, COMPOSITION = "answer", "composition"
 SHOWN = 12  # images of a plot
 TITLE = "Effect: red is brighter than the composition, blue darker."
 
@@ -52,6 +56,7 @@ class Answer(Mapping[str, Tensor]):
         sources: where the observed attributes come from: the attributes by source.
         particles: M, how many were averaged.
         spread: of several particles, the standard deviation of each pixel on [0, 1], (N, C, H, W).
+        trust: the checks of the answers: how far to trust each of them.
     """
 
     graph: Graph
@@ -64,6 +69,7 @@ class Answer(Mapping[str, Tensor]):
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
     particles: int = 1
     spread: Tensor | None = None
+    trust: Checks | None = None
 
     @property
     def obs(self) -> dict[str, Tensor]:
@@ -107,10 +113,11 @@ class Answer(Mapping[str, Tensor]):
         """Draw the first images: observed, composed, counterfactual, and what the intervention changed."""
         some = slice(0, SHOWN)
         answer, composed = self.predicted["image"][some], self.composed[some]
+        marks = [found[0] if found else "" for found in self.trust.marks[some]] if self.trust else []
         rows = [
             Row("observation", to_levels(self.observed["image"][some])),
             Row("composition", to_levels(composed)),
-            Row(label(self.query), to_levels(answer)),
+            Row(label(self.query), to_levels(answer), marks=marks),
             Row("effect", effect_map(answer, composed), attached=True),
         ]
         if self.spread is not None:
@@ -132,12 +139,14 @@ class Answer(Mapping[str, Tensor]):
         command = {"do": [self.query], "images": self.names}
         keys = dict.fromkeys(self.names, "")
         columns = list_columns(self.graph, self.particles)
-        ledger = Ledger(Path(out), TABLE, columns, command, keys, overwrite=True)
+        beside = {TRUST: list_trust_columns(self.graph, self.particles)} if self.trust else {}
+        ledger = Ledger(Path(out), TABLE, columns, command, keys, overwrite=True, beside=beside)
         layout = Layout(Path(out), paths, [self.query])
         spreads = {} if self.spread is None else {self.query: self.spread}
         with Writer(ledger, layout, get_data_set(self.graph), self.oracle, self._title) as writer:
             batch = Batch(paths, dict(self.observed))
-            writer.add(0, batch, self.composed, {self.query: self.predicted}, spreads=spreads)
+            checks = {self.query: self.trust} if self.trust else {}
+            writer.add(0, batch, self.composed, {self.query: self.predicted}, spreads=spreads, checks=checks)
 
 
 def answer(
@@ -148,8 +157,10 @@ def answer(
     names: Sequence[str],
     batch: int,
     seed: int,
-    particles: int = 1,
-) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    particles: int,
+    inspector: Inspector,
+    given: Collection[str],
+) -> tuple[Tensor, dict[str, Tensor], Tensor | None, Checks]:
     """Answer one query about many images, a batch at a time.
 
     Args:
@@ -161,30 +172,33 @@ def answer(
         batch: images at a time.
         seed: the seed of noise that an observation leaves undetermined.
         particles: M, as in `average`.
+        inspector, given: as in `Inspector.watch`, to check the answers.
 
     Returns:
-        The composition, (N, C, H, W); every variable under the intervention; and, of several particles, the standard
-        deviation of each pixel on [0, 1], (N, C, H, W).
+        The composition, (N, C, H, W); every variable under the intervention; of several particles, the standard
+        deviation of each pixel on [0, 1]; and the checks.
     """
     check_integer("batch", batch, 1)
-    compositions, answers, spreads = [], [], []
+    parts = []
     for start in range(0, len(obs["image"]), batch):
         chosen = slice(start, start + batch)
         part = {name: value[chosen] for name, value in obs.items()}
         some = take(do, chosen)
+        watch = inspector.watch(scm, part, given, {ANSWER: (do.keys(), effect)})
 
         def ask(noise: Mapping[str, Noise]) -> dict[str, dict[str, Tensor]]:
             along = scm.along(part, noise, some, effect, "image")
-            return {"composition": scm.predict(noise), "answer": scm.predict(noise, along, part)}
+            found = {COMPOSITION: scm.predict(noise), ANSWER: scm.predict(noise, along, part)}
+            watch.see(noise, found, particles > 1)
+            return found
 
         source = make_streams(seed, names[chosen], part["image"].device)
         values, spread = average(abduct_particles(scm, part, particles, source), ask)
-        compositions.append(values["composition"]["image"])
-        answers.append(values["answer"])
-        if particles > 1:
-            spreads.append(spread["answer"])
+        checks = watch.conclude(composition := values[COMPOSITION]["image"], values)[ANSWER]
+        parts.append((composition, values[ANSWER], spread.get(ANSWER), checks))
+    compositions, answers, spreads, found = zip(*parts)
     joined = {name: torch.cat([values[name] for values in answers]) for name in answers[0]}
-    return torch.cat(compositions), joined, torch.cat(spreads) if spreads else None
+    return torch.cat(compositions), joined, torch.cat(spreads) if particles > 1 else None, Checks.join(found)
 
 
 def take(do: Intervention, chosen: slice) -> Intervention:

@@ -1,7 +1,7 @@
 """Answer queries about a folder of images: abduct each batch once, then predict under every query."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,22 +17,23 @@ from dscm.causal.mechanisms import Noise
 from dscm.causal.particles import average
 from dscm.causal.scm import SCM, Effect
 from dscm.causal.values import find_failures
-from dscm.causal.variables import Variable
 from dscm.checkpoint import Restored
 from dscm.data.images import SUFFIXES
 from dscm.data.listing import SHEET
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.files import __version__
+from dscm.folder.inspection import Inspector
 from dscm.folder.ledger import COMMAND, FINISHED, Ledger
 from dscm.folder.names import Layout
 from dscm.folder.progress import Progress
 from dscm.folder.queries import Query, parse_queries
-from dscm.folder.rarity import Rarity, add_up, count_rare
 from dscm.folder.reader import Batch, Reader
 from dscm.folder.saved_noise import NoiseFiles, NoiseWriter, SavedNoise, describe
+from dscm.folder.trust import TRUST, list_trust_columns
 from dscm.folder.writer import TABLE, Writer, describe_particles, list_columns
 from dscm.machine import AUTO, Machine, choose_batch, gather
+from dscm.trust.checks import Checks
 
 COMPOSITION = ""  # the name of the null intervention among the queries
 Asked = Mapping[str, tuple[Query, Effect]]  # by name, each query along each of the paths
@@ -54,6 +55,8 @@ class Job:
         seed: the seed of noise that an observation leaves undetermined.
         particles: M, samples of the code whose counterfactuals are averaged; the model has the settings of
             `sample_codes`.
+        strict: keep doubtful answers apart.
+        explain: draw a page of every image, too.
     """
 
     queries: Sequence[str]
@@ -66,6 +69,8 @@ class Job:
     batch: int | Literal["auto"] = 64
     seed: int = 0
     particles: int = 1
+    strict: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Answers:
         refused: by image, the queries that it has no answer to, with the reasons. Such an image keeps what was
             observed, so that the others are computed as if it were one of them.
         unsolved: as in `Report`.
+        checks: by query, how far to trust them.
     """
 
     composition: Tensor
@@ -86,6 +92,12 @@ class Answers:
     spreads: Mapping[str, Tensor]
     refused: Mapping[str, Mapping[str, str]]
     unsolved: float
+    checks: Mapping[str, Checks]
+
+    @property
+    def written(self) -> tuple[Any, ...]:
+        """Return what `Writer.add` takes, in its order."""
+        return self.composition, self.values, self.refused, self.spreads, self.checks
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,6 @@ class Report:
         unreadable: those that could not be read, each with the reason, in order.
         refused: by image, the queries that it has no answer to, each with the reason, in order.
         unsolved: the last change in the worst implicit step of any inversion, root mean square of a pixel on [-1, 1].
-        rarity: of the images that were not answered earlier, the answers about rare values, as `count_rare` has them.
     """
 
     images: int
@@ -106,7 +117,6 @@ class Report:
     unreadable: Mapping[Path, str]
     refused: Mapping[str, Mapping[str, str]]
     unsolved: float
-    rarity: Rarity
 
 
 @torch.no_grad()
@@ -117,6 +127,7 @@ def answer_folder(
     job: Job,
     machine: Machine,
     parts: Mapping[str, str],
+    inspector: Inspector,
 ) -> Report:
     """Answer queries about a folder of images; processes share the batches.
 
@@ -126,7 +137,7 @@ def answer_folder(
         scm, image: the model, and the checkpoint of its mechanism of the image.
         reader: the reader of the images.
         job: the queries and the files to write.
-        machine: this process.
+        machine, inspector: this process, and what checks the answers.
         parts: the hash of each checkpoint of the model, by part.
 
     Returns:
@@ -136,34 +147,39 @@ def answer_folder(
         InputError: a query, a file of noise or an output is refused, before anything is written.
     """
     asked, sampling = _ask(scm, reader, job), scm.mechanism("image").sampling
-    files = _open_noise(scm, reader, job, machine, parts)
-    layout, columns = Layout(job.out, reader.paths, [*asked]), list_columns(reader.data_set.graph, job.particles)
-    progress = Progress(reader, [query for query, _ in asked.values()], layout, job.paste, files)
+    files, unsolved = _open_noise(scm, reader, job, machine, parts), 0.0
+    layout, about = Layout(job.out, reader.paths, [*asked], job.strict), (reader.data_set.graph, job.particles)
+    progress = Progress(reader, [query for query, _ in asked.values()], layout, job.paste, files, job.explain)
     command = describe_command(job, [*asked], reader, sampling, parts)
-    ledger = Ledger(job.out, TABLE, columns, command, progress.keys(), progress.select, job.overwrite, machine)
+    chosen = (progress.select, job.overwrite, machine, {TRUST: list_trust_columns(*about)})
+    ledger = Ledger(job.out, TABLE, list_columns(*about), command, progress.keys(), *chosen)
     files.open(ledger.resumed)
     title, originals = write_title(image.path, sampling, job.particles), reader.folder if job.paste else None
-    unsolved, rarity = 0.0, Rarity()
     with (
         ledger.going_on(),
-        Writer(ledger, layout, reader.data_set, reader.oracle, title, originals) as writer,
+        Writer(ledger, layout, reader.data_set, reader.oracle, title, originals, job.explain) as writer,
         tqdm(total=len(reader.paths), unit="image", desc="counterfactuals", disable=not machine.first) as bar,
     ):
         bar.update(ledger.earlier)
         for index, batch in reader.batches(files.batch, machine.rank, machine.world, ledger.finished):
             source = make_streams(job.seed, batch.names, machine.device)
             particles = files.abduct(scm, index, batch.obs, source, job.particles)
-            answers = answer_queries(scm, batch, particles, asked, reader.data_set.graph.attributes)
-            rare = count_rare(image.support, batch.names, answers.values, answers.refused, ledger.finished)
-            unsolved, rarity = max(unsolved, answers.unsolved), add_up([rarity, rare])
-            written = writer.add(index, batch, answers.composition, answers.values, answers.refused, answers.spreads)
+            answers = answer_queries(scm, batch, particles, asked, inspector, reader.attributes, job.particles > 1)
+            unsolved = max(unsolved, answers.unsolved)
+            written = writer.add(index, batch, *answers.written)
             bar.update(min(machine.world * written, len(reader.paths) - bar.n))
     files.close()
-    return _gather_report(reader, ledger, unsolved, rarity, machine)
+    return _gather_report(reader, ledger, unsolved, machine)
 
 
 def answer_queries(
-    scm: SCM, batch: Batch, particles: Iterable[Mapping[str, Noise]], asked: Asked, attributes: Sequence[Variable]
+    scm: SCM,
+    batch: Batch,
+    particles: Iterable[Mapping[str, Noise]],
+    asked: Asked,
+    inspector: Inspector,
+    given: Collection[str],
+    several: bool = False,
 ) -> Answers:
     """Predict a batch under the null intervention and under each query.
 
@@ -172,8 +188,12 @@ def answer_queries(
         batch: the images.
         particles: their noise, one or several times.
         asked: the queries.
-        attributes: the attributes of the graph, whose values must lie in their domains.
+        inspector: checks the answers.
+        given: the attributes that were not read off the images.
+        several: whether there are several particles.
     """
+    queries = {name: (query.variables, effect) for name, (query, effect) in asked.items()}
+    watch = inspector.watch(scm, batch.obs, given, queries)
     refused: dict[str, dict[str, str]] = {}
     unsolved = [0.0]
     targets = {}
@@ -188,12 +208,14 @@ def answer_queries(
         for name, (_, effect) in asked.items():
             along = scm.along(batch.obs, noise, targets[name], effect, "image")
             answers[name] = scm.predict(noise, along, batch.obs)
-            for i, reason in find_failures(attributes, answers[name]).items():
+            for i, reason in find_failures(inspector.graph.attributes, answers[name]).items():
                 refused.setdefault(batch.names[i], {}).setdefault(name, reason)
+        watch.see(noise, answers, several)
         return answers
 
     values, spreads = average(particles, ask)
-    return Answers(values.pop(COMPOSITION)["image"], values, spreads, refused, max(unsolved))
+    composition = values.pop(COMPOSITION)["image"]
+    return Answers(composition, values, spreads, refused, max(unsolved), watch.conclude(composition, values))
 
 
 def describe_command(
@@ -208,6 +230,7 @@ def describe_command(
         "particles": job.particles,
         "fit": reader.data_set.framing.fit,
         "paste": job.paste,
+        **{name: True for name in ("strict", "explain") if getattr(job, name)},
         "save_noise": str(job.save_noise),
         "load_noise": str(job.load_noise),
         **parts,
@@ -274,16 +297,15 @@ def _choose_size(scm: SCM, reader: Reader, job: Job, machine: Machine) -> int:
     return choose_batch(job.batch, work if first else None, machine)
 
 
-def _gather_report(reader: Reader, ledger: Ledger, unsolved: float, rarity: Rarity, machine: Machine) -> Report:
+def _gather_report(reader: Reader, ledger: Ledger, unsolved: float, machine: Machine) -> Report:
     """Merge the reports of all processes."""
-    shares = gather({machine.rank: (reader.unreadable, ledger.finished, unsolved, rarity)}, machine)
-    reasons = {path: reason for unreadable, *_ in shares for path, reason in unreadable.items()}
-    without = {name: queries for _, some, *_ in shares for name, queries in some.items() if queries}
+    shares = gather({machine.rank: (reader.unreadable, ledger.finished, unsolved)}, machine)
+    reasons = {path: reason for unreadable, _, _ in shares for path, reason in unreadable.items()}
+    without = {name: queries for _, some, _ in shares for name, queries in some.items() if queries}
     return Report(
         len(reader.paths),
         ledger.earlier,
         {path: reasons[path] for path in reader.paths if path in reasons},
         {name: without[name] for name in reader.names if name in without},
-        max(worst for _, _, worst, _ in shares),
-        add_up([counts for *_, counts in shares]),
+        max(worst for _, _, worst in shares),
     )

@@ -41,6 +41,7 @@ class Ledger:
         select: of finished items, returns the names of those whose other files are still there; None is all.
         overwrite: start over, whatever the folder holds.
         machine: this process; None is the only one.
+        beside: the columns of further tables, by name, with as many rows of each item, whose name comes first.
 
     Attributes:
         finished: the items that are there, each with the reasons of its queries that were refused.
@@ -61,8 +62,11 @@ class Ledger:
         select: Select | None = None,
         overwrite: bool = False,
         machine: Machine | None = None,
+        beside: Mapping[str, Sequence[str]] = {},
     ) -> None:
         self.out, self.table, self.columns, self.keys = out, out / table, columns, keys
+        self.beside = beside
+        self.tables = {self.table: columns} | {out / name: others for name, others in beside.items()}
         self.overwrite = overwrite
         self.machine = machine = machine or Machine(torch.device("cpu"))
         self.resumed = self.is_in(out) and not overwrite
@@ -77,16 +81,23 @@ class Ledger:
         """Tell whether a command has begun to write into a folder."""
         return (out / COMMAND).is_file()
 
-    def add(self, refused: Mapping[str, Mapping[str, str]], rows: Sequence[Sequence[str]]) -> None:
+    def add(
+        self,
+        refused: Mapping[str, Mapping[str, str]],
+        rows: Sequence[Sequence[str]],
+        beside: Mapping[str, Sequence[Sequence[str]]] = {},
+    ) -> None:
         """Add a batch whose pictures are written; what is finished already stays as it is.
 
         Args:
             refused: by item, the reasons of its queries that have no answer.
             rows: the rows of the items, whole and in order.
+            beside: likewise those of the further tables, by name.
         """
         refused = {name: reasons for name, reasons in refused.items() if name not in self.finished}
         rows = [row for row in rows if row[0] in refused]
-        _append(self._share(self.table), _to_csv(rows))
+        for path, some in {self.table: rows, **{self.out / name: more for name, more in beside.items()}}.items():
+            _append(self._share(path), _to_csv([row for row in some if row[0] in refused]))
         counts = Counter(row[0] for row in rows)
         items = {
             name: {"key": self.keys[name], "rows": counts[name], "refused": reasons}
@@ -118,17 +129,17 @@ class Ledger:
             self._compare(command)
         else:
             check_output(self.out, overwrite)
-            for path in [self.table, self.out / FINISHED]:
+            for path in [*self.tables, self.out / FINISHED]:
                 for share in [path, *self._shares(path)]:
                     share.unlink(missing_ok=True)
             with atomic_path(self.out / COMMAND) as temporary:  # first, so that a kill at any moment leaves it
                 temporary.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
         remove_unfinished(self.out)
-        rows = self._gather_rows()
+        tables = [self._gather_rows(path) for path in self.tables]
         unchanged = {
             name: item
             for name, item in self._gather().items()
-            if self.keys.get(name) == item["key"] and len(rows.get(name, [])) == item["rows"]
+            if self.keys.get(name) == item["key"] and all(len(rows.get(name, [])) == item["rows"] for rows in tables)
         }
         standing = select(unchanged)
         self._write({name: item for name, item in unchanged.items() if name in standing})
@@ -153,24 +164,25 @@ class Ledger:
             items |= _read_items(share)
         return items
 
-    def _gather_rows(self) -> dict[str, list[str]]:
-        """Read the rows of each item, as text, from the files of all processes."""
+    def _gather_rows(self, table: Path) -> dict[str, list[str]]:
+        """Read the rows of each item in a table, as text, from the files of all processes."""
         rows: dict[str, list[str]] = {}
-        for share in [self.table, *self._shares(self.table)]:
-            rows |= _read_rows(share, len(self.columns))
+        for share in [table, *self._shares(table)]:
+            rows |= _read_rows(share, len(self.tables[table]))
         return rows
 
     def _write(self, items: Mapping[str, Item]) -> None:
         """Write items and their rows, in order, into the files of the first process, and remove the others'."""
-        rows = self._gather_rows()
         in_order = [name for name in self.keys if name in items]
-        with atomic_path(self.table) as temporary, _open_text(temporary, "w") as file:
-            file.write(_to_csv([self.columns]))
-            for name in in_order:
-                file.writelines(rows.get(name, []))
+        for path, columns in self.tables.items():
+            rows = self._gather_rows(path)
+            with atomic_path(path) as temporary, _open_text(temporary, "w") as file:
+                file.write(_to_csv([columns]))
+                for name in in_order:
+                    file.writelines(rows.get(name, []))
         with atomic_path(self.out / FINISHED) as temporary, _open_text(temporary, "w") as file:
             file.writelines(json.dumps({name: items[name]}) + "\n" for name in in_order)
-        for path in [self.table, self.out / FINISHED]:
+        for path in [*self.tables, self.out / FINISHED]:
             for share in self._shares(path):
                 share.unlink()
 

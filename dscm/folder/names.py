@@ -11,7 +11,11 @@ from dscm.data.listing import PASTED, SHEET
 
 ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # of Windows, exFAT and network shares
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices of Windows
-RESULTS = ("counterfactuals.csv", "command.json", ".finished", SHEET, PASTED)  # beside the pictures
+DOUBTFUL, EXPLAINED = "doubtful", "explained"
+RESULTS = (  # beside the pictures
+    *("counterfactuals.csv", "trust.csv", "command.json", ".finished"),
+    *(SHEET, PASTED, DOUBTFUL, EXPLAINED),
+)
 LONGEST_PICTURE, LONGEST_QUERY = 140, 80  # bytes; with the rest of the name, below the 255 of most file systems
 TAG = 6  # hexadecimal digits that tell names apart
 
@@ -23,15 +27,26 @@ class Layout:
         out: the folder.
         paths: the images, relative to their folder.
         queries: the texts of the queries, all different.
+        strict: keep pictures of doubtful answers apart.
     """
 
-    def __init__(self, out: Path, paths: Sequence[Path], queries: Sequence[str]) -> None:
+    def __init__(self, out: Path, paths: Sequence[Path], queries: Sequence[str], strict: bool = False) -> None:
+        self.strict = strict
         self.out, self.pictures, self.queries = out, name_pictures(paths), name_queries(queries)
 
-    def picture(self, path: Path, query: str) -> Path:
+    def picture(self, path: Path, query: str, doubtful: bool = False) -> Path:
         """Name the picture of an image under a query."""
+        name, folder = self.pictures[path], self.out / DOUBTFUL if doubtful and self.strict else self.out
+        return folder / name.with_name(f"{name.name}__{self.queries[query]}.png")
+
+    def page(self, path: Path, suffix: str) -> Path:
+        """Name the page that explains the answers about an image."""
         name = self.pictures[path]
-        return self.out / name.with_name(f"{name.name}__{self.queries[query]}.png")
+        return self.out / EXPLAINED / name.with_name(f"{name.name}{suffix}")
+
+    def is_there(self, path: Path, query: str) -> bool:
+        """Tell whether the picture of an image under a query was written, wherever it is kept."""
+        return any(self.picture(path, query, doubtful).is_file() for doubtful in (False, True))
 
     def pasted(self, path: Path, query: str) -> Path:
         """Name the original of an image with the changes of a query."""

@@ -21,6 +21,7 @@ class Progress:
         layout: the names of their pictures.
         paste: whether the changes are blended into the images too.
         files: the files of their noise.
+        explain: whether there is a page of every image.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Progress:
         layout: Layout,
         paste: bool,
         files: NoiseFiles,
+        explain: bool = False,
     ) -> None:
+        self.explain = explain
         self.reader, self.queries, self.layout = reader, queries, layout
         self.paste, self.files, self.size = paste, files, files.batch
 
@@ -64,10 +67,11 @@ class Progress:
     def _is_there(self, i: int, item: Item) -> bool:
         """Tell whether everything that was written of an image besides its rows is there."""
         asked = [query for query in self.layout.queries if query not in item["refused"]]
-        names = [self.layout.picture, self.layout.pasted] if self.paste else [self.layout.picture]
-        first = i < self.size
+        path, first = self.reader.paths[i], i < self.size
         return (
-            all(name(self.reader.paths[i], query).is_file() for name in names for query in asked)
+            all(self.layout.is_there(path, query) for query in asked)
+            and (not self.paste or all(self.layout.pasted(path, query).is_file() for query in asked))
+            and (not self.explain or not asked or self.layout.page(path, ".html").is_file())
             and (not first or (self.layout.out / SHEET).is_file())
             and self.files.has(i // self.size)
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,15 +19,29 @@ from dscm.errors import InputError, UnreadableImage, option
 from dscm.files import atomic_path
 from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
+from dscm.folder.pages import write_page
 from dscm.folder.paste import change_mask, paste_into
 from dscm.folder.reader import Batch
+from dscm.folder.trust import TRUST, tabulate_checks
 from dscm.oracle import Oracle, observe
 from dscm.plots.sheets import WIDEST, Row, draw_sheet, effect_map, spread_map, to_picture
+from dscm.trust.checks import Checks
 
 SHOWN = 12  # images in a row of the contact sheet
 TABLE, SPREAD = "counterfactuals.csv", "spread"
 STAGES = ("", "counterfactual_", "measured_")  # prefixes of an attribute's columns: before, after, on the picture
 Answers = Mapping[str, Mapping[str, Tensor]]  # by the name of a query, the counterfactual value of every variable
+
+
+class Answered(NamedTuple):
+    """What is written of one batch, as `Writer.add` takes it."""
+
+    batch: Batch
+    composition: Tensor
+    answers: Answers
+    refused: Mapping[str, Mapping[str, str]]
+    spreads: Mapping[str, Tensor]
+    checks: Mapping[str, Checks]
 
 
 class Writer:
@@ -42,6 +57,7 @@ class Writer:
         oracle: predicts the attributes that are not measured; None where all are.
         title: the title of the contact sheet.
         originals: the folder of the images, to blend the changes into them; None does not.
+        explain: draw a page of every image.
     """
 
     def __init__(
@@ -52,7 +68,9 @@ class Writer:
         oracle: Oracle | None,
         title: str,
         originals: Path | None = None,
+        explain: bool = False,
     ) -> None:
+        self.explain = explain
         self.ledger, self.layout = ledger, layout
         self.data_set, self.graph, self.oracle = data_set, data_set.graph, oracle
         self.title, self.originals = title, originals
@@ -81,6 +99,7 @@ class Writer:
         answers: Answers,
         refused: Mapping[str, Mapping[str, str]] = {},
         spreads: Mapping[str, Tensor] = {},
+        checks: Mapping[str, Checks] = {},
     ) -> int:
         """Write the counterfactuals of one batch, but of the images that are finished already.
 
@@ -91,16 +110,18 @@ class Writer:
             answers: by query, the counterfactual value of every variable, the image among them.
             refused: by image, the queries that it has no answer to, each with the reason.
             spreads: by query, if the ledger has a column for it, the standard deviation of each pixel over particles.
+            checks: by query, if the ledger has a table for them, how far to trust the answers.
 
         Returns:
             The number of images that are not finished yet.
         """
         self._wait()
-        tables = {query: self._tabulate(batch, query, x, spreads.get(query)) for query, x in answers.items()}
+        done = Answered(batch, composition, answers, refused, spreads, checks)
+        tables = {query: self._tabulate(done, query) for query in answers}
         new = [name for name in batch.names if name not in self.ledger.finished]
         asked = {name: [query for query in answers if query not in refused.get(name, {})] for name in new}
         rows = [tables[query][name] for name, queries in asked.items() for query in queries]
-        self.pending = self.pool.submit(self._write, index, batch, composition, answers, asked, rows, refused, spreads)
+        self.pending = self.pool.submit(self._write, index, done, asked, rows)
         return len(new)
 
     def _wait(self) -> None:
@@ -110,46 +131,50 @@ class Writer:
             pending.result()
 
     def _write(
-        self,
-        index: int,
-        batch: Batch,
-        composition: Tensor,
-        answers: Answers,
-        asked: Mapping[str, Sequence[str]],
-        rows: Sequence[Sequence[str]],
-        refused: Mapping[str, Mapping[str, str]],
-        spreads: Mapping[str, Tensor],
+        self, index: int, done: Answered, asked: Mapping[str, Sequence[str]], rows: Sequence[Sequence[str]]
     ) -> None:
         """Write the pictures of a batch, then its rows; an original that cannot be read any more costs no other."""
-        reasons = {name: dict(refused.get(name, {})) for name in batch.names}
-        for query, values in answers.items():
-            for path, name, image in zip(batch.paths, batch.names, to_levels(values["image"])):
+        batch, composition = done.batch, done.composition
+        reasons = {name: dict(done.refused.get(name, {})) for name in batch.names}
+        for query, values in done.answers.items():
+            doubtful = done.checks[query].doubtful.tolist() if query in done.checks else [False] * len(batch.names)
+            for path, name, image, doubt in zip(batch.paths, batch.names, to_levels(values["image"]), doubtful):
                 if query in asked.get(name, ()):
-                    with atomic_path(self.layout.picture(path, query)) as temporary:
+                    with atomic_path(self.layout.picture(path, query, doubt)) as temporary:
                         to_picture(image).save(temporary, format="PNG")
             if self.originals:
                 for name, reason in self._paste(self.originals, batch, composition, query, values["image"], asked):
                     reasons[name][query] = reason
-        whole = [i for i, name in enumerate(batch.names) if not refused.get(name)][:SHOWN]
+        whole = [i for i, name in enumerate(batch.names) if not done.refused.get(name)][:SHOWN]
         if whole and not self.drawn and (index == 0 or not (self.layout.out / SHEET).is_file()):
-            self._draw(batch, composition, answers, whole, spreads)
-        self.ledger.add({name: reasons[name] for name in asked}, [row for row in rows if row[1] not in reasons[row[0]]])
+            draw_sheet(self.layout.out / SHEET, list_rows(done, whole), self.title)
+            self.drawn = True
+        for i, name in enumerate(batch.names) if self.explain else ():
+            if asked.get(name):
+                self._explain(done, i, asked[name])
+        kept = [row for row in rows if row[1] not in reasons[row[0]]]
+        answered = {(row[0], row[1]) for row in kept}
+        beside = {TRUST: [row for row in self._tabulate_checks(done) if (row[0], row[1]) in answered]}
+        self.ledger.add({name: reasons[name] for name in asked}, kept, beside if done.checks else {})
 
-    def _draw(
-        self, batch: Batch, composition: Tensor, answers: Answers, some: list[int], spreads: Mapping[str, Tensor]
-    ) -> None:
-        """Draw the contact sheet of some images of a batch."""
-        rows = [
-            Row("observation", to_levels(batch.obs["image"][some])),
-            Row("composition", to_levels(composition[some])),
-        ]
-        for query, values in answers.items():
-            rows.append(Row(label(query), to_levels(values["image"][some])))
-            rows.append(Row("effect", effect_map(values["image"][some], composition[some]), attached=True))
-            if query in spreads:
-                rows.append(Row(SPREAD, spread_map(spreads[query][some]), attached=True))
-        draw_sheet(self.layout.out / SHEET, rows, self.title)
-        self.drawn = True
+    def _tabulate_checks(self, done: Answered) -> list[list[str]]:
+        """Make the rows of the table of checks, image by image, in the order of the queries."""
+        columns = self.ledger.beside.get(TRUST, ())
+        tables = [tabulate_checks(done.batch.names, query, x, columns) for query, x in done.checks.items()]
+        return [row for of_image in zip(*tables) for row in of_image]
+
+    def _explain(self, done: Answered, i: int, queries: Sequence[str]) -> None:
+        """Draw the page of one image."""
+        path, name = done.batch.paths[i], done.batch.names[i]
+        rows = list_rows(done, [i], queries)
+        before = {variable.name: done.batch.obs[variable.name][i].item() for variable in self.graph.attributes}
+        after = {
+            label(query): {v.name: done.answers[query][v.name][i].item() for v in self.graph.attributes}
+            for query in queries
+        }
+        checks = {label(query): done.checks[query] for query in queries}
+        pages = self.layout.page(path, ".png"), self.layout.page(path, ".html")
+        write_page(pages, name, rows, self.graph, before, after, checks, i)
 
     def _paste(
         self,
@@ -179,11 +204,11 @@ class Writer:
                     original.write(temporary, paste_into(original, layer[:-1], layer[-1:]))
         return failed
 
-    def _tabulate(
-        self, batch: Batch, query: str, values: Mapping[str, Tensor], spread: Tensor | None
-    ) -> dict[str, list[str]]:
+    def _tabulate(self, done: Answered, query: str) -> dict[str, list[str]]:
         """Make each image's row: attributes before, after and on the picture, the L1 to the observation, the spread."""
-        measured = observe(values["image"], self.graph, self.oracle)
+        batch, values, spread = done.batch, done.answers[query], done.spreads.get(query)
+        read = done.checks[query].after if query in done.checks else {}
+        measured = read or observe(values["image"], self.graph, self.oracle)
         distance = l1(values["image"], batch.obs["image"])
         rows = {}
         for i, name in enumerate(batch.names):
@@ -208,6 +233,29 @@ def list_columns(graph: Graph, particles: int = 1) -> list[str]:
         raise InputError(f"{option('particles')} {particles}: {TABLE} has a column {SPREAD} already, an attribute's")
     spread = [SPREAD] if particles > 1 else []
     return ["image", "query", *(f"{stage}{name}" for stage in STAGES for name in names), "l1", *spread]
+
+
+def list_rows(done: Answered, some: Sequence[int], queries: Sequence[str] | None = None) -> list[Row]:
+    """List the rows of the sheet of some images: observed, composed, and each counterfactual with what it changed.
+
+    Args:
+        done: what was answered.
+        some: the numbers of the images.
+        queries: those that are shown; None is all.
+    """
+    chosen = list(some)
+    rows = [
+        Row("observation", to_levels(done.batch.obs["image"][chosen])),
+        Row("composition", to_levels(done.composition[chosen])),
+    ]
+    for query in done.answers if queries is None else queries:
+        image = done.answers[query]["image"][chosen]
+        marks = [done.checks[query].marks[i] for i in chosen] if query in done.checks else []
+        rows.append(Row(label(query), to_levels(image), marks=[found[0] if found else "" for found in marks]))
+        rows.append(Row("effect", effect_map(image, done.composition[chosen]), attached=True))
+        if query in done.spreads:
+            rows.append(Row(SPREAD, spread_map(done.spreads[query][chosen]), attached=True))
+    return rows
 
 
 def describe_particles(particles: int) -> str:

@@ -1,6 +1,7 @@
 """Pictures of causal graphs: causes above their effects."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -11,6 +12,7 @@ from dscm.files import atomic_path
 
 FONT_SIZE, PAD = 14, 8
 GAP, STEP = 28, 84  # pixels between the boxes of a layer, and from layer to layer
+TINT = (255, 236, 179)  # of what is noted
 HEAD = 8  # pixels of an arrow's head
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -25,15 +27,22 @@ def layers(graph: Graph) -> list[list[str]]:
 
 
 def draw_graph(path: Path, graph: Graph) -> None:
-    """Draw the graph as PNG; a variable whose mechanism is learned has a thick frame.
+    """Write `picture_graph` as PNG."""
+    with atomic_path(path) as temporary:
+        picture_graph(graph).save(temporary, format="PNG")
+
+
+def picture_graph(graph: Graph, notes: Mapping[str, str] = {}) -> Image.Image:
+    """Draw the graph; a variable whose mechanism is learned has a thick frame.
 
     Args:
-        path: the file.
         graph: the causal graph.
+        notes: by variable, a word after its name; its box is tinted.
     """
     font = ImageFont.load_default(FONT_SIZE)
     rows = layers(graph)
-    widths = {variable.name: font.getlength(variable.name) + 2 * PAD for variable in graph.variables}
+    texts = {v.name: f"{v.name} {notes[v.name]}" if v.name in notes else v.name for v in graph.variables}
+    widths = {name: font.getlength(text) + 2 * PAD for name, text in texts.items()}
     spans = [sum(widths[name] for name in row) + GAP * (len(row) - 1) for row in rows]
     width, height = max(spans) + 2 * GAP, STEP * len(rows)
     boxes: dict[str, Box] = {}
@@ -50,10 +59,10 @@ def draw_graph(path: Path, graph: Graph) -> None:
     for variable in graph.variables:
         box = boxes[variable.name]
         frame = 3 if variable.learned or variable.kind == "image" else 1
-        draw.rounded_rectangle(box, PAD, fill="white", outline="black", width=frame)
-        draw.text((box[0] + PAD, box[1] + PAD - 1), variable.name, fill="black", font=font)
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format="PNG")
+        fill = TINT if variable.name in notes else "white"
+        draw.rounded_rectangle(box, PAD, fill=fill, outline="black", width=frame)
+        draw.text((box[0] + PAD, box[1] + PAD - 1), texts[variable.name], fill="black", font=font)
+    return picture
 
 
 def _arrow(draw: ImageDraw.ImageDraw, start: Box, end: Box) -> None:

@@ -1,7 +1,7 @@
 """Contact sheets, effect maps and the panels of an evaluation, drawn with Pillow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dscm.data.scaling import to_signed, to_unit
 from dscm.files import atomic_path
+from dscm.plots.frames import draw_frame, draw_legend, measure_legend
 
 TILE = 56  # least side of a tile in pixels: small images are magnified by whole factors
 GAP = 6
@@ -25,11 +26,19 @@ WIDEST = 0.25  # spread on [0, 1] that has the full colour; a pixel that is blac
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a sheet: its label, uint8 images (N, 1 or 3, H, W), and whether it touches the row above."""
+    """One row of a sheet.
+
+    Args:
+        label: on its left.
+        images: uint8 (N, 1 or 3, H, W).
+        attached: whether it touches the row above.
+        marks: of each image, the name of its frame, as `frames` draws it; empty for none.
+    """
 
     label: str
     images: Tensor
     attached: bool = False
+    marks: Sequence[str] = ()
 
 
 def effect_map(x: Tensor, reference: Tensor) -> Tensor:
@@ -74,23 +83,31 @@ def make_sheet(rows: Sequence[Row], title: str = "") -> Image.Image:
     """
     font = ImageFont.load_default(FONT_SIZE)
     title = title.translate(SPELT)
-    rows = [Row(row.label.translate(SPELT), row.images, row.attached) for row in rows]
+    rows = [replace(row, label=row.label.translate(SPELT)) for row in rows]
+    marks = list(dict.fromkeys(mark for row in rows for mark in row.marks if mark))
     side = _magnify(rows[0].images[0]).width
     margin = 2 * GAP + int(max(font.getlength(row.label) for row in rows))
     columns = max(len(row.images) for row in rows)
-    width = max(margin + columns * (side + GAP), int(font.getlength(title)) + 2 * GAP)
+    legend = measure_legend(marks, font)
+    width = max(margin + columns * (side + GAP), int(font.getlength(title)) + 2 * GAP, int(legend) + 2 * GAP)
     tops, y = [], 2 * GAP + FONT_SIZE if title else GAP
     for row in rows:
         y += 0 if row.attached else GAP
         tops.append(y)
         y += side
-    sheet = Image.new("RGB", (width, y + GAP), "white")
+    foot = FONT_SIZE + 2 * GAP if marks else 0
+    sheet = Image.new("RGB", (width, y + GAP + foot), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, GAP // 2), title, fill="black", font=font)
     for row, top in zip(rows, tops):
         draw.text((GAP, top + (side - FONT_SIZE) // 2), row.label, fill="black", font=font)
         for column, image in enumerate(row.images):
             sheet.paste(_magnify(image), (margin + column * (side + GAP), top))
+        for column, mark in enumerate(row.marks):
+            if mark:
+                left = margin + column * (side + GAP)
+                draw_frame(draw, (left, top, left + side - 1, top + side - 1), mark)
+    draw_legend(draw, (GAP, y + GAP), marks, font)
     return sheet
 
 

@@ -31,7 +31,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
 }
 ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
 ADDED = ("null_apart", "only_prior", "gamma", "kappa")  # absent from older checkpoints, so recorded where they are on
-RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes")  # may change on resumption
+RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust")  # may change later
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ class Recipe:
     )
     attributes: Path | str | None = setting(
         None, "Checkpoint of the learned attributes for fine-tuning. Default: the run's, or the bundled one."
+    )
+    trust: int = setting(
+        1024,
+        "Validation images, at most, that later answers are compared with; 0 leaves the checks without them.",
+        low=0,
     )
     skip_missing: bool = setting(
         False,

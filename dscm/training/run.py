@@ -33,6 +33,7 @@ from dscm.training.recipe import Recipe
 from dscm.training.stopping import stop_on_signal
 from dscm.training.trainer import Trainer
 from dscm.training.tuning import start_tuning
+from dscm.trust.fit import refer
 
 LOG_EVERY = 50  # steps
 SAMPLES = 64  # images in a grid
@@ -227,12 +228,11 @@ class Training:
             runs.describe(self.run, self.recipe.part, f"{command}\n\n{trained.summary}")
         return trained
 
-    def save(self, trainer: Trainer, log: Log, report: Mapping[str, float] | None = None) -> None:
-        """Write the checkpoint, at the end with the scores; the last one stays until this one is whole."""
+    def save(self, trainer: Trainer, log: Log, **more: Any) -> None:
+        """Write the checkpoint, at the end with ``more`` entries; the last one stays until this one is whole."""
         rest = {name: value for name, value in trainer.state_dict().items() if name != "model"} | log.state()
-        rest |= {"support": self.support, "test": report}
-        part, average = self.recipe.part, trainer.average
-        checkpoint.save(self.path, part, average, self.graph, self.config, self.settings, **rest)
+        rest |= {"support": self.support, "test": None} | more
+        checkpoint.save(self.path, self.recipe.part, trainer.average, self.graph, self.config, self.settings, **rest)
 
     def _run(self, trainer: Trainer, log: Log | None, held_out: Mapping[str, Tensor]) -> None:
         """Take the steps; the first process shows and records them."""
@@ -255,7 +255,8 @@ class Training:
         if "valid" in splits:
             chosen = score(trainer.average, self.graph, splits["valid"])
             report |= {f"validation {name.removeprefix('test ')}": value for name, value in chosen.items()}
-        self.save(trainer, log, report)
+        reference = refer(self.graph, trainer.average, splits, self.recipe.trust, self.recipe.seed)
+        self.save(trainer, log, test=report, reference=reference)
         if isinstance(trainer.average, LearnedAttributes):
             draw_calibration(self.folder / "calibration.png", trainer.average, splits["test"])
         log.finish(trainer.step, trainer.seconds, report)

@@ -130,7 +130,7 @@ def test_what_happens_to_pictures_is_warned_of(tmp_path: Path) -> None:
         read(tmp_path)
     said = [str(warning.message) for warning in caught]
     assert said[0].endswith("passed over: 1 .heic") and len(said) == 3
-    assert said[1].endswith("not square and stretched to a square; fit crop or fit pad keeps the aspect")
+    assert said[1].endswith("not square and stretched to a square; fit=crop or fit=pad keeps the aspect")
     with pytest.warns(UserWarning, match="^1 of 2 images: not square"):
         read([np.zeros((8, 8), np.uint8), np.zeros((4, 8, 3), np.uint8)])
     padding = get_data_set(get_graph("celebahq"), Source(framing=Framing("pad")))

@@ -28,7 +28,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 def test_each_thing_is_said_once(images: list[Path]) -> None:
     assert [spell(note, "--{}".format) for note in survey(images, Framing())] == [
-        "2 of 6 images: not square and stretched to a square; --fit crop or --fit pad keeps the aspect",
+        "2 of 6 images: not square and stretched to a square; --fit=crop or --fit=pad keeps the aspect",
         "1 of 6 images: transparent in part, or may be; what shows through is black",
         "1 of 6 images: of several frames, of which the first is taken",
     ]

@@ -23,6 +23,7 @@ GRAPH = {
     },
 }
 QUERY = ("--do", "thickness=6", *FAST)
+PADDED = ("--set", "fit=pad")
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def discs(folder: Path, n: int = 40) -> Path:
 def test_a_fit_keeps_the_aspect_and_paste_finds_the_place(wide: Path, tmp_path: Path, fit: str) -> None:
     """Cropped, the digits are those of the bundle, and what was cut off stays to the bit, in depth and transparency."""
     out = tmp_path / "out"
-    done = succeed(call_script("counterfactual.py", wide, "--fit", fit, "--paste", *QUERY, "--out", out))
+    done = succeed(call_script("counterfactual.py", wide, "--set", f"fit={fit}", "--paste", *QUERY, "--out", out))
     assert "not square" not in done.stderr
     assert "note: 1 of 2 images: transparent in part, or may be; what shows through is black" in done.stderr
     rows = {row["image"]: row for row in read_table(out / "counterfactuals.csv")}
@@ -90,7 +91,7 @@ def test_what_happens_to_images_is_said_once(wide: Path) -> None:
     for out in ("first", "second"):
         done = succeed(call_script("counterfactual.py", wide, *QUERY, "--out", wide / out))
         assert {row["image"] for row in read_table(wide / out / "counterfactuals.csv")} == {"a.png", "linked/b.png"}
-        line = "note: 2 of 2 images: not square and stretched to a square; --fit crop or --fit pad keeps the aspect"
+        line = "images: not square and stretched to a square; --set fit=crop or --set fit=pad keeps the aspect"
         assert done.stderr.count(line) == 1 and "passed over: 1 .heic" in done.stderr
     assert f"1 folder with results of dscm ({wide / 'first'})" in done.stderr
 
@@ -99,7 +100,7 @@ def test_the_folder_of_the_images_takes_no_answers(wide: Path) -> None:
     before = sorted(wide.iterdir())
     line = refuse("counterfactual.py", wide, *QUERY, "--out", wide / "linked" / ".." / "wide", "--overwrite")
     assert line.endswith("is the folder of the images; name another") and sorted(wide.iterdir()) == before
-    assert "no --fit" in refuse("counterfactual.py", "--sample", 2, "--fit", "pad", "--out", wide / "out", *MACHINE)
+    assert "no --set fit" in refuse("counterfactual.py", "--sample", 2, *PADDED, "--out", wide / "out", *MACHINE)
 
 
 def test_a_training_keeps_its_fit(tmp_path: Path) -> None:

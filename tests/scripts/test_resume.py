@@ -38,11 +38,11 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int, error: BaseExcepti
     """Let the pictures of so many batches be written, and stop before the rows of the next."""
     add, count = Ledger.add, [0]
 
-    def fail(self: Ledger, refused: Mapping[str, Mapping[str, str]], rows: list[list[str]]) -> None:
+    def fail(self: Ledger, refused: Mapping[str, Mapping[str, str]], rows: list[list[str]], *beside: object) -> None:
         count[0] += 1
         if count[0] > batches:
             raise error
-        add(self, refused, rows)
+        add(self, refused, rows, *beside)
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "add", fail)

@@ -1,0 +1,76 @@
+"""Add to a model's checkpoints what answers are compared with: ``python -m dscm.cli.trust CKPT --data-dir D``.
+
+Trainings write it themselves; this is for checkpoints of earlier versions, and for interventions through learned
+mechanisms of attributes, which the training of an image does not know. The weights stay as they are.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dscm import checkpoint
+from dscm.cli.arguments import add_data, location
+from dscm.data.sets import Source, Split, get_data_set
+from dscm.errors import EmptySplit, InputError
+from dscm.model import Model, load
+from dscm.training.recipe import Recipe
+from dscm.trust.fit import refer
+from dscm.trust.reference import Reference
+
+
+def main() -> None:
+    """Parse the command line and complete the checkpoints."""
+    parser = argparse.ArgumentParser(prog="python -m dscm.cli.trust", description=__doc__)
+    parser.add_argument("checkpoint", type=location, help="the mechanism of an image, or a run")
+    parser.add_argument("--oracle", type=location, help="predicts attributes (default: the run's or bundled)")
+    parser.add_argument("--attributes", type=location, help="learned mechanisms (default: the run's or bundled)")
+    parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
+    parser.add_argument("--skip-missing", action="store_true", help="as in the training")
+    parser.add_argument("--n", type=int, default=Recipe.trust, help="images, at most (default: %(default)s)")
+    add_data(parser.add_argument_group("data"))
+    args = parser.parse_args()
+    source = Source(args.data_dir, args.cache_dir, tuple(args.csv), workers=os.cpu_count() or 1)
+    try:
+        model = load(args.checkpoint, None, args.oracle, args.attributes)
+        for path, reference in complete(model, replace(source, skip_missing=args.skip_missing), args.n):
+            print(f"{path}: {reference.n} images of the {reference.split} split")
+    except InputError as error:
+        parser.exit(2, f"error: {error.typed(lambda name: '--' + name.replace('_', '-'))}\n")
+
+
+def complete(model: Model, source: Source, n: int) -> Iterator[tuple[Path, Reference]]:
+    """Add a reference to the checkpoints of an image and of its oracle, at the settings that the model has.
+
+    Args:
+        model: the model.
+        source: the place of the data set; how images are read is as in the training.
+        n: images, at most.
+
+    Yields:
+        The path of each checkpoint, and what it was given.
+
+    Raises:
+        InputError: the data are missing.
+    """
+    mixture = model.checkpoint.settings.get("mixture", True)
+    data_set = get_data_set(model.graph, replace(source, framing=model.framing, mixture=mixture))
+    split: Split = "valid"
+    try:
+        data = data_set.load(split, model.mechanism.shape[-1])
+    except EmptySplit:
+        data = data_set.load(split := "test", model.mechanism.shape[-1])
+    splits = {split: {name: value.to(model.device) for name, value in data.items()}}
+    seed = model.checkpoint.settings.get("seed", 0)
+    reference = refer(model.graph, model.mechanism, splits, n, seed, model.learned)
+    if reference:
+        checkpoint.add_reference(model.checkpoint.path, "image", reference)
+        yield model.checkpoint.path, reference
+    if (oracle := model.oracle_checkpoint) and (errors := refer(model.graph, oracle.model, splits, n)):
+        checkpoint.add_reference(oracle.path, "oracle", errors)
+        yield oracle.path, errors
+
+
+if __name__ == "__main__":
+    main()

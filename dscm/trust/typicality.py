@@ -1,0 +1,125 @@
+"""How usual abducted noise is: its energy in bands of the spectrum, its peaks, and the norm of its code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dscm.causal.mechanisms import Noise
+from dscm.trust.ranks import how_usual
+
+BANDS = 4  # octaves of the spectrum, the last one up to the finest structure
+TINY = 1e-12  # energy that counts as none
+LEAST = 2  # images in either half of a reference
+SHRINK = 0.02  # share of the diagonal in a covariance, which keeps it invertible
+
+
+def describe_noise(noise: Noise) -> dict[str, Tensor]:
+    """Describe the noise of images by a few numbers, each (B,).
+
+    Of u (B, C, H, W) the log of the mean energy in each octave of its spectrum, and that of the kurtosis; of z (B, D),
+    or an autoencoder's latents, the log of the mean square. Noise without such parts has no description.
+
+    Args:
+        noise: of an image, from `Mechanism.abduct`.
+    """
+    found: dict[str, Tensor] = {}
+    if (u := getattr(noise, "u", None)) is not None and u.numel():
+        power = torch.fft.fft2(u.float(), norm="ortho").abs().square().mean(dim=1)  # (B, H, W)
+        octave = _find_octaves(power.shape[-2], power.shape[-1]).to(u.device)
+        for band in range(BANDS):
+            found[f"u, band {band + 1}"] = (power[:, octave == band].mean(dim=1) + TINY).log()
+        square = u.float().square().flatten(1)
+        found["u, peaks"] = (square.square().mean(dim=1) / (square.mean(dim=1).square() + TINY) + TINY).log()
+    for name in ("z", "latents", "eps"):
+        if (code := getattr(noise, name, None)) is not None and code.numel():
+            found["code, norm"] = (code.float().square().flatten(1).mean(dim=1) + TINY).log()
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Typicality:
+    """Tell how usual noise is among that of validation images.
+
+    The numbers of `describe_noise` are compared by their Mahalanobis distance. Mean and covariance are of one half of
+    the images, the distances to compare with of the other, so that those of further images are exchangeable with them.
+
+    Args:
+        names: of the S numbers.
+        mean: (S,).
+        precision: the inverse of their covariance, (S, S).
+        distances: squared, of the second half, sorted, (n,).
+
+    Source: Lee et al. 2018, A simple unified framework for detecting out-of-distribution samples; Papadopoulos et al.
+    2002, Inductive confidence machines.
+    """
+
+    names: tuple[str, ...]
+    mean: Tensor
+    precision: Tensor
+    distances: Tensor
+
+    @classmethod
+    def fit(cls, described: Mapping[str, Tensor]) -> "Typicality | None":
+        """Describe the noise of validation images, each number (N,); None where there is too little of it."""
+        if not described or len(next(iter(described.values()))) < 2 * LEAST:
+            return None
+        table = torch.stack([*described.values()], dim=1).double().cpu()
+        first, second = table[::2], table[1::2]
+        mean, spread = first.mean(dim=0), torch.cov(first.T, correction=1).reshape(table.shape[1], table.shape[1])
+        diagonal = spread.diagonal().clamp_min(TINY).diag()
+        precision = torch.linalg.inv((1 - SHRINK) * spread + SHRINK * diagonal)
+        return cls(
+            tuple(described), mean.float(), precision.float(), _measure(second - mean, precision).float().sort().values
+        )
+
+    def how_usual(self, described: Mapping[str, Tensor]) -> Tensor:
+        """Return the share of validation images whose noise is at least as far from the mean, (B,), as in `ranks`."""
+        away, precision = self._leave(described)
+        return how_usual(self.distances, _measure(away, precision))
+
+    def odd(self, described: Mapping[str, Tensor]) -> list[str]:
+        """Name for each image the number that is oddest given the others, as in ``u, band 4: high``."""
+        away, precision = self._leave(described)
+        pull = away @ precision / precision.diagonal().sqrt()  # each residual given the others, standardised
+        oddest = pull.abs().nan_to_num(nan=torch.inf).argmax(dim=1)
+        signs = pull.gather(1, oddest[:, None])[:, 0] > 0
+        return [f"{self.names[i]}: {'high' if high else 'low'}" for i, high in zip(oddest.tolist(), signs.tolist())]
+
+    def state(self) -> dict[str, Any]:
+        """Return plain data for a checkpoint."""
+        tensors = {"mean": self.mean, "precision": self.precision, "distances": self.distances}
+        return {"names": list(self.names), **tensors}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Typicality":
+        """Restore from plain data.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: it is damaged.
+        """
+        names = tuple(map(str, state["names"]))
+        mean, precision, distances = (state[name].float() for name in ("mean", "precision", "distances"))
+        shapes = mean.shape == (len(names),) and precision.shape == (len(names), len(names)) and distances.dim() == 1
+        if not names or not shapes or not all(x.isfinite().all() for x in (mean, precision, distances)):
+            raise ValueError("the typicality is not readable")
+        return cls(names, mean, precision, distances)
+
+    def _leave(self, described: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the deviations from the mean, (B, S), and the precision, on their device."""
+        table = torch.stack([described[name] for name in self.names], dim=1).double()
+        return table - self.mean.to(table), self.precision.to(table)
+
+
+def _measure(away: Tensor, precision: Tensor) -> Tensor:
+    """Return squared Mahalanobis distances, (N,), of deviations (N, S)."""
+    return ((away @ precision) * away).sum(dim=1)
+
+
+def _find_octaves(height: int, width: int) -> Tensor:
+    """Number the octave of every frequency of a spectrum, (H, W), from the coarsest, 0, to the finest, `BANDS` − 1."""
+    vertical, horizontal = torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None]
+    radius = (vertical.square() + horizontal.square()).sqrt()  # cycles a pixel, .5 along an axis at most
+    return (BANDS + (2 * radius).clamp_min(2.0**-BANDS).log2().floor()).clamp(0, BANDS - 1).long()
