@@ -1,0 +1,54 @@
+"""How well a measure of doubt foretells the error of an answer, and tells foreign images from usual ones."""
+
+import torch
+from torch import Tensor
+
+SHARE = 0.1  # of the answers: the worst ones, and those that raise an alarm
+
+
+def rank(x: Tensor) -> Tensor:
+    """Rank numbers (N,) from 1, ties by their mean rank; float64."""
+    ordered, inverse, counts = x.double().unique(return_inverse=True, return_counts=True)
+    last = counts.cumsum(0).double()
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def correlate_ranks(x: Tensor, y: Tensor) -> float:
+    """Return the rank correlation of two measures, (N,); NaN where one is constant.
+
+    Source: Spearman 1904, The proof and measurement of association between two things.
+
+    >>> correlate_ranks(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([0.1, 0.2, 0.3]))
+    1.0
+    """
+    return torch.corrcoef(torch.stack([rank(x), rank(y)]))[0, 1].item()
+
+
+def catch_worst(doubt: Tensor, error: Tensor, share: float = SHARE) -> float:
+    """Return the part of the worst answers that is among the most doubtful ones; by chance it is ``share``.
+
+    Args:
+        doubt, error: of each answer, (N,); high is bad. Of equal doubts at the edge each counts in part.
+        share: of the answers that are called worst, and of those that are most doubtful.
+    """
+    n = max(1, round(share * len(error)))
+    worst = error.double().argsort(descending=True, stable=True)[:n]
+    edge = doubt.double().sort(descending=True).values[n - 1]
+    above, ties = doubt > edge, doubt == edge
+    weight = above.double() + ties.double() * (n - above.sum()) / ties.sum()
+    return weight[worst].mean().item()
+
+
+def area_under_curve(usual: Tensor, foreign: Tensor) -> float:
+    """Return the probability that a foreign image has the larger measure, a tie counting half.
+
+    It is the area under the curve of detections against false alarms.
+
+    Source: Hanley and McNeil 1982, The meaning and use of the area under a receiver operating characteristic curve.
+
+    Args:
+        usual, foreign: the measure of either, (N,) and (M,).
+    """
+    ranks = rank(torch.cat([usual, foreign]))[len(usual) :]
+    m = len(foreign)
+    return ((ranks.sum() - m * (m + 1) / 2) / (m * len(usual))).item()
