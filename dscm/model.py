@@ -26,11 +26,11 @@ from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.published import limit
 from dscm.errors import InputError, option
 from dscm.folder.answer import Answer, answer, read_intervention, read_signed, write_query
-from dscm.folder.inspection import Inspector
 from dscm.folder.reader import TABLE, join_table
 from dscm.machine import USUAL, choose_device
 from dscm.oracle import Oracle, complete, find_faults, list_sources, no_oracle
 from dscm.settings import check_integer, check_mapping
+from dscm.trust.inspection import Inspector
 
 
 def load(

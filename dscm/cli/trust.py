@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dscm import checkpoint
+from dscm.assets import FOLDER
 from dscm.cli.arguments import add_data, location
 from dscm.data.sets import Source, Split, get_data_set
 from dscm.errors import EmptySplit, InputError
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def complete(model: Model, source: Source, n: int) -> Iterator[tuple[Path, Reference]]:
-    """Add a reference to the checkpoints of an image and of its oracle, at the settings that the model has.
+    """Add a reference to the checkpoints of an image and of its own oracle, at the settings that the model has.
 
     Args:
         model: the model.
@@ -67,9 +68,17 @@ def complete(model: Model, source: Source, n: int) -> Iterator[tuple[Path, Refer
     if reference:
         checkpoint.add_reference(model.checkpoint.path, "image", reference)
         yield model.checkpoint.path, reference
-    if (oracle := model.oracle_checkpoint) and (errors := refer(model.graph, oracle.model, splits, n)):
+    oracle = model.oracle_checkpoint
+    if oracle is None or (_is_bundled(oracle.path) and not _is_bundled(model.checkpoint.path)):
+        return
+    if errors := refer(model.graph, oracle.model, splits, n):
         checkpoint.add_reference(oracle.path, "oracle", errors)
         yield oracle.path, errors
+
+
+def _is_bundled(path: Path) -> bool:
+    """Tell whether a checkpoint came with this package, whose files another model's reference must not change."""
+    return FOLDER.resolve() in path.resolve().parents
 
 
 if __name__ == "__main__":

@@ -1,9 +1,33 @@
 """How well a measure of doubt foretells the error of an answer, and tells foreign images from usual ones."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 SHARE = 0.1  # of the answers: the worst ones, and those that raise an alarm
+LEAST = 20  # answers, of which a share of a tenth is more than one
+Paths = dict[tuple[str, ...], Tensor]
+
+
+def foretell(values: Mapping[tuple[str, ...], Tensor]) -> Paths:
+    """Compare every measure of doubt with the error against the true counterfactual, where that is known.
+
+    Args:
+        values: the metrics of every image: ``("trust", intervention, measure)`` and ``("truth", intervention, "l1")``.
+
+    Returns:
+        For each intervention and measure ``("foresight", intervention, measure + "_correlation")``, as
+        `correlate_ranks`, and ``"_caught"``, as `catch_worst`; each (1,).
+    """
+    result: Paths = {}
+    for group, name, measure in (key for key in values if key[0] == "trust" and key[2] != "marked"):
+        error, doubt = values.get(("truth", name, "l1")), values[group, name, measure]
+        if error is None or len(error) < LEAST:
+            continue
+        result["foresight", name, f"{measure}_correlation"] = torch.tensor([correlate_ranks(doubt, error)])
+        result["foresight", name, f"{measure}_caught"] = torch.tensor([catch_worst(doubt, error)])
+    return result
 
 
 def rank(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ FLOOR = 0.01  # least spread on [0, 1] of a pixel that counts: twice the step of
 
 
 Query = tuple[Intervention, Mapping[str, Tensor] | None]  # do and obs, as `SCM.predict` takes them
+Look = Callable[[Mapping[str, Noise], Mapping[str, Mapping[str, Tensor]]], None]  # at one particle and its answers
 
 
 class Reply(NamedTuple):
@@ -56,13 +57,20 @@ class Subject:
     particles: int = 1
     source: Source | None = None
 
-    def ask(self, obs: Mapping[str, Tensor], queries: Mapping[str, Query], kept: Collection[str] = ()) -> Reply:
+    def ask(
+        self,
+        obs: Mapping[str, Tensor],
+        queries: Mapping[str, Query],
+        kept: Collection[str] = (),
+        look: Look | None = None,
+    ) -> Reply:
         """Answer several queries with one abduction.
 
         Args:
             obs: the observation, the image in [-1, 1].
             queries: by name.
             kept: those whose particles are returned.
+            look: looks at each particle.
         """
         device, n = obs[IMAGE].device, len(obs[IMAGE])
         start, times, unsolved = read_clock(device), list[float](), list[Tensor]()
@@ -76,6 +84,8 @@ class Subject:
                 times.append(read_clock(device))
             for name in kept:
                 images[name].append(found[name][IMAGE])
+            if look:
+                look(noise, found)
             return found
 
         answers, spread = average(abduct_particles(self.scm, obs, self.particles, self.source), predict)

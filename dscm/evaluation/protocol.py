@@ -1,22 +1,25 @@
 """The protocol of an evaluation: every metric of every image, batch by batch."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from dscm.causal.graph import Graph
+from dscm.causal.scm import Effect
 from dscm.data.scaling import l1, to_levels, to_signed
 from dscm.errors import InputError, option
 from dscm.evaluation import metrics
 from dscm.evaluation.features import Embedding
-from dscm.evaluation.particles import Reply, Subject, cover
+from dscm.evaluation.particles import Query, Reply, Subject, cover
 from dscm.evaluation.task import Task
 from dscm.oracle import Oracle, observe
+from dscm.trust.inspection import Inspector, Watch
 
 PerImage = dict[tuple[str, ...], Tensor]  # by the path of a metric in a record: one number, or one a cycle, per image
 Distance = Callable[[Tensor, Tensor], Tensor]
+PLAIN = ""  # the query of the composition that is not guided
 SAVED = "l1_8bit"  # L1 of images that are saved in 8 bits between two queries
 
 
@@ -55,7 +58,7 @@ class Judge:
 
 
 def evaluate_batch(
-    subject: Subject, judge: Judge, task: Task, cycles: int, by_target: bool = True
+    subject: Subject, judge: Judge, task: Task, cycles: int, by_target: bool = True, inspector: Inspector | None = None
 ) -> tuple[PerImage, dict[str, Tensor]]:
     """Compute every metric of one batch.
 
@@ -65,6 +68,7 @@ def evaluate_batch(
         task: the batch.
         cycles: rounds of composition and of reversal.
         by_target: whether guidance depends on what is intervened on, and so does the composition.
+        inspector: checks the answers; None leaves their checks out.
 
     Returns:
         The metrics, among them ``("seconds",)``, of abduction and one prediction, and ``("unsolved",)``, of the
@@ -75,10 +79,12 @@ def evaluate_batch(
         InputError: an image is not finite.
     """
     obs, x = task.obs, task.obs["image"]
-    covered = [name for name in task.truths if subject.particles > 1]
-    names = list(task.interventions)
+    names, covered = list(task.interventions), [name for name in task.truths if subject.particles > 1]
     nulls = {_composition(name): (_null(task, name), None) for name in (names if by_target else names[:1])}
-    reply = subject.ask(obs, nulls | {name: (do, obs) for name, do in task.interventions.items()}, covered)
+    watch = _watch(inspector, subject, task) if inspector else None
+    plain: dict[str, Query] = {PLAIN: ({}, None)} if watch and by_target else {}
+    queries = nulls | {name: (do, obs) for name, do in task.interventions.items()} | plain
+    reply = subject.ask(obs, queries, covered, watch.see if watch else None)
     result: PerImage = {("seconds",): torch.full((len(x),), reply.seconds)} | judge.read(obs)
     if reply.unsolved.numel():
         result["unsolved",] = reply.unsolved
@@ -96,10 +102,31 @@ def evaluate_batch(
         distances, restored = _reverse(subject, judge, task, name, counterfactual, cycles)
         result |= distances
         images |= {f"do({name})": counterfactual["image"], f"do({name}) reversed": restored}
+    result |= _check(watch, reply) if watch else {}
     for label, image in images.items():
         if not image.isfinite().all():
             raise InputError(f"{label}: an image is not finite; smaller {option('guidance')} or more steps may help")
     return result, {label: to_levels(image) for label, image in images.items()}
+
+
+def _watch(inspector: Inspector, subject: Subject, task: Task) -> Watch:
+    """Begin to check the answers to every intervention; attributes are those of the data."""
+    asked: dict[str, tuple[Collection[str], Effect]] = {}
+    for name, do in task.interventions.items():
+        asked[name] = do.keys(), "total"
+    return inspector.watch(subject.scm, task.obs, task.obs.keys() - {"image"}, asked, subject.particles > 1)
+
+
+def _check(watch: Watch, reply: Reply) -> PerImage:
+    """Return each measure of doubt about the answers, their mean, and whether they have a mark."""
+    known = {name: reply.answers.get(_composition(name), {}).get("image") for name in watch.queries}
+    composed = {name: image for name, image in known.items() if image is not None}
+    usual = reply.answers[PLAIN]["image"] if PLAIN in reply.answers else next(iter(composed.values()))
+    result: PerImage = {}
+    for name, checks in watch.conclude(usual, reply.answers, composed).items():
+        measures = checks.measures | {"doubt": checks.doubt, "marked": checks.doubtful.double()}
+        result |= {("trust", name, measure): value for measure, value in measures.items()}
+    return result
 
 
 def _composition(name: str) -> str:

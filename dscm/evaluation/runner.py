@@ -23,6 +23,8 @@ from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.features import load_embeddings
+from dscm.evaluation.foreign import detect_far, detect_foreign
+from dscm.evaluation.foresight import foretell
 from dscm.evaluation.lpips import load_lpips
 from dscm.evaluation.particles import Subject
 from dscm.evaluation.plan import (
@@ -217,7 +219,8 @@ class Evaluation:
             count = len(part.obs["image"])
             source = make_streams(self.settings.seed, range(start, start + count), machine.device)
             subject = Subject(row.model.scm, self.settings.particles, source)
-            values, images = evaluate_batch(subject, judge, part, self.settings.cycles, by_target)
+            cycles, inspector = self.settings.cycles, row.model.inspector
+            values, images = evaluate_batch(subject, judge, part, cycles, by_target, inspector)
             features = embed_images(judge.embeddings, images, part)
             values |= {(FEATURES, *key): found for key, found in features.items()}
             shown = {label: image.cpu() for label, image in images.items()} if start < SHOWN else {}
@@ -225,10 +228,12 @@ class Evaluation:
         merged = gather(batches, machine)
         joined = {key: torch.cat([values[key] for values, _ in merged]) for key in merged[0][0]}
         features = {key[1:]: joined.pop(key) for key in list(joined) if key[0] == FEATURES}
-        joined |= compare_features(features, judge.graph, task) | self._probe(row)
+        joined |= compare_features(features, judge.graph, task) | self._probe(row) | foretell(joined)
         if (support := row.model.checkpoint.support) is not None:
-            ranks = rank_interventions(support, judge.graph, task, self.settings.seed, row.model.learned)
-            joined |= split_by_support(joined, ranks, judge.graph, task)
+            chosen = judge.graph, task, self.settings.seed, row.model.learned
+            joined |= split_by_support(joined, rank_interventions(support, *chosen), judge.graph, task)
+            joined |= detect_far(support, *chosen)
+        joined |= detect_foreign(row.model.scm, row.model.inspector, task, self.settings.seed)
         first = [images for _, images in merged if images]
         return joined, {label: torch.cat([images[label] for images in first])[:SHOWN] for label in first[0]}
 

@@ -12,6 +12,7 @@ from dscm.evaluation.particles import FLOOR, WIDTH, expected_coverage
 from dscm.evaluation.records import Record, Records
 from dscm.evaluation.resemblance import OBSERVED
 from dscm.evaluation.statistics import CHANGED
+from dscm.evaluation.trust_tables import tabulate_trust
 from dscm.training.readers import READERS
 
 SUPPORT = (
@@ -60,6 +61,7 @@ def markdown(records: Records, graph: Graph) -> str:
         parts += [PROBE, _probe(rows)]
     if any("realism" in record.metrics for _, record in rows):
         parts += [RESEMBLANCE, _resemblance(rows)]
+    parts += tabulate_trust(rows)
     if records.conditions.particles > 1:
         parts += [_describe_particles(records.conditions.particles), _particles(rows)]
     if records.conditions.cycles > 1:

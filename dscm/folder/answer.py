@@ -20,7 +20,6 @@ from dscm.causal.variables import write_number
 from dscm.data.scaling import to_levels, to_signed
 from dscm.data.sets import get_data_set
 from dscm.errors import InputError, option
-from dscm.folder.inspection import Inspector
 from dscm.folder.ledger import Ledger
 from dscm.folder.names import Layout
 from dscm.folder.queries import SOFT, parse_query
@@ -32,6 +31,7 @@ from dscm.plots.sheets import Row, effect_map, make_sheet, spread_map
 from dscm.runs import check_output
 from dscm.settings import check_integer, check_mapping
 from dscm.trust.checks import Checks
+from dscm.trust.inspection import Inspector
 
 ANSWER, COMPOSITION = "answer", "composition"
 SHOWN = 12  # images of a plot
@@ -184,12 +184,12 @@ def answer(
         chosen = slice(start, start + batch)
         part = {name: value[chosen] for name, value in obs.items()}
         some = take(do, chosen)
-        watch = inspector.watch(scm, part, given, {ANSWER: (do.keys(), effect)})
+        watch = inspector.watch(scm, part, given, {ANSWER: (do.keys(), effect)}, particles > 1)
 
         def ask(noise: Mapping[str, Noise]) -> dict[str, dict[str, Tensor]]:
             along = scm.along(part, noise, some, effect, "image")
             found = {COMPOSITION: scm.predict(noise), ANSWER: scm.predict(noise, along, part)}
-            watch.see(noise, found, particles > 1)
+            watch.see(noise, found)
             return found
 
         source = make_streams(seed, names[chosen], part["image"].device)

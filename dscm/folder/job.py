@@ -23,7 +23,6 @@ from dscm.data.listing import SHEET
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
 from dscm.files import __version__
-from dscm.folder.inspection import Inspector
 from dscm.folder.ledger import COMMAND, FINISHED, Ledger
 from dscm.folder.names import Layout
 from dscm.folder.progress import Progress
@@ -34,6 +33,7 @@ from dscm.folder.trust import TRUST, list_trust_columns
 from dscm.folder.writer import TABLE, Writer, describe_particles, list_columns
 from dscm.machine import AUTO, Machine, choose_batch, gather
 from dscm.trust.checks import Checks
+from dscm.trust.inspection import Inspector
 
 COMPOSITION = ""  # the name of the null intervention among the queries
 Asked = Mapping[str, tuple[Query, Effect]]  # by name, each query along each of the paths
@@ -193,7 +193,7 @@ def answer_queries(
         several: whether there are several particles.
     """
     queries = {name: (query.variables, effect) for name, (query, effect) in asked.items()}
-    watch = inspector.watch(scm, batch.obs, given, queries)
+    watch = inspector.watch(scm, batch.obs, given, queries, several)
     refused: dict[str, dict[str, str]] = {}
     unsolved = [0.0]
     targets = {}
@@ -210,7 +210,7 @@ def answer_queries(
             answers[name] = scm.predict(noise, along, batch.obs)
             for i, reason in find_failures(inspector.graph.attributes, answers[name]).items():
                 refused.setdefault(batch.names[i], {}).setdefault(name, reason)
-        watch.see(noise, answers, several)
+        watch.see(noise, answers)
         return answers
 
     values, spreads = average(particles, ask)

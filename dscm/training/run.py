@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.utils import save_image
 from tqdm import tqdm
 
 from dscm import checkpoint, runs, settings
@@ -18,10 +17,9 @@ from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.support import Support
 from dscm.data.framing import Framing
-from dscm.data.scaling import to_unit
 from dscm.data.sets import DATA_SETS, Split, get_data_set
 from dscm.errors import InputError, option, spell
-from dscm.files import atomic_path, remove_unfinished
+from dscm.files import remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
 from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
@@ -30,16 +28,15 @@ from dscm.training.log import Log, check_state
 from dscm.training.place import Place
 from dscm.training.probe import score
 from dscm.training.recipe import Recipe
+from dscm.training.samples import draw_samples
 from dscm.training.stopping import stop_on_signal
 from dscm.training.trainer import Trainer
 from dscm.training.tuning import start_tuning
 from dscm.trust.fit import refer
 
 LOG_EVERY = 50  # steps
-SAMPLES = 64  # images in a grid
 Splits = Mapping[Split, dict[str, Tensor]]
 RESUMES = {"settings", "step", "seconds", "raw", "optimiser"}  # entries of a checkpoint
-SAMPLE_STEPS = 25  # of a diffusion mechanism that draws them
 
 
 @dataclass(frozen=True)
@@ -328,24 +325,3 @@ class Training:
         if state["graph"] != self.graph.key:
             raise InputError(f"{self.path}: was trained with another graph; name another {option('out')}")
         return state
-
-
-@torch.no_grad()
-def draw_samples(
-    mechanism: ImageMechanism[Any], parents: Mapping[str, Tensor], path: Path, device: torch.device
-) -> None:
-    """Draw an image for each of the first parents, always from the same noise, as a grid.
-
-    Args:
-        mechanism: the mechanism of the image.
-        parents: each (N,).
-        path: the file.
-        device: the device of the mechanism.
-    """
-    if hasattr(mechanism.sampling, "steps"):
-        mechanism = mechanism.using(steps=SAMPLE_STEPS)
-    shown = {name: value[:SAMPLES] for name, value in parents.items()}
-    noise = mechanism.sample_noise(len(next(iter(shown.values()))), torch.Generator(device).manual_seed(0))
-    images = mechanism.predict(noise, shown)
-    with atomic_path(path) as temporary:
-        save_image(to_unit(images), temporary, nrow=8)

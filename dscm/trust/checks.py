@@ -105,18 +105,25 @@ class Checks:
         return torch.tensor([bool(marks) for marks in self.marks], dtype=torch.bool)
 
     @property
-    def doubt(self) -> Tensor:
-        """Return a number that orders answers from the least to the most doubtful, (N,).
+    def measures(self) -> dict[str, Tensor]:
+        """Return each check of which something is known as a number that grows with doubt, float64 (N,), by name.
 
-        It is the mean, over what is known, of ``−log rank`` of each check, ``log(1 + e)`` of the largest error of a
-        reading in units of its tolerance, and the number of attributes that were missed or moved.
+        A rank becomes ``−log rank``, the readings ``log(1 + e)`` of the largest error in units of its tolerance, and
+        wrong answers the number of attributes that were missed or moved.
         """
-        ranks = [self.support, self.origin.noise, self.origin.composition_rank, self.identity_rank]
-        parts = [-rank.double().clamp_min(1e-4).log().cpu() for rank in ranks if rank is not None]
+        origin = self.origin
+        ranks = {"support": self.support, "noise": origin.noise, "composition": origin.composition_rank}
+        ranks |= {"identity": self.identity_rank}
+        found = {k: -rank.double().clamp_min(1e-4).log().cpu() for k, rank in ranks.items() if rank is not None}
         if self.errors:
-            parts.append(torch.stack([e.double().cpu() for e in self.errors.values()]).amax(dim=0).log1p())
-        wrong = torch.tensor([float(len(a) + len(b)) for a, b in zip(self.missed, self.moved)], dtype=torch.float64)
-        return torch.stack([*parts, wrong]).mean(dim=0)
+            found["reading"] = torch.stack([e.double().cpu() for e in self.errors.values()]).amax(dim=0).log1p()
+        wrong = [float(len(missed) + len(moved)) for missed, moved in zip(self.missed, self.moved)]
+        return found | {"wrong": torch.tensor(wrong, dtype=torch.float64)}
+
+    @property
+    def doubt(self) -> Tensor:
+        """Return a number that orders answers from the least to the most doubtful, (N,): the mean of the measures."""
+        return torch.stack([*self.measures.values()]).mean(dim=0)
 
 
 def check_origin(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dscm.evaluation.foresight import area_under_curve, catch_worst, correlate_ranks, rank
+from dscm.evaluation.foresight import LEAST, area_under_curve, catch_worst, correlate_ranks, foretell, rank
 
 
 def test_ties_share_their_rank() -> None:
@@ -27,3 +27,16 @@ def test_the_area_is_the_share_of_pairs_in_order() -> None:
     usual, foreign = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0])
     assert area_under_curve(usual, foreign) == pytest.approx((1 + 0.5 + 3) / 6)
     assert area_under_curve(usual, usual) == pytest.approx(0.5) and area_under_curve(usual, usual + 9) == 1
+
+
+def test_measures_are_compared_where_the_truth_is_known() -> None:
+    """Of enough images; a mark is no measure."""
+    error = torch.arange(40.0)
+    values = {("trust", do, name): error for do in ("thickness", "digit") for name in ("doubt", "marked")}
+    values["truth", "thickness", "l1"] = error
+    found = foretell(values)
+    assert {key: value.item() for key, value in found.items()} == {
+        ("foresight", "thickness", "doubt_correlation"): pytest.approx(1),
+        ("foresight", "thickness", "doubt_caught"): 1,
+    }
+    assert not foretell({key: value[: LEAST - 1] for key, value in values.items()})

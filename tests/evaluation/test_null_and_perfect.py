@@ -92,6 +92,8 @@ def check_null(scores: Scores, path: tuple[str, ...]) -> None:
         assert torch.equal(value, scores.values[column, "observation", metric].double())
     elif column == "minimality":
         assert (value[:, 0].sum() / value[:, 1].sum()).item() == pytest.approx(UNCHANGED_CLD, abs=0.06)
+    elif column == "trust" and metric == "wrong":  # it misses every digit; what is near a number nothing says here
+        assert torch.equal(value, scores.task.changed("digit").double() * (path[1] == "digit"))
     else:
         check_either(scores, path)
 
@@ -113,6 +115,8 @@ def check_perfect(scores: Scores, path: tuple[str, ...]) -> None:
         assert ((value - factual).abs() <= floor + 1e-3).all() and not torch.allclose(value, factual)
     elif column == "effectiveness" and path[1] in GRAPH.measured:
         torch.testing.assert_close(value, scores.values[("ceiling", *path[1:])].double(), rtol=0, atol=1e-4)
+    elif column == "trust" and metric == "wrong":
+        assert value.max() == 0
     elif column == "minimality":
         assert 0 <= (value[:, 0].sum() / value[:, 1].sum()).item() <= 1
     else:
@@ -126,6 +130,8 @@ def check_either(scores: Scores, path: tuple[str, ...]) -> None:
         assert (value == (1 if metric == "accuracy" else 0)).all()  # the recorded attributes are the measured ones
     elif column == "truth":
         assert metric in ("factual_l1", "floor_l1") and value.mean() > 0
+    elif column == "trust":
+        assert value.isfinite().all() and value.min() >= 0
     else:
         assert column in ("seconds", "effectiveness", "ceiling", "realism", "composition", "reversibility", "identity")
 

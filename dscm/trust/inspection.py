@@ -45,7 +45,12 @@ class Inspector:
     thorough: bool = False
 
     def watch(
-        self, scm: SCM, obs: Mapping[str, Tensor], given: Collection[str], queries: Mapping[str, Query]
+        self,
+        scm: SCM,
+        obs: Mapping[str, Tensor],
+        given: Collection[str],
+        queries: Mapping[str, Query],
+        several: bool = False,
     ) -> "Watch":
         """Begin with a batch.
 
@@ -54,8 +59,9 @@ class Inspector:
             obs: the observation, the image in [-1, 1].
             given: the attributes that were not read off the image.
             queries: by name.
+            several: whether there are several particles, so that each of them is read.
         """
-        return Watch(self, scm, obs, given, queries)
+        return Watch(self, scm, obs, given, queries, several)
 
 
 @dataclass
@@ -67,6 +73,7 @@ class Watch:
     obs: Mapping[str, Tensor]
     given: Collection[str]
     queries: Mapping[str, Query]
+    several: bool
     described: Mapping[str, Tensor] = field(default_factory=dict)
     compositions: dict[str, Tensor] = field(default_factory=dict)
     readings: dict[str, list[Mapping[str, Tensor]]] = field(default_factory=dict)
@@ -81,28 +88,33 @@ class Watch:
         """Tell whether guidance depends on what a query sets, and so does the composition that belongs to it."""
         return isinstance(self.sampling, Sampling) and self.sampling.weights.by_target
 
-    def see(self, noise: Mapping[str, Noise], answers: Mapping[str, Mapping[str, Tensor]], several: bool) -> None:
+    def see(self, noise: Mapping[str, Noise], answers: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Look at the answers from the noise of one particle.
 
         Args:
             noise: of every variable.
             answers: by query, every variable.
-            several: whether there are more particles, so that each of them is read.
         """
         if not self.described:
             self.described = describe_noise(self._take_mean_noise(noise[IMAGE]))
             for name, (variables, _) in self.queries.items() if self.inspector.thorough and self.by_target else ():
                 null = {variable: self.obs[variable] for variable in variables}
                 self.compositions[name] = self.scm.predict(noise, null)[IMAGE]
-        for name in self.queries if several and self._reads else ():
+        for name in self.queries if self.several and self._reads else ():
             self.readings.setdefault(name, []).append(self._read(answers[name][IMAGE]))
 
-    def conclude(self, composition: Tensor, answers: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Checks]:
+    def conclude(
+        self,
+        composition: Tensor,
+        answers: Mapping[str, Mapping[str, Tensor]],
+        guided: Mapping[str, Tensor] = {},
+    ) -> dict[str, Checks]:
         """Check the answers to every query.
 
         Args:
             composition: the images under the null intervention, (B, C, H, W).
             answers: by query, every variable, of particles their means.
+            guided: by query, the images under the null intervention guided as that query is, where they are known.
         """
         own, x = self.inspector, self.obs[IMAGE]
         suits = own.reference.suits(self.sampling) if own.reference else (False, False)
@@ -111,7 +123,7 @@ class Watch:
         checks = {}
         for name, query in self.queries.items():
             values = answers[name]
-            composed = self.compositions.get(name, None if self.by_target else composition)
+            composed = {**self.compositions, **guided}.get(name, None if self.by_target else composition)
             origin = check_origin(
                 own.reference, suits, self.described, None if composed is None else l1(composed, x), len(x)
             )
