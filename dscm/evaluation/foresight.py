@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 SHARE = 0.1  # of the answers: the worst ones, and those that raise an alarm
+ALL = "all interventions"
 LEAST = 20  # answers, of which a share of a tenth is more than one
 Paths = dict[tuple[str, ...], Tensor]
 
@@ -17,16 +18,22 @@ def foretell(values: Mapping[tuple[str, ...], Tensor]) -> Paths:
         values: the metrics of every image: ``("trust", intervention, measure)`` and ``("truth", intervention, "l1")``.
 
     Returns:
-        For each intervention and measure ``("foresight", intervention, measure + "_correlation")``, as
-        `correlate_ranks`, and ``"_caught"``, as `catch_worst`; each (1,).
+        For each intervention, and for `ALL` of them together, and each measure ``("foresight", intervention, measure +
+        "_correlation")``, as `correlate_ranks`, and ``"_caught"``, as `catch_worst`; each (1,).
     """
+    names = [path[1] for path in values if path[0] == "truth" and path[2] == "l1"]
+    errors = {name: values["truth", name, "l1"] for name in names}
+    found: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+    for _, name, measure in (key for key in values if key[0] == "trust" and key[1] in found and key[2] != "marked"):
+        found[name][measure] = values["trust", name, measure]
+    if len(names) > 1 and all(found[name].keys() == found[names[0]].keys() for name in names):
+        found[ALL] = {m: torch.cat([found[name][m].cpu() for name in names]) for m in found[names[0]]}
+        errors[ALL] = torch.cat([error.cpu() for error in errors.values()])
     result: Paths = {}
-    for group, name, measure in (key for key in values if key[0] == "trust" and key[2] != "marked"):
-        error, doubt = values.get(("truth", name, "l1")), values[group, name, measure]
-        if error is None or len(error) < LEAST:
-            continue
-        result["foresight", name, f"{measure}_correlation"] = torch.tensor([correlate_ranks(doubt, error)])
-        result["foresight", name, f"{measure}_caught"] = torch.tensor([catch_worst(doubt, error)])
+    for name, measures in found.items():
+        for measure, doubt in measures.items() if len(errors[name]) >= LEAST else ():
+            foretold = {"correlation": correlate_ranks(doubt, errors[name]), "caught": catch_worst(doubt, errors[name])}
+            result |= {("foresight", name, f"{measure}_{kind}"): torch.tensor([x]) for kind, x in foretold.items()}
     return result
 
 

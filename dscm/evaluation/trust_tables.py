@@ -1,7 +1,7 @@
 """The tables that measure the checks of answers, in Markdown."""
 
 from dscm.evaluation.cells import Rows, table
-from dscm.evaluation.foresight import SHARE
+from dscm.evaluation.foresight import ALL, SHARE
 
 MEASURES = {  # the checks of `Checks.measures`, in words
     "support": "support",
@@ -10,12 +10,12 @@ MEASURES = {  # the checks of `Checks.measures`, in words
     "reading": "effectiveness",
     "wrong": "missed, moved",
     "identity": "identity",
-    "doubt": "all",
+    "doubt": "doubt",
 }
 FORESIGHT = (
     "How well each check foretells the error against the true counterfactual: rank correlation over the images, and "
     f"the share of the worst tenth that is among the most doubtful tenth ({100 * SHARE:g}% by chance); the share of "
-    "answers with a mark."
+    "answers with a mark. Doubt is a weighted sum of effectiveness, composition, identity and support."
 )
 DETECTION = (
     "Whether the checks tell foreign images, and questions outside the training data, from test images and usual "
@@ -42,8 +42,9 @@ def _foresight(rows: Rows) -> str:
             for measure in MEASURES:
                 numbers = [found.get(f"{measure}_{kind}") for kind in ("correlation", "caught")]
                 cells.append("–" if None in numbers else f"{numbers[0]:.2f}, {100 * numbers[1]:.0f}%")
-            marked = record.metrics["trust"][do]["marked"]
-            lines.append([label, f"do({do})", *cells, f"{100 * marked:.1f}"])
+            marked = record.metrics["trust"].get(do, {}).get("marked")
+            share = "–" if marked is None else f"{100 * marked:.1f}"
+            lines.append([label, ALL if do == ALL else f"do({do})", *cells, share])
     return table(["mechanism", "intervention", *MEASURES.values(), "marked %"], lines)
 
 

@@ -14,6 +14,8 @@ from dscm.trust.ranks import ALARM, how_usual
 from dscm.trust.reference import Gauge, Reference
 
 OFF, UNLIKE, MISSED, MOVED = "off the support", "unlike the training data", "missed its target", "side effect"
+WEIGHTS = {"identity": 1.0, "composition": 0.5, "reading": 0.3, "support": 0.2}  # chosen on validation digits
+TINY = 1e-4  # rank or distance below which differences mean nothing
 MARKS = (OFF, UNLIKE, MISSED, MOVED)  # why an answer is doubtful, in the order in which they are told
 
 
@@ -108,13 +110,14 @@ class Checks:
     def measures(self) -> dict[str, Tensor]:
         """Return each check of which something is known as a number that grows with doubt, float64 (N,), by name.
 
-        A rank becomes ``−log rank``, the readings ``log(1 + e)`` of the largest error in units of its tolerance, and
-        wrong answers the number of attributes that were missed or moved.
+        A rank becomes ``−log rank``, an L1 its logarithm, the readings ``log(1 + e)`` of the largest error in units of
+        its tolerance, and wrong answers the number of attributes that were missed or moved.
         """
-        origin = self.origin
-        ranks = {"support": self.support, "noise": origin.noise, "composition": origin.composition_rank}
-        ranks |= {"identity": self.identity_rank}
-        found = {k: -rank.double().clamp_min(1e-4).log().cpu() for k, rank in ranks.items() if rank is not None}
+        ranks, distances = {"support": self.support, "noise": self.origin.noise}, {"identity": self.identity}
+        found = {name: -_log(rank) for name, rank in ranks.items() if rank is not None}
+        if self.origin.composition is not None:
+            distances["composition"] = self.origin.composition
+        found |= {name: _log(distance) for name, distance in distances.items()}
         if self.errors:
             found["reading"] = torch.stack([e.double().cpu() for e in self.errors.values()]).amax(dim=0).log1p()
         wrong = [float(len(missed) + len(moved)) for missed, moved in zip(self.missed, self.moved)]
@@ -122,8 +125,14 @@ class Checks:
 
     @property
     def doubt(self) -> Tensor:
-        """Return a number that orders answers from the least to the most doubtful, (N,): the mean of the measures."""
-        return torch.stack([*self.measures.values()]).mean(dim=0)
+        """Return a number that orders answers from the least to the most doubtful, (N,): `WEIGHTS` · measures."""
+        known = self.measures
+        return sum((weight * known[name] for name, weight in WEIGHTS.items() if name in known), torch.zeros(len(self)))
+
+
+def _log(x: Tensor) -> Tensor:
+    """Return the logarithm of a rank or of a distance, float64; of less than `TINY` that of `TINY`."""
+    return x.detach().double().cpu().clamp_min(TINY).log()
 
 
 def check_origin(

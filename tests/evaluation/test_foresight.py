@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dscm.evaluation.foresight import LEAST, area_under_curve, catch_worst, correlate_ranks, foretell, rank
+from dscm.evaluation.foresight import ALL, LEAST, area_under_curve, catch_worst, correlate_ranks, foretell, rank
 
 
 def test_ties_share_their_rank() -> None:
@@ -35,8 +35,19 @@ def test_measures_are_compared_where_the_truth_is_known() -> None:
     values = {("trust", do, name): error for do in ("thickness", "digit") for name in ("doubt", "marked")}
     values["truth", "thickness", "l1"] = error
     found = foretell(values)
+    assert not [key for key in found if key[1] == ALL]  # of one intervention there is nothing to join
     assert {key: value.item() for key, value in found.items()} == {
         ("foresight", "thickness", "doubt_correlation"): pytest.approx(1),
         ("foresight", "thickness", "doubt_caught"): 1,
     }
     assert not foretell({key: value[: LEAST - 1] for key, value in values.items()})
+
+
+def test_all_interventions_are_compared_together() -> None:
+    """A measure that orders the answers to each alone may not order them all."""
+    error = torch.arange(40.0)
+    values = {("truth", do, "l1"): error + shift for do, shift in (("thickness", 0.0), ("slant", 100.0))}
+    values |= {("trust", do, "doubt"): error for do in ("thickness", "slant")}
+    found = foretell(values)
+    assert found["foresight", "slant", "doubt_correlation"].item() == pytest.approx(1)
+    assert found["foresight", ALL, "doubt_correlation"].item() == pytest.approx(0.5, abs=0.01)
