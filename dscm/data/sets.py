@@ -234,7 +234,7 @@ class CelebA(DataSet):
     expects = (
         "faces are to be upright and framed as CelebA's aligned ones: of a portrait a square is taken, as wide as it, "
         f"{celeba.ANCHOR[0]:.0%} down the height that is left over (rows 30 to 208 of 218), in which the eyes lie "
-        f"level, just above the middle, at 3/8 and 5/8 of the width; {option('fit')} stretch or pad takes all of it"
+        f"level, just above the middle, at 3/8 and 5/8 of the width; {option('fit')}=stretch or pad takes all of it"
     )
 
     @property

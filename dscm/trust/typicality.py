@@ -33,9 +33,9 @@ def describe_noise(noise: Noise) -> dict[str, Tensor]:
             found[f"u, band {band + 1}"] = (power[:, octave == band].mean(dim=1) + TINY).log()
         square = u.float().square().flatten(1)
         found["u, peaks"] = (square.square().mean(dim=1) / (square.mean(dim=1).square() + TINY) + TINY).log()
-    for name in ("z", "latents", "eps"):
+    for name in ("z", "eps", "latents"):
         if (code := getattr(noise, name, None)) is not None and code.numel():
-            found["code, norm"] = (code.float().square().flatten(1).mean(dim=1) + TINY).log()
+            return found | {"code, norm": (code.float().square().flatten(1).mean(dim=1) + TINY).log()}
     return found
 
 

@@ -93,7 +93,7 @@ def test_portraits_of_any_size_are_cropped_as_the_training_was(tmp_path: Path) -
     done = call_script("counterfactual.py", tmp_path / "portraits", *models, *asked)
     assert done.returncode == 0, done.stderr
     (note,) = (line for line in done.stderr.splitlines() if line.startswith("note: faces are to be upright and framed"))
-    assert "rows 30 to 208 of 218" in note and "--fit stretch or pad takes all of it" in note
+    assert "rows 30 to 208 of 218" in note and "--set fit=stretch or pad takes all of it" in note
     assert {path.name for path in (tmp_path / "out").glob("*__Eyeglasses=1.png")} == {
         f"{i}__Eyeglasses=1.png" for i in range(3)
     }

@@ -56,7 +56,7 @@ def test_queries_give_the_same_files(shared: tuple[Path, dict[str, Done]], alone
     out, done = alone("query")
     assert done.returncode == said["query"].returncode == 1
     files = read_files(out)
-    assert files == read_files(folder / "query") and len(files) == 3 + 4
+    assert files == read_files(folder / "query") and len(files) == 4 + 4
     skipped = [
         [line for line in run.stderr.splitlines() if line.startswith("skipped ")] for run in (done, said["query"])
     ]
