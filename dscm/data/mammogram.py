@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -88,6 +87,8 @@ def place_back(square: Tensor, pixels: np.ndarray, framing: Framing = STRETCHED)
 
 def clean(pixels: np.ndarray, framing: Framing) -> np.ndarray:
     """Black out the background of a mammogram, float (H, W) in [0, 1], if the framing says so."""
+    from scipy import ndimage  # takes as long to import as all of this package
+
     if not framing.clean_background:
         return pixels
     regions, _ = ndimage.label(pixels > BACKGROUND)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from dscm.causal.draws import Source
@@ -154,4 +153,6 @@ def expected_coverage(particles: int, width: float = WIDTH) -> float:
         particles: M, at least 2.
         width: standard deviations either way.
     """
+    from scipy.stats import t as student  # takes longer to import than all of this package
+
     return float(2 * student.cdf(width / math.sqrt(1 + 1 / particles), df=particles - 1) - 1)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.utils import save_image
 
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.data.scaling import to_unit
@@ -28,6 +27,8 @@ def draw_samples(
         path: the file.
         device: the device of the mechanism.
     """
+    from torchvision.utils import save_image  # takes longer to import than all of this package
+
     if hasattr(mechanism.sampling, "steps"):
         mechanism = mechanism.using(steps=SAMPLE_STEPS)
     shown = {name: value[:SAMPLES] for name, value in parents.items()}

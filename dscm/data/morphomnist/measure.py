@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 SCALE = 4  # factor of the upscaled image, on which everything but intensity is measured
@@ -131,6 +130,8 @@ def downscale(fine: Tensor) -> Tensor:
 @functools.lru_cache
 def _upscaling(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the matrices of the spline, (4·size, size), and the Gaussian, (4·size, 4·size), along one axis."""
+    from scipy import ndimage  # takes as long to import as all of this package
+
     spline = ndimage.zoom(np.eye(size), (SCALE, 1), order=3, mode="mirror", grid_mode=True)
     smooth = ndimage.gaussian_filter1d(np.eye(SCALE * size), SCALE / 3, axis=0, mode="reflect")
     return torch.from_numpy(spline).float().to(device), torch.from_numpy(smooth).float().to(device)
@@ -139,6 +140,8 @@ def _upscaling(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 @functools.lru_cache
 def _downscaling(size: int, device: torch.device) -> Tensor:
     """Return the matrix of the Gaussian and the spline, (size/4, size), along one axis."""
+    from scipy import ndimage  # takes as long to import as all of this package
+
     smooth = ndimage.gaussian_filter1d(np.eye(size), SCALE / 3, axis=0, mode="reflect")
     spline = ndimage.zoom(smooth, (1 / SCALE, 1), order=3, mode="mirror", grid_mode=True)
     return torch.from_numpy(spline).float().to(device)
@@ -295,6 +298,8 @@ def _visit(mask: Any, visits: Sequence[Any], offsets: Any, weights: Any, keep: A
 @functools.lru_cache
 def _keep_table() -> Tensor:
     """Tabulate whether the centre pixel stays for each of the 512 patterns of 3×3 pixels, uint8 (512,)."""
+    from scipy import ndimage  # takes as long to import as all of this package
+
     eight = np.ones((3, 3))
     keep = torch.zeros(512, dtype=torch.uint8)
     for pattern in range(512):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -169,6 +168,8 @@ def _shrink(pixels: np.ndarray) -> np.ndarray:
 
 def _find_mask(small: np.ndarray) -> np.ndarray:
     """Find the breast in a small image, bool of its shape."""
+    from scipy import ndimage  # takes as long to import as all of this package
+
     bright = np.pad(small > TISSUE, THIN, mode="edge")  # the breast goes on beyond the film
     opened = ndimage.binary_opening(bright, iterations=THIN)[THIN:-THIN, THIN:-THIN]
     regions, _ = ndimage.label(opened)
