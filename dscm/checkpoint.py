@@ -5,7 +5,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, TypeVar, cast
@@ -42,7 +42,7 @@ MECHANISMS: Mapping[str, type[ImageMechanism[Any]]] = {
 }
 EXPORTED = (  # entries that a bundled checkpoint keeps besides its weights
     *("format", "program", "kind", "graph", "config", "settings", "step", "seconds", "test"),
-    *("support", "reference"),
+    *("support", "reference", "sampling"),
 )
 ModelT = TypeVar("ModelT", bound=nn.Module)
 EntryT = TypeVar("EntryT")
@@ -63,6 +63,7 @@ class Restored(Generic[ModelT]):
         sha256: hash of the file.
         support: what the training data said of the variables of `list_supported`; None of an older checkpoint.
         reference: what the part does on validation images; likewise.
+        sampling: settings of an image's mechanism that were chosen for it, which it has; those not named are usual.
     """
 
     model: ModelT
@@ -75,6 +76,7 @@ class Restored(Generic[ModelT]):
     sha256: str
     support: Support | None = None
     reference: Reference | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(part: Part, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
@@ -198,7 +200,12 @@ def restore_image(path: Path, device: torch.device) -> Restored[ImageMechanism[A
     restored: Restored[ImageMechanism[Any]] = _restore(path, "image", device)
     if isinstance(restored.model, DiffusionMechanism):
         restored.model.null_trained = restored.settings.get("p_null") != 0
-    return restored
+    if not restored.sampling:
+        return restored
+    try:
+        return replace(restored, model=restored.model.using(**restored.sampling))
+    except InputError as error:
+        raise InputError(f"{path}: damaged: its settings are not allowed") from error
 
 
 def restore_attributes(path: Path, device: torch.device) -> Restored[LearnedAttributes]:
@@ -226,6 +233,11 @@ def add_support(path: Path, part: Part, support: Support) -> None:
 def add_reference(path: Path, part: Part, reference: Reference) -> None:
     """Add to a checkpoint what the part does on validation images; all else stays."""
     _write(path, read(path, part) | _describe(None, reference))
+
+
+def add_sampling(path: Path, sampling: Mapping[str, Any]) -> None:
+    """Add to the checkpoint of an image the settings that were chosen for its mechanism, plain data; all else stays."""
+    _write(path, read(path, "image") | {"sampling": dict(sampling)})
 
 
 def _describe(support: Support | None, reference: Reference | None = None) -> dict[str, Any]:
@@ -261,11 +273,13 @@ def _restore(path: Path, part: Part, device: torch.device) -> Restored[Any]:
         or not isinstance(seconds, int | float | None)
     ):
         raise InputError(f"{path}: damaged: what it says of its training is not readable")
+    if not isinstance(sampling := content.get("sampling", {}), dict):
+        raise InputError(f"{path}: damaged: its settings are not readable")
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     support = _restore_entry(path, content.get("support"), partial(Support.from_state, list_supported(part, graph)))
     reference = _restore_entry(path, content.get("reference"), Reference.from_state)
     described = content["config"], settings, step, seconds, sha256
-    return Restored(model, Path(path), graph, *described, support, reference)
+    return Restored(model, Path(path), graph, *described, support, reference, sampling)
 
 
 def _restore_entry(path: Path, state: Any, restore: Callable[[Any], EntryT]) -> EntryT | None:

@@ -270,3 +270,23 @@ def test_code_in_a_file_is_not_run(path: Path, container: str) -> None:
     assert not exploit.target.exists()
     pickle.loads(pickle.dumps(exploit))  # the proof that it would have run
     assert exploit.target.exists()
+
+
+def test_settings_that_were_chosen_for_a_model_come_with_it(path: Path) -> None:
+    """In place of the usual ones; a query that chooses others gets these."""
+    usual = checkpoint.restore_image(path, CPU).model.sampling
+    checkpoint.add_sampling(path, {"guidance": "do=3", "guidance_interval": (2.0, 50.0)})
+    model = checkpoint.restore_image(path, CPU).model
+    assert str(model.sampling.weights) == "do=3,others=1" and model.sampling.guidance_interval == (2.0, 50.0)
+    assert model.sampling.steps == usual.steps
+    assert model.using(guidance=1.0).sampling.weights.trivial
+    checkpoint.export(path, "image", path.with_name("bundled.pt"))
+    assert checkpoint.restore_image(path.with_name("bundled.pt"), CPU).model.sampling == model.sampling
+
+
+@pytest.mark.parametrize("sampling", [{"guidance": "much"}, {"colour": 1}, [1]])
+def test_damaged_settings_are_one_line(path: Path, sampling: object) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"sampling": sampling}, path)
+    with pytest.raises(InputError, match="damaged: its settings"):
+        checkpoint.restore_image(path, CPU)

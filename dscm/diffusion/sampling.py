@@ -92,7 +92,7 @@ class Sampling(Trajectory):
     )  # fmt: skip
     guidance_interval: tuple[float, float] = setting(
         (1.0, 1000.0), "Noise levels σ at which the prediction is guided; the paper's are 0 1000. "
-        "Default: 1 1000 for digits, 0.2 3 for larger images.", low=0
+        "Default: what the model's checkpoint says, or 1 1000 for digits, 0.2 3 for larger images.", low=0
     )  # fmt: skip
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = setting(
         "semantic", "semantic: z and u, by unguided inversion (u alone, if the mechanism is spatial); guided: by "
