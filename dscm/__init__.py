@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dscm.errors import InputError
-    from dscm.evaluation.effects import average_causal_effect, interventional_samples
+    from dscm.evaluation.effects import Estimate, average_causal_effect, interventional_samples
     from dscm.evaluation.runner import evaluate
     from dscm.files import __version__
     from dscm.folder.answer import Answer
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Estimate",
     "InputError",
     "Model",
     "__version__",
@@ -29,6 +30,7 @@ __all__ = [
 
 _HOMES = {
     "Answer": "dscm.folder.answer",
+    "Estimate": "dscm.evaluation.effects",
     "InputError": "dscm.errors",
     "__version__": "dscm.files",
     "Model": "dscm.model",

@@ -88,7 +88,7 @@ class Sampling(Trajectory):
 
     guidance: Weights | float | str = setting(
         1.5, "Guidance weight ω; or one for each group of parents, as in thickness=3,others=1 or, for the variables "
-        "that a query intervenes on, do=3,others=1."
+        "that a query intervenes on, do=3,others=1. Default: what the model's checkpoint says, or 1.5."
     )  # fmt: skip
     guidance_interval: tuple[float, float] = setting(
         (1.0, 1000.0), "Noise levels σ at which the prediction is guided; the paper's are 0 1000. "
