@@ -27,9 +27,9 @@ MORPHED = ("thickness", "slant", "intensity")  # attributes that the renderer se
 # Fractions of the digits of which an attribute is set, as by an intervention: to the handwritten slant, or to a uniform
 # value. What the attribute causes follows it. They extend the support of the data, so that interventions rarely leave
 # it. The paper mixes slant and hue alone (eq. 36, 42 and 43).
-MIXTURE = {"slant": 0.2, "intensity": 0.2, "hue": 0.5}
+MIXTURE = {"thickness": 0.2, "slant": 0.2, "intensity": 0.2, "hue": 0.5}
 PUBLISHED = {"slant": 0.2, "hue": 0.5}
-UNIFORM = {"intensity": (64.0, 255.0), "hue": (0.0, 1.0)}
+UNIFORM = {"thickness": (1.2, 6.0), "intensity": (64.0, 255.0), "hue": (0.0, 1.0)}
 SEEDS: dict[File, int] = {"train": 0, "t10k": 1}
 VERSION = 4  # of the generated images; raise it when the same settings give others
 CHUNK = 500  # digits per task of a worker
