@@ -249,7 +249,7 @@ def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (code,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    (intensity, images), saved, sheet, three, effect = run_cell(code, names)
+    (intensity, images), saved, sheet, marks, three, effect = run_cell(code, names)
     answer, obs = names["answer"], names["obs"]
     assert images.shape == (n, 1, 28, 28) and images.dtype == torch.uint8
     thinner = answer.obs["thickness"] < 4
@@ -257,6 +257,7 @@ def test_the_readme_s_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(intensity > answer.obs["intensity"], thinner), "thickness raises intensity"
     assert saved is None and len(list((tmp_path / "out").glob("*__thickness=4*.png"))) == n
     assert {"counterfactuals.csv", "grid.png"} < {path.name for path in (tmp_path / "out").iterdir()}
+    assert len(marks) == n and all("off the support" not in found for found in marks)
     assert isinstance(sheet, Image.Image) and sheet.width > n * 56
     assert three.shape == (1, 1, 28, 28) and three.dtype == torch.uint8 and not torch.equal(three, obs["image"])
     assert names["model"].observe(list(three))["digit"].tolist() == [3], "the oracle sees a three"

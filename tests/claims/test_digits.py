@@ -70,7 +70,7 @@ def test_reversal_is_exact_but_for_the_code(name: str, obs: dict, monkeypatch: p
     The code, if there is one, is held: that read off a counterfactual is another, and with it so is the image.
     """
     obs = {variable: value[:3] for variable, value in obs.items()}
-    mechanism = restore(name).using(guidance=1.5, steps=10, abduction="guided", solver="trapezoid", fixed_point=3)
+    mechanism = restore(name).using(guidance=1.5, steps=12, abduction="guided", solver="trapezoid", fixed_point=3)
     code = mechanism.encode(obs["image"], mechanism.scaling(obs))
     monkeypatch.setattr(mechanism, "encode", lambda *arguments: code)
     scm, do = GRAPH.scm(mechanism), {"digit": obs["digit"].roll(1)}
