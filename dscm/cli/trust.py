@@ -18,6 +18,7 @@ from dscm.errors import EmptySplit, InputError
 from dscm.model import Model, load
 from dscm.training.recipe import Recipe
 from dscm.trust.fit import refer
+from dscm.trust.ranks import ENOUGH
 from dscm.trust.reference import Reference
 
 
@@ -37,6 +38,8 @@ def main() -> None:
         model = load(args.checkpoint, None, args.oracle, args.attributes)
         for path, reference in complete(model, replace(source, skip_missing=args.skip_missing), args.n):
             print(f"{path}: {reference.n} images of the {reference.split} split")
+            if reference.noise and len(reference.noise.distances) < ENOUGH:
+                print(f"{path}: fewer than {2 * ENOUGH} images: no noise can be called unlike the training data")
     except InputError as error:
         parser.exit(2, f"error: {error.typed(lambda name: '--' + name.replace('_', '-'))}\n")
 

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 ALARM = 0.01  # share of validation images below which a number is called unusual
+ENOUGH = round(1 / ALARM)  # numbers of a reference that let one be called so
 
 
 def how_usual(reference: Tensor, values: Tensor) -> Tensor:
     """Return the share of a reference that is at least as large, ``(1 + #{r ≥ x}) / (n + 1)``.
 
     Of values like those of the reference, which are exchangeable with it, a share below α has at most the probability
-    α, whatever their distribution and however few they are. Of fewer than 99 none lies below .01.
+    α, whatever their distribution and however few they are. Of fewer than `ENOUGH` none lies below `ALARM`.
 
     Args:
         reference: sorted, (n,).

@@ -122,7 +122,7 @@ def test_without_the_mixture_intensities_follow_the_graph(
     mixed, plain = (load(GREY, raw, "train", tmp_path, mixture=mixture) for mixture in (True, False))
     assert len(list(tmp_path.glob("morphomnist-train-*"))) == 2
     paper = {"slant": 0.2, "hue": 0.5}
-    assert mixtures == [{"intensity": 0.2, **paper}, paper]
+    assert mixtures == [{"thickness": 0.2, "intensity": 0.2, **paper}, paper]
     assert (mixed["intensity"] - plain["intensity"]).abs().max() > 5
     assert GREY.scm().abduct({**plain, "image": plain["image"].float()})["slant"].abs().max() > 3  # standard normal
 
@@ -130,7 +130,6 @@ def test_without_the_mixture_intensities_follow_the_graph(
 def test_what_a_mixed_attribute_causes_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thickness off its equation is uniform, and intensity keeps its noise."""
     n = 4000
-    monkeypatch.setitem(morphomnist.UNIFORM, "thickness", (1.2, 6.0))
     drawn: dict[str, Tensor] = {}
 
     class Pool:
