@@ -41,13 +41,13 @@ def interventional_samples(
     {'a': tensor([2.]), 'b': tensor([4.])}
     """
     reached = scm.descendants(do) | do.keys()
-    roots = {name for name in scm.order if not scm.parents[name]}
+    roots = [name for name in scm.order if not scm.parents[name]]
     needed = [name for name in scm.order if name not in reached or name in roots]
     missing = [name for name in needed if name not in obs]
     if missing:
         raise InputError(f"the observation lacks {', '.join(missing)}; it needs {', '.join(needed)}")
     noise = scm.sample_noise(len(obs[needed[0]]), generator)
-    noise |= {name: scm.mechanism(name).abduct(obs[name], {}, generator) for name in roots & do.keys()}
+    noise |= {name: scm.mechanism(name).abduct(obs[name], {}, generator) for name in roots if name in do}
     kept = {name: obs[name] for name in needed if name not in reached}
     return scm.predict(noise, {**kept, **do}, obs)
 

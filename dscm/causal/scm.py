@@ -170,7 +170,8 @@ class SCM(nn.Module):
         upstream = self.check_upstream(do, target) if do else set()
         if effect == "total" or not do:
             return do
-        mediators = (self.descendants(do) & upstream) - do.keys()
+        between = (self.descendants(do) & upstream) - do.keys()
+        mediators = [name for name in self.order if name in between]
         followed = self.predict(noise, {**do, target: obs[target]})
         if effect == "direct":
             fixed = {name: followed[name] if callable(value) else value for name, value in do.items()}

@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.kinds, self.flags = tuple(kinds), set[str]()
+        self.kinds, self.flags = tuple(kinds), list[str]()
         self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="pairs",
                           help="a rarely used setting, listed below; may be repeated")  # fmt: skip
 
@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         """
         hints = get_type_hints(kind)
         for field in (field for name in names for field in dataclasses.fields(kind) if field.name == name):
-            self.flags.add(field.name)
+            self.flags.append(field.name)
             choices = settings.choices(kind, field.name)
             options: dict[str, Any] = {"choices": choices} if choices else {"metavar": _metavar(field.name)}
             several = settings.takes_several(kind, field.name)

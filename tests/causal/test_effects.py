@@ -115,3 +115,19 @@ def test_an_average_effect_of_dowhy(noise: float, last: type[LinearGaussian], ef
     drawn = scm.sample_noise(4000, torch.Generator().manual_seed(0))
     effects = individual_effects(scm, drawn, {"T": lambda t: 1}, {"T": lambda t: 0}, lambda values: values["Y"])
     assert effects.mean().item() == pytest.approx(effect, abs=0.03 if last is Threshold else 1e-5)
+
+
+def test_roots_draw_their_noise_in_the_order_of_the_graph() -> None:
+    """Each abduction draws from one generator: in the order of a set, the same seed would give other samples."""
+    asked: list[str] = []
+
+    class Recorder(LinearGaussian):
+        def abduct(self, value: Tensor, parents: Parents, generator: Any = None) -> Tensor:
+            asked.append(names[int(value[0])])
+            return super().abduct(value, parents, generator)
+
+    names = [f"cause{i}" for i in range(12)]
+    scm = SCM({name: Recorder({}, 0.0, 1.0) for name in names}, {})
+    obs = {name: torch.tensor([float(i)]) for i, name in enumerate(names)}
+    interventional_samples(scm, obs, dict.fromkeys(names, lambda value: value + 1), torch.Generator())
+    assert asked == list(scm.order)
