@@ -1,7 +1,8 @@
 """Keep settings with a model: ``python -m dscm.cli.defaults CKPT --guidance 1.5 --guidance-interval 2 1000``.
 
-Every command, and `dscm.load`, then takes them where nothing else is chosen. Choose them by ``evaluate.py --split
-valid``, and measure afterwards what answers are compared with (``python -m dscm.cli.trust``), which depends on them.
+Every command, and `dscm.load`, then takes them where nothing else is chosen; levels that were fitted stay. Choose them
+by ``evaluate.py --split valid``, and measure afterwards what answers are compared with (``python -m dscm.cli.trust``),
+which depends on them.
 """
 
 import torch
@@ -25,7 +26,8 @@ def main() -> None:
         restored = checkpoint.restore_image(args.checkpoint, torch.device("cpu"))
         restored.model.using(**args.settings)
         plain = {name: value if isinstance(value, PLAIN) else str(value) for name, value in args.settings.items()}
-        checkpoint.add_sampling(args.checkpoint, plain)
+        fitted = {name: value for name, value in restored.sampling.items() if name == "levels"}
+        checkpoint.add_sampling(args.checkpoint, fitted | plain)
     except InputError as error:
         parser.error(error.typed(parser.show))
     print(f"{args.checkpoint}: {' '.join(f'{name}={value}' for name, value in plain.items()) or 'the usual settings'}")

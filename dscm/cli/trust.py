@@ -13,8 +13,9 @@ from pathlib import Path
 from dscm import checkpoint
 from dscm.assets import FOLDER
 from dscm.cli.arguments import add_data, location
-from dscm.data.sets import Source, Split, get_data_set
-from dscm.errors import EmptySplit, InputError
+from dscm.cli.held_out import read_held_out
+from dscm.data.sets import Source
+from dscm.errors import InputError
 from dscm.model import Model, load
 from dscm.training.recipe import Recipe
 from dscm.trust.fit import refer
@@ -58,13 +59,7 @@ def complete(model: Model, source: Source, n: int) -> Iterator[tuple[Path, Refer
     Raises:
         InputError: the data are missing.
     """
-    mixture = model.checkpoint.settings.get("mixture", True)
-    data_set = get_data_set(model.graph, replace(source, framing=model.framing, mixture=mixture))
-    split: Split = "valid"
-    try:
-        data = data_set.load(split, model.mechanism.shape[-1])
-    except EmptySplit:
-        data = data_set.load(split := "test", model.mechanism.shape[-1])
+    split, data = read_held_out(model, source)
     splits = {split: {name: value.to(model.device) for name, value in data.items()}}
     seed = model.checkpoint.settings.get("seed", 0)
     reference = refer(model.graph, model.mechanism, splits, n, seed, model.learned)

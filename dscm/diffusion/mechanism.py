@@ -161,7 +161,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         condition = self.condition(z, pa)
         if sampling.published:
             return ImageNoise(published.abduct(self.eps(condition), value, self.schedule, grid), z)
-        field = self._guided(condition, self.null) if sampling.abduction == "guided" else self.eps(condition)
+        field = self.guide(condition) if sampling.abduction == "guided" else self.eps(condition)
         moved: list[Tensor] = []
         states = inversion_path(field, value, self.schedule, grid, sampling.ode_solver, moved.append)
         if sampling.abduction in ("semantic", "guided") or sampling.weights.trivial:
@@ -174,7 +174,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
     def _retrace(self, path: Sequence[Tensor], condition: Tensor, grid: Tensor) -> dict[str, Tensor]:
         """Return the residuals, or null tokens, that make guided generation follow a path from noise to image."""
         if self.sampling.abduction == "residual":
-            return {"residuals": residuals(self._guided(condition, self.null), path, self.schedule, grid)}
+            return {"residuals": residuals(self.guide(condition), path, self.schedule, grid)}
         weight, along = self.sampling.weights.others, (path, self.schedule, grid)
         tokens = align(self.eps, condition, self.null, weight, *along, self.sampling.alignment, self._active)
         return {"tokens": tokens}
@@ -192,7 +192,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         condition = self.condition(noise.z, self.scaling(parents))
         null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
-        eps_fn = self._guided(condition, null, intervened)
+        eps_fn = self.guide(condition, null, intervened)
         if noise.residuals.numel():
             eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
         if sampling.published:
@@ -311,13 +311,13 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             terms["divergence"] = self.prior.divergence(e, pa).mean()
         return e, terms
 
-    def _guided(
-        self, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor], intervened: Intervened = {}
+    def guide(
+        self, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor] | None = None, intervened: Intervened = {}
     ) -> EpsFn:
-        """Guide from a null token, or from that of each timestep, to conditions (B, D)."""
+        """Guide from the null token, another one, or that of each timestep, to conditions (B, D)."""
         weights = self.sampling.weights.resolve(intervened)
         weight = self._groups(weights, intervened) if weights.groups else weights.others
-        return guided(self.eps, condition, null, weight, self._active)
+        return guided(self.eps, condition, self.null if null is None else null, weight, self._active)
 
     def _active(self, t: Tensor) -> bool:
         """Tell whether timesteps ``t`` (B,), all equal, lie in the guidance interval."""

@@ -5,7 +5,7 @@ Nothing here knows networks, conditions or guidance. ᾱ is written ``a``; ``x_t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -103,6 +103,27 @@ def make_grid(
     else:
         sigma = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps + 1, dtype=torch.float64).exp()
     return schedule.timestep(sigma)
+
+
+def stretch_grid(schedule: Schedule, steps: int, levels: Sequence[float], sigma_min: float) -> Tensor:
+    """Build a grid that is spaced as noise levels that were fitted to a model.
+
+    Between them log σ is linear in the number of the step. They are stretched, in log σ, to end at ``sigma_min``.
+
+    Args:
+        schedule: the noise schedule.
+        steps: K.
+        levels: σ, descending, at least two.
+        sigma_min: end of the grid, below the highest level.
+
+    Returns:
+        Descending real timesteps, float64, shape (K + 1,).
+    """
+    fitted = torch.tensor(levels, dtype=torch.float64).log()
+    fitted = fitted[0] + (fitted - fitted[0]) * (math.log(sigma_min) - fitted[0]) / (fitted[-1] - fitted[0])
+    position = torch.linspace(0, len(fitted) - 1, steps + 1, dtype=torch.float64)
+    low = position.long().clamp_max(len(fitted) - 2)
+    return schedule.timestep(torch.lerp(fitted[low], fitted[low + 1], position - low).exp())
 
 
 def add_noise(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:

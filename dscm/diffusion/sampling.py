@@ -7,13 +7,14 @@ from torch import Tensor
 
 from dscm.diffusion.alignment import Alignment
 from dscm.diffusion.guidance import DO, Weights
-from dscm.diffusion.process import SIGMA_MIN, Schedule, make_grid
+from dscm.diffusion.process import SIGMA_MIN, Schedule, make_grid, stretch_grid
 from dscm.diffusion.published import IMPLIED, PREFERRED, SWITCH
 from dscm.diffusion.solvers import Solver
 from dscm.errors import InputError, option
 from dscm.settings import check, refuse_contradiction, setting
 
 PER_STEP = ("dynamic", "residual")  # abductions whose noise has one part for each ddim step
+STEPS = 20  # each way, unless levels were fitted
 SMALL = 40  # largest height and width, in pixels, of images whose attributes are decided at large noise levels
 EVALUATIONS = {"ddim": 2, "2m": 0, "trapezoid": 1}  # default fixed-point iterations of each solver
 
@@ -26,12 +27,20 @@ class Trajectory:
         InputError: a value is not allowed, or grid, solver and σ_min exclude each other.
     """
 
-    steps: int = setting(20, "Steps each way.", low=1, high=10_000)
-    grid: Literal["log-sigma", "edm", "uniform"] = setting(
-        "log-sigma", "Spacing of the steps; uniform in t, the paper's, needs explicit steps, or hundreds."
-    )
-    sigma_min: float = setting(
-        SIGMA_MIN, "Noise level of the image, at least 0.001; or 0, the paper's, with explicit steps.", low=0, high=1
+    steps: int | None = setting(
+        None, "Steps each way. Default: with the trapezoid as many as were fitted to the model, or else 20.",
+        low=1, high=10_000
+    )  # fmt: skip
+    grid: Literal["log-sigma", "edm", "uniform"] | None = setting(
+        None, "Spacing of the steps; uniform in t, the paper's, needs explicit steps, or hundreds. "
+        "Default: as fitted to the model, or log-sigma."
+    )  # fmt: skip
+    sigma_min: float | None = setting(
+        None, "Noise level of the image, at least 0.001; or 0, the paper's, with explicit steps. "
+        "Default: as fitted to the model, or 0.01.", low=0, high=1
+    )  # fmt: skip
+    levels: tuple[float, ...] | None = setting(
+        None, "Noise levels σ, descending, that were fitted to the model; a grid that is named has none.", above=0
     )
     solver: Literal["ddim", "2m", "trapezoid"] | None = setting(
         None, "ddim, the paper's; 2m, of second order; trapezoid, of second order and exactly invertible. "
@@ -45,13 +54,17 @@ class Trajectory:
     def __post_init__(self) -> None:
         """Check each setting, and the settings against each other."""
         check(self)
-        implicit = self.ode_solver.evaluations > 0
-        if not self.sigma_min and (self.grid == "log-sigma" or implicit):
+        if self.grid is not None:
+            object.__setattr__(self, "levels", None)
+        if self.levels and (len(self.levels) < 2 or any(a <= b for a, b in zip(self.levels, self.levels[1:]))):
+            raise InputError(f"{option('levels')} {' '.join(map(str, self.levels))}: must be two or more, descending")
+        lowest, implicit = self.lowest, self.ode_solver.evaluations > 0
+        if not lowest and (self.spacing == "log-sigma" or self.levels or implicit):
             raise InputError(
                 f"{option('sigma_min')} 0: needs explicit steps ({option('fixed_point')} 0) on a uniform or edm grid"
             )
-        if 0 < self.sigma_min < 1e-3:
-            raise InputError(f"{option('sigma_min')} {self.sigma_min:g}: must be 0, or at least 0.001: "
+        if 0 < lowest < 1e-3:
+            raise InputError(f"{option('sigma_min')} {lowest:g}: must be 0, or at least 0.001: "
                              "smaller values vanish in float32")  # fmt: skip
 
     @property
@@ -69,9 +82,28 @@ class Trajectory:
         except ValueError as error:
             raise InputError(f"{option('solver')} {kind} {option('fixed_point')} {evaluations}: {error}") from error
 
+    @property
+    def count(self) -> int:
+        """Return the number of steps; levels were fitted to the errors of the trapezoid, and are too few for others."""
+        fitted = len(self.levels) - 1 if self.levels and self.ode_solver.kind == "trapezoid" else STEPS
+        return self.steps or fitted
+
+    @property
+    def spacing(self) -> str:
+        """Name the grid, one that was fitted by its levels."""
+        return f"σ = {', '.join(f'{sigma:g}' for sigma in self.levels)}" if self.levels else self.grid or "log-sigma"
+
+    @property
+    def lowest(self) -> float:
+        """Return the noise level that is taken for the image."""
+        fitted = self.levels[-1] if self.levels else SIGMA_MIN
+        return fitted if self.sigma_min is None else self.sigma_min
+
     def timesteps(self, schedule: Schedule) -> Tensor:
         """Return the timesteps to visit, descending, (K + 1,)."""
-        return make_grid(schedule, self.steps, self.grid, self.sigma_min)
+        if self.levels:
+            return stretch_grid(schedule, self.count, self.levels, self.lowest)
+        return make_grid(schedule, self.count, self.grid or "log-sigma", self.lowest)
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,14 @@ def sample(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: S
     Returns:
         Images of the shape of ``x``: x̄ at the grid's end.
     """
+    return last(sampling_path(eps_fn, x, schedule, grid, solver)) / _scale(schedule, grid, x)
+
+
+def sampling_path(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: Solver) -> Iterator[Tensor]:
+    """Yield the states at each timestep of the grid on the way to the image, after the first; as `sample`."""
     if solver.kind == "trapezoid":
-        states = _trapezoid_path(eps_fn, x, schedule, grid, solver)
-    else:
-        states = _explicit_path(eps_fn, x, schedule, grid, solver.kind == "2m")
-    return last(states) / _scale(schedule, grid, x)
+        return _trapezoid_path(eps_fn, x, schedule, grid, solver)
+    return _explicit_path(eps_fn, x, schedule, grid, solver.kind == "2m")
 
 
 def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, grid: Tensor, solver: Solver = Solver()) -> Tensor:

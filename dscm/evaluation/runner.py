@@ -272,9 +272,9 @@ class Evaluation:
         sampling, chosen, model = self.sampling, self.settings, self.model
         return Conditions(
             guidance_interval=sampling.guidance_interval,
-            steps=sampling.steps,
-            grid=sampling.grid,
-            sigma_min=sampling.sigma_min,
+            steps=sampling.count,
+            grid=sampling.spacing,
+            sigma_min=sampling.lowest,
             precision=sampling.precision,
             split=chosen.split,
             n=len(data["image"]),

@@ -95,7 +95,8 @@ def describe_solver(conditions: Conditions) -> str:
         return PUBLISHED
     implicit = f", implicit steps of {conditions.fixed_point} evaluation(s)" if conditions.fixed_point else ""
     low = ", bfloat16" if conditions.precision == "bfloat16" else ""
-    grid = f"grid {conditions.grid} to σ = {conditions.sigma_min:g}"
+    fitted = conditions.grid.startswith("σ")
+    grid = f"at {conditions.grid}" if fitted else f"grid {conditions.grid} to σ = {conditions.sigma_min:g}"
     return f"{conditions.steps} steps of {conditions.solver}{implicit}, {grid}{low}"
 
 

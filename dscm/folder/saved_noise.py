@@ -64,9 +64,9 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
         return {name: True for name, value in chosen.items() if value}
     solver = sampling.ode_solver
     content: dict[str, Any] = {
-        "steps": sampling.steps,
-        "grid": sampling.grid,
-        "sigma_min": sampling.sigma_min,
+        "steps": sampling.count,
+        "grid": sampling.spacing,
+        "sigma_min": sampling.lowest,
         "solver": {"kind": solver.kind, "evaluations": solver.evaluations},
         "precision": getattr(sampling, "precision", "float32"),
         "abduction": getattr(sampling, "abduction", "semantic"),

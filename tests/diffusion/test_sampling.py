@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from dscm.diffusion.guidance import Weights
+from dscm.diffusion.process import linear_schedule
 from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import Solver
 from dscm.errors import InputError
+from dscm.settings import complete
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,27 @@ def test_the_solver_suits_the_abduction_unless_it_is_named(settings: dict[str, A
     assert Sampling(**settings).ode_solver == solver
 
 
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({}, (20, "log-sigma", 0.01)),
+        ({"levels": (9.0, 1.0, 0.5)}, (2, "σ = 9, 1, 0.5", 0.5)),
+        ({"levels": (9.0, 1.0, 0.5), "steps": 5}, (5, "σ = 9, 1, 0.5", 0.5)),
+        ({"levels": (9.0, 1.0, 0.5), "sigma_min": 0.1}, (2, "σ = 9, 1, 0.5", 0.1)),
+        ({"levels": (9.0, 1.0, 0.5), "solver": "ddim"}, (20, "σ = 9, 1, 0.5", 0.5)),
+        ({"levels": (9.0, 1.0, 0.5), "abduction": "dynamic"}, (20, "σ = 9, 1, 0.5", 0.5)),
+        ({"levels": (9.0, 1.0, 0.5), "grid": "edm"}, (20, "edm", 0.01)),
+        ({"levels": (9.0, 1.0, 0.5), **complete(Sampling, {"published": True})}, (1000, "uniform", 0.0)),
+    ],
+)
+def test_fitted_levels_are_visited_unless_something_else_is_chosen(settings: dict[str, Any], path: Any) -> None:
+    sampling = Sampling(**settings)
+    assert (sampling.count, sampling.spacing, sampling.lowest) == path
+    timesteps = sampling.timesteps(linear_schedule())
+    sigma = (1 / linear_schedule().alpha_bar(timesteps) - 1).sqrt()
+    assert len(sigma) == sampling.count + 1 and abs(sigma[-1].item() - sampling.lowest) < 1e-9
+
+
 def test_guidance_is_a_number_or_a_weight_for_each_group() -> None:
     assert Sampling(guidance=3).weights == Weights(3.0)
     assert Sampling(guidance="thickness=3,others=2").weights == Weights(2.0, (("thickness", 3.0),))
@@ -40,6 +63,9 @@ def test_the_guidance_interval_depends_on_the_size() -> None:
         ({"sigma_min": 0, "fixed_point": 0, "solver": "ddim"}, "sigma_min 0: needs explicit steps"),
         ({"sigma_min": 0, "grid": "uniform"}, "sigma_min 0: needs explicit steps"),
         ({"sigma_min": 1e-6}, "sigma_min 1e-06: must be 0, or at least 0.001"),
+        ({"sigma_min": 0, "levels": (9.0, 1.0), "solver": "2m"}, "sigma_min 0: needs explicit steps"),
+        ({"levels": (1.0, 9.0)}, "levels 1.0 9.0: must be two or more, descending"),
+        ({"levels": (9.0,)}, "levels 9.0: must be two or more, descending"),
         ({"steps": 0}, "steps 0: must be an integer, at least 1"),
         ({"steps": 2.5}, "steps 2.5: must be an integer, at least 1"),
         ({"grid": "square"}, "grid square: must be one of log-sigma, edm, uniform"),

@@ -1,0 +1,55 @@
+"""Fit the noise levels of short paths to models: ``python -m dscm.cli.levels CKPT --data-dir D --steps 8``.
+
+Trainings do so at their end; this is for checkpoints of earlier versions, and for other numbers of steps. The levels
+stay in the checkpoint, and are visited unless ``--steps`` or a grid is chosen. Several checkpoints get the same, so
+that they can stand in one table. What answers are compared with depends on them: ``python -m dscm.cli.trust`` measures
+that anew.
+"""
+
+import argparse
+import os
+from dataclasses import replace
+
+from dscm import checkpoint
+from dscm.cli.arguments import add_data, location, number
+from dscm.cli.held_out import read_held_out
+from dscm.data.sets import Source
+from dscm.diffusion.levels import CANDIDATES, ENDS, IMAGES, STEPS, fit_levels
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.errors import InputError
+from dscm.model import load
+
+
+def main() -> None:
+    """Parse the command line and complete the checkpoints."""
+    parser = argparse.ArgumentParser(prog="python -m dscm.cli.levels", description=__doc__)
+    parser.add_argument(
+        "checkpoint", type=location, nargs="+", help="diffusion mechanisms of an image; the levels fit the first"
+    )
+    parser.add_argument(
+        "--steps", type=number(int, 1, CANDIDATES), default=STEPS, help="each way (default: %(default)s)"
+    )
+    parser.add_argument("--ends", type=number(float, 0.001), nargs=2, default=ENDS, metavar=("HIGH", "LOW"),
+                        help="the highest and the lowest noise level (default: 30 0.03)")  # fmt: skip
+    parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
+    parser.add_argument("--skip-missing", action="store_true", help="as in the training")
+    add_data(parser.add_argument_group("data"))
+    args = parser.parse_args()
+    source = Source(args.data_dir, args.cache_dir, tuple(args.csv), workers=os.cpu_count() or 1)
+    try:
+        model = load(args.checkpoint[0])
+        if not isinstance(model.mechanism, DiffusionMechanism):
+            raise InputError(f"{args.checkpoint[0]}: {model.mechanism.kind} has no noise levels")
+        _, data = read_held_out(model, replace(source, skip_missing=args.skip_missing))
+        some = {name: value[:IMAGES].to(model.device) for name, value in data.items()}
+        levels = fit_levels(model.mechanism, some, args.steps, tuple(args.ends))
+        for path in args.checkpoint:
+            kept = load(path).checkpoint
+            checkpoint.add_sampling(kept.path, {**kept.sampling, "levels": levels})
+            print(f"{kept.path}: {' '.join(f'{level:g}' for level in levels)}")
+    except InputError as error:
+        parser.exit(2, f"error: {error.typed(lambda name: '--' + name.replace('_', '-'))}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Noise levels of a short path, placed where its errors arise, fitted to a trained mechanism.
+
+Along a fine path, where x̄ and the clean image D are known at M levels, every step of the trapezoid from one level to
+another can be tried without the network: its error is that of ``(D + D')/2`` against what the fine path does between
+the two. The levels of K steps with the least sum of such errors are a shortest path of K edges (as Watson et al. 2021,
+"Learning to efficiently sample from diffusion probabilistic models", place the steps of DDPM by likelihood).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dscm.causal.mechanisms import Parents
+from dscm.data.scaling import to_signed
+from dscm.diffusion.mechanism import DiffusionMechanism
+from dscm.diffusion.process import EpsFn, Schedule, ddim_step
+from dscm.diffusion.solvers import Solver, inversion_path, sampling_path
+
+STEPS = 10  # each way
+ENDS = (30.0, 0.03)  # noise levels between which images are abducted and predicted
+CANDIDATES = 48  # steps of the fine path, at whose ends levels may lie
+FINE = Solver("trapezoid", 1)
+IMAGES = 16  # that a fit takes
+
+
+class Trace(NamedTuple):
+    """What is known along a fine path: levels σ, ascending, float64 (M,), and there x̄ and D, each (M, B, C, H, W)."""
+
+    sigma: Tensor
+    scaled: Tensor
+    clean: Tensor
+
+
+def fit_levels(
+    mechanism: DiffusionMechanism,
+    data: Mapping[str, Tensor],
+    steps: int = STEPS,
+    ends: tuple[float, float] = ENDS,
+) -> tuple[float, ...]:
+    """Fit the levels of K steps to a trained mechanism, with the guidance in use.
+
+    Args:
+        mechanism: the mechanism.
+        data: images that it was not trained on, uint8 (N, C, H, W), and their parents, each (N,); the first are taken,
+            and as counterfactual parents those of the next image.
+        steps: K, at most `CANDIDATES`.
+        ends: the highest and the lowest level σ.
+
+    Returns:
+        Levels σ, descending, K + 1 of them, to three digits.
+    """
+    parents = {variable.name: data[variable.name][:IMAGES] for variable in mechanism.scaling.variables}
+    others = {name: value.roll(1) for name, value in parents.items()}
+    return place_levels([*trace_paths(mechanism, to_signed(data["image"][:IMAGES]), parents, others, ends)], steps)
+
+
+@torch.no_grad()
+def trace_paths(
+    mechanism: DiffusionMechanism, value: Tensor, parents: Parents, others: Parents, ends: tuple[float, float] = ENDS
+) -> list[Trace]:
+    """Trace the fine paths of abduction, and of prediction as it is guided.
+
+    Args:
+        mechanism: a trained mechanism, with the guidance in use.
+        value: images in [-1, 1], (B, C, H, W), that it was not trained on.
+        parents: theirs, each (B,).
+        others: counterfactual ones, each (B,).
+        ends: the highest and the lowest level σ.
+    """
+    schedule = mechanism.schedule
+    high, low = (math.log(end) for end in ends)
+    grid = schedule.timestep(torch.linspace(high, low, CANDIDATES + 1, dtype=torch.float64).exp())
+    pa, new = mechanism.scaling(parents), mechanism.scaling(others)
+    z = mechanism.encode(value, pa)
+    observed, changed = mechanism.eps(mechanism.condition(z, pa)), mechanism.guide(mechanism.condition(z, new))
+    up = [*inversion_path(observed, value, schedule, grid, FINE)]
+    down = sampling_path(changed, up[-1], schedule, grid, FINE)
+    return [trace(observed, up, schedule, grid.flip(0)), trace(changed, [up[-1], *down], schedule, grid)]
+
+
+def trace(eps_fn: EpsFn, states: Iterable[Tensor], schedule: Schedule, timesteps: Tensor) -> Trace:
+    """Note x̄ and D along a path.
+
+    Args:
+        eps_fn: the field that the path follows.
+        states: its states x, each (B, C, H, W).
+        schedule: the noise schedule.
+        timesteps: of the states, ascending or descending, (M,).
+    """
+    scaled, clean = [], []
+    one = torch.ones((), dtype=torch.float64)
+    for x, t in zip(states, timesteps):
+        a = schedule.alpha_bar(t)
+        scaled.append(x / a.sqrt().to(x.device, x.dtype))
+        clean.append(ddim_step(x, eps_fn(x, t.to(x.device, x.dtype).expand(len(x))), a, one))
+    sigma = (1 / schedule.alpha_bar(timesteps) - 1).sqrt()
+    order = sigma.argsort().tolist()
+    return Trace(sigma[order], torch.stack([scaled[i] for i in order]), torch.stack([clean[i] for i in order]))
+
+
+def step_errors(found: Trace) -> Tensor:
+    """Return the errors of the trapezoid's steps between any two levels, up and down added, RMS of x.
+
+    A step of x̄ from σ to σ' with the mean clean image D leads to ``D + σ'/σ·(x̄ − D)``. Its error is measured in
+    ``x = x̄/√(1 + σ'²)``, since the steps that follow shrink an error at a high level about so much.
+
+    Returns:
+        (M, M), float64; ∞ on the diagonal and below it.
+    """
+    sigma, scaled, clean = found
+    errors = torch.full((len(sigma), len(sigma)), math.inf, dtype=torch.float64)
+    for i in range(len(sigma) - 1):
+        low, high = slice(i, i + 1), slice(i + 1, None)
+        mean = (clean[low] + clean[high]) / 2
+        ratio = (sigma[high] / sigma[i]).to(mean.device, mean.dtype).reshape(-1, 1, 1, 1, 1)
+        up = mean + ratio * (scaled[low] - mean) - scaled[high]
+        down = mean + (scaled[high] - mean) / ratio - scaled[low]
+        errors[i, i + 1 :] = _rms(up) / (1 + sigma[high] ** 2).sqrt() + _rms(down) / (1 + sigma[i] ** 2).sqrt()
+    return errors
+
+
+def _rms(x: Tensor) -> Tensor:
+    """Return the root mean square over pixels, averaged over images: (M, B, C, H, W) to (M,), float64, on the CPU."""
+    return x.square().mean(dim=(2, 3, 4)).sqrt().mean(dim=1).double().cpu()
+
+
+def place_levels(traces: Sequence[Trace], steps: int) -> tuple[float, ...]:
+    """Return the levels of the steps whose errors along all traces, of the same levels, have the least sum.
+
+    Returns:
+        Levels σ, descending, K + 1 of them, to three digits.
+    """
+    nodes = find_shortest(torch.stack([step_errors(found) for found in traces]).sum(dim=0), steps)
+    return tuple(float(f"{sigma:.3g}") for sigma in traces[0].sigma[nodes].flip(0).tolist())
+
+
+def find_shortest(errors: Tensor, steps: int) -> list[int]:
+    """Return the nodes, first to last, of the path of ``steps`` edges from node 0 to the last with the least sum.
+
+    Args:
+        errors: of the edge from i to j, (M, M).
+        steps: K, at most M − 1.
+    """
+    sums = torch.full((len(errors),), math.inf, dtype=errors.dtype)
+    sums[0] = 0
+    origins = []
+    for _ in range(steps):
+        sums, origin = (sums[:, None] + errors).min(dim=0)
+        origins.append(origin)
+    path = [len(errors) - 1]
+    for origin in reversed(origins):
+        path.append(int(origin[path[-1]]))
+    return path[::-1]
