@@ -20,7 +20,8 @@ from dscm.diffusion.process import EpsFn, Schedule, ddim_step
 from dscm.diffusion.solvers import Solver, inversion_path, sampling_path
 
 STEPS = 10  # each way
-ENDS = (30.0, 0.03)  # noise levels between which images are abducted and predicted
+HIGHEST, LOWEST = 30.0, 0.02  # noise levels between which images are abducted and predicted
+MARGIN = 2.0  # times the highest guided level; what lies above changes what no query intervened on
 CANDIDATES = 48  # steps of the fine path, at whose ends levels may lie
 FINE = Solver("trapezoid", 1)
 IMAGES = 16  # that a fit takes
@@ -38,7 +39,7 @@ def fit_levels(
     mechanism: DiffusionMechanism,
     data: Mapping[str, Tensor],
     steps: int = STEPS,
-    ends: tuple[float, float] = ENDS,
+    ends: tuple[float, float] | None = None,
 ) -> tuple[float, ...]:
     """Fit the levels of K steps to a trained mechanism, with the guidance in use.
 
@@ -47,19 +48,22 @@ def fit_levels(
         data: images that it was not trained on, uint8 (N, C, H, W), and their parents, each (N,); the first are taken,
             and as counterfactual parents those of the next image.
         steps: K, at most `CANDIDATES`.
-        ends: the highest and the lowest level σ.
+        ends: the highest and the lowest level σ; None is `LOWEST` and, if guidance ends lower than `HIGHEST`, `MARGIN`
+            times where it does.
 
     Returns:
         Levels σ, descending, K + 1 of them, to three digits.
     """
+    high = min(HIGHEST, MARGIN * mechanism.sampling.guidance_interval[1])
     parents = {variable.name: data[variable.name][:IMAGES] for variable in mechanism.scaling.variables}
     others = {name: value.roll(1) for name, value in parents.items()}
-    return place_levels([*trace_paths(mechanism, to_signed(data["image"][:IMAGES]), parents, others, ends)], steps)
+    images = to_signed(data["image"][:IMAGES])
+    return place_levels(trace_paths(mechanism, images, parents, others, ends or (high, LOWEST)), steps)
 
 
 @torch.no_grad()
 def trace_paths(
-    mechanism: DiffusionMechanism, value: Tensor, parents: Parents, others: Parents, ends: tuple[float, float] = ENDS
+    mechanism: DiffusionMechanism, value: Tensor, parents: Parents, others: Parents, ends: tuple[float, float]
 ) -> list[Trace]:
     """Trace the fine paths of abduction, and of prediction as it is guided.
 
