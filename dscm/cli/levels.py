@@ -30,7 +30,7 @@ def main() -> None:
         "--steps", type=number(int, 1, CANDIDATES), default=STEPS, help="each way (default: %(default)s)"
     )
     parser.add_argument("--ends", type=number(float, 0.001), nargs=2, metavar=("HIGH", "LOW"),
-                        help="the highest and the lowest noise level (default: 30, or twice the highest that is guided, "
+                        help="the highest and the lowest noise level (default: 30 or twice the highest that is guided, "
                         "and 0.02)")  # fmt: skip
     parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
     parser.add_argument("--skip-missing", action="store_true", help="as in the training")
