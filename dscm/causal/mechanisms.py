@@ -62,6 +62,10 @@ class Mechanism(nn.Module, Generic[NoiseT]):
         """Draw the noise of ``n`` values on the device of the generator."""
         raise NotImplementedError
 
+    def drawing(self) -> "Mechanism[NoiseT]":
+        """Return this mechanism with the settings that suit drawn noise: as it is, if they are the same."""
+        return self
+
 
 class Root(Mechanism[Tensor]):
     """Base of variables without parents: the noise is the value itself. Subclasses define the prior."""

@@ -65,7 +65,8 @@ class SCM(nn.Module):
 
     def sample(self, n: int, generator: Source, do: Intervention = {}) -> dict[str, Tensor]:
         """Draw ``n`` samples of every variable, under ``do``, on the device of the generator."""
-        return self.predict(self.sample_noise(n, generator), do)
+        drawing = {name: self.mechanism(name).drawing() for name in self.order}
+        return SCM(drawing, self.parents, self.domains, self.limits).predict(self.sample_noise(n, generator), do)
 
     def sample_noise(self, n: int, generator: Source) -> dict[str, Noise]:
         """Draw the noise of ``n`` samples of every variable, on the device of the generator."""

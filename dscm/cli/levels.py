@@ -14,7 +14,7 @@ from dscm import checkpoint
 from dscm.cli.arguments import add_data, location, number
 from dscm.cli.held_out import read_held_out
 from dscm.data.sets import Source
-from dscm.diffusion.levels import CANDIDATES, IMAGES, STEPS, fit_levels
+from dscm.diffusion.levels import CANDIDATES, ENDS, IMAGES, STEPS, fit_levels
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
 from dscm.model import load
@@ -29,9 +29,8 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=number(int, 1, CANDIDATES), default=STEPS, help="each way (default: %(default)s)"
     )
-    parser.add_argument("--ends", type=number(float, 0.001), nargs=2, metavar=("HIGH", "LOW"),
-                        help="the highest and the lowest noise level (default: 30 or twice the highest that is guided, "
-                        "and 0.02)")  # fmt: skip
+    parser.add_argument("--ends", type=number(float, 0.001), nargs=2, default=ENDS, metavar=("HIGH", "LOW"),
+                        help="the highest and the lowest noise level (default: 80 0.02)")  # fmt: skip
     parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
     parser.add_argument("--skip-missing", action="store_true", help="as in the training")
     add_data(parser.add_argument_group("data"))
@@ -43,7 +42,7 @@ def main() -> None:
             raise InputError(f"{args.checkpoint[0]}: {model.mechanism.kind} has no noise levels")
         _, data = read_held_out(model, replace(source, skip_missing=args.skip_missing))
         some = {name: value[:IMAGES].to(model.device) for name, value in data.items()}
-        levels = fit_levels(model.mechanism, some, args.steps, args.ends and (args.ends[0], args.ends[1]))
+        levels = fit_levels(model.mechanism, some, args.steps, tuple(args.ends))
         for path in args.checkpoint:
             kept = load(path).checkpoint
             checkpoint.add_sampling(kept.path, {**kept.sampling, "levels": levels})

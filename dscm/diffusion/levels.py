@@ -16,12 +16,11 @@ from torch import Tensor
 from dscm.causal.mechanisms import Parents
 from dscm.data.scaling import to_signed
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.diffusion.process import EpsFn, Schedule, ddim_step
+from dscm.diffusion.process import SIGMA_MAX, EpsFn, Schedule, ddim_step
 from dscm.diffusion.solvers import Solver, inversion_path, sampling_path
 
-STEPS = 10  # each way
-HIGHEST, LOWEST = 30.0, 0.02  # noise levels between which images are abducted and predicted
-MARGIN = 2.0  # times the highest guided level; what lies above changes what no query intervened on
+STEPS = 12  # each way
+ENDS = (SIGMA_MAX, 0.02)  # noise levels between which images are abducted and predicted
 CANDIDATES = 48  # steps of the fine path, at whose ends levels may lie
 FINE = Solver("trapezoid", 1)
 IMAGES = 16  # that a fit takes
@@ -39,7 +38,7 @@ def fit_levels(
     mechanism: DiffusionMechanism,
     data: Mapping[str, Tensor],
     steps: int = STEPS,
-    ends: tuple[float, float] | None = None,
+    ends: tuple[float, float] = ENDS,
 ) -> tuple[float, ...]:
     """Fit the levels of K steps to a trained mechanism, with the guidance in use.
 
@@ -48,17 +47,16 @@ def fit_levels(
         data: images that it was not trained on, uint8 (N, C, H, W), and their parents, each (N,); the first are taken,
             and as counterfactual parents those of the next image.
         steps: K, at most `CANDIDATES`.
-        ends: the highest and the lowest level σ; None is `LOWEST` and, if guidance ends lower than `HIGHEST`, `MARGIN`
-            times where it does.
+        ends: the highest and the lowest level σ. At the highest u is to be N(0, I) whatever the image and its parents
+            are: lower ones cost less and keep more of an image, for what they no longer abduct.
 
     Returns:
         Levels σ, descending, K + 1 of them, to three digits.
     """
-    high = min(HIGHEST, MARGIN * mechanism.sampling.guidance_interval[1])
     parents = {variable.name: data[variable.name][:IMAGES] for variable in mechanism.scaling.variables}
     others = {name: value.roll(1) for name, value in parents.items()}
     images = to_signed(data["image"][:IMAGES])
-    return place_levels(trace_paths(mechanism, images, parents, others, ends or (high, LOWEST)), steps)
+    return place_levels(trace_paths(mechanism, images, parents, others, ends), steps)
 
 
 @torch.no_grad()

@@ -203,6 +203,13 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """Draw u and z from N(0, I)."""
         return ImageNoise(draw_normal((n, *self.shape), generator), draw_normal((n, self.code_dim), generator))
 
+    def drawing(self) -> "DiffusionMechanism":
+        """Return this mechanism without fitted levels: they may end where an abducted image still has its own grain.
+
+        A drawn image would keep that of its noise.
+        """
+        return self.using(grid="log-sigma") if self.sampling.levels else self
+
     def encode(self, value: Tensor, pa: Tensor, generator: Source | None = None) -> Tensor:
         """Return the exogenous noise of the code, (B, code_dim), of images given encoded parents (B, D).
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
-SIGMA_MIN = 0.01  # about a grey level
+SIGMA_MIN, SIGMA_MAX = 0.01, 80.0  # about a grey level; where nothing of an image is left
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def make_grid(
     steps: int,
     kind: Literal["log-sigma", "edm", "uniform"] = "log-sigma",
     sigma_min: float = SIGMA_MIN,
-    sigma_max: float = 80.0,
+    sigma_max: float = SIGMA_MAX,
 ) -> Tensor:
     """Build the grid of timesteps that a solver visits.
 

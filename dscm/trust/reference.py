@@ -17,7 +17,7 @@ TRUSTED = 0.99  # share of the validation images whose own reading lies within t
 
 PREDICTION = ("guidance", "guidance_interval", "mix", "classifier_scale")  # settings that act after an abduction
 APPROXIMATE = (  # those that say how closely a flow is followed, and how many codes
-    *("steps", "grid", "sigma_min", "levels", "solver", "fixed_point", "precision", "sample_code"),
+    *("steps", "grid", "sigma_min", "solver", "fixed_point", "precision", "sample_code"),
     *("cta_lr", "cta_steps", "cta_optimizer"),
 )
 

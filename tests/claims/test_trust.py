@@ -14,8 +14,8 @@ N = 16
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """The bundled model of digits; fewer steps follow the same flow."""
-    return load("morphomnist", steps=10)
+    """The bundled model of digits."""
+    return load("morphomnist")
 
 
 @pytest.fixture(scope="module")

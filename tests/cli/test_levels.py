@@ -20,13 +20,13 @@ def test_checkpoints_get_the_same_levels(
     paths = [Path(shutil.copy(spatial_run.checkpoint, tmp_path / name)) for name in ("a.pt", "b.pt")]
     trained = checkpoint.read(spatial_run.checkpoint, "image")["sampling"]["levels"]
     checkpoint.add_sampling(paths[1], {"guidance": "2"})
-    monkeypatch.setattr(sys, "argv", ["levels", *map(str, paths), "--steps", "10", *map(str, data_arguments)])
+    monkeypatch.setattr(sys, "argv", ["levels", *map(str, paths), "--steps", "12", *map(str, data_arguments)])
     levels.main()
-    assert checkpoint.read(paths[0], "image")["sampling"] == {"levels": trained} and len(trained) == 11
+    assert checkpoint.read(paths[0], "image")["sampling"] == {"levels": trained} and len(trained) == 13
     monkeypatch.setattr(sys, "argv", ["defaults", str(paths[1]), "--guidance", "3"])
     defaults.main()
     assert checkpoint.read(paths[1], "image")["sampling"] == {"levels": trained, "guidance": "3"}
     model = checkpoint.restore_image(paths[1], torch.device("cpu")).model
     assert isinstance(model, DiffusionMechanism)
-    assert model.sampling.count == 10 and model.using(steps=20).sampling.count == 20
+    assert model.sampling.count == 12 and model.using(steps=20).sampling.count == 20
     assert model.using(grid="log-sigma").sampling.spacing == "log-sigma"
