@@ -12,7 +12,7 @@ from dscm.causal.variables import Variable
 from dscm.settings import show
 from dscm.trust.typicality import Typicality
 
-SMALL = 0.2  # of the standard deviation of the training data: a small effect (Cohen 1988)
+VISIBLE = 0.5  # of the standard deviation of the training data: a medium effect (Cohen 1988)
 TRUSTED = 0.99  # share of the validation images whose own reading lies within the tolerance
 
 PREDICTION = ("guidance", "guidance_interval", "mix", "classifier_scale")  # settings that act after an abduction
@@ -107,9 +107,10 @@ class Gauge:
     Args:
         variable: the attribute.
         tolerance: the largest difference that counts as none: of a number what 99% of its own errors keep, and at least
-            `SMALL` standard deviations of the training data; of a class 0.
+            `VISIBLE` standard deviations of the training data; of a class 0.
 
-    Source: Cohen 1988, Statistical power analysis: .2 standard deviations are a small effect.
+    Source: Cohen 1988, Statistical power analysis: a medium effect, half a standard deviation, is one that a careful
+    observer sees with the naked eye.
     """
 
     variable: Variable
@@ -152,7 +153,7 @@ def make_gauges(
             gauges[variable.name] = Gauge(variable, 0.0)
         elif own is not None or usual is not None:
             widest = torch.quantile(own, TRUSTED).item() if own is not None else 0.0
-            gauges[variable.name] = Gauge(variable, max(widest, SMALL * (usual or 0.0)))
+            gauges[variable.name] = Gauge(variable, max(widest, VISIBLE * (usual or 0.0)))
     return gauges
 
 
