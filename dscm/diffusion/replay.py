@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 Result = TypeVar("Result")  # a Tensor, or a NamedTuple of them
 Rerun = Callable[[], Any]  # computes the result of the present inputs, in the same memory each time
-Capture = Callable[[Rerun], Rerun]
+Capture = Callable[[Rerun, torch.device], Rerun]
+NEAR = 1e-2  # between a replay and what it replays; the kernels are the same
 WARM_UP = 3  # runs before a recording, in which libraries prepare and choose their kernels
 MOST = 16  # sizes and settings that are remembered; the least recently used one is forgotten
 
@@ -61,17 +62,18 @@ class Graphs:
     def __init__(self) -> None:
         self.pool: Any = None
 
-    def __call__(self, function: Rerun) -> Rerun:
-        """Capture a function on the current device."""
+    def __call__(self, function: Rerun, device: torch.device) -> Rerun:
+        """Capture a function on a device."""
 
         def on_host() -> Any:
             with HostNumbers():
                 return function()
 
-        self.pool = self.pool or torch.cuda.graph_pool_handle()
-        warm_up(on_host, torch.device("cuda", torch.cuda.current_device()))
-        # Files are read and written by other threads meanwhile.
-        graph, result = record(on_host, pool=self.pool, capture_error_mode="thread_local")
+        with torch.cuda.device(device):
+            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            warm_up(on_host, device)
+            # Other threads read and write files meanwhile, and may use the device.
+            graph, result = record(on_host, pool=self.pool, capture_error_mode="thread_local")
 
         def run() -> Any:
             graph.replay()
@@ -102,10 +104,11 @@ class Replay:
     """Run functions of batches, and replay those that come again.
 
     The first call for a setting and a size runs as it is, the second one is captured. A batch that is smaller than a
-    captured one, by half at most, is filled up with an earlier one. Where one cannot be captured, all run as they are.
+    captured one, by half at most, is filled up with an earlier one. Where one cannot be captured, or its replay gives
+    another result, all run as they are.
 
     Args:
-        capture: captures a function without arguments; None does as CUDA graphs.
+        capture: captures a function without arguments on a device; None does as CUDA graphs.
         devices: the kinds of device on which functions are captured.
     """
 
@@ -135,16 +138,26 @@ class Replay:
         place = kind, min(larger, default=n)
         found = self.seen.get(place)
         if place in self.seen and not found:
-            try:
-                found = Captured(function, inputs, self.capture)
-            except RuntimeError as error:  # too little memory, or a kernel that waits
-                print(f"not replayed as CUDA graphs, and slower for it: {error}", file=sys.stderr)
-                self.devices = ()
+            found = self._capture(function, inputs)
         self.seen[place] = found
         self.seen.move_to_end(place)
         if len(self.seen) > MOST:
             self.seen.popitem(last=False)
         return found(inputs) if found else function(*inputs)
+
+    def _capture(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> "Captured | None":
+        """Capture a function and try it, or say why it cannot be replayed."""
+        try:
+            found = Captured(function, inputs, self.capture)
+            pairs = zip(_parts(found(inputs)), _parts(function(*inputs)))
+            if all(torch.allclose(one, other, NEAR, NEAR, equal_nan=True) for one, other in pairs):
+                return found
+            reason = "a replay gives another result"
+        except RuntimeError as error:  # too little memory, or a kernel that waits
+            reason = str(error)
+        print(f"not replayed as CUDA graphs, and slower for it: {reason}", file=sys.stderr)
+        self.devices = ()
+        return None
 
 
 class Captured:
@@ -157,7 +170,7 @@ class Captured:
 
     def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor], capture: Capture) -> None:
         self.inputs = [x.clone() for x in inputs]
-        self.run = capture(lambda: function(*self.inputs))
+        self.run = capture(lambda: function(*self.inputs), inputs[0].device)
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         """Return the results of other inputs, of at most as many elements as were captured."""
@@ -165,6 +178,10 @@ class Captured:
         for own, x in zip(self.inputs, inputs):
             own[:n].copy_(x)
         result = self.run()
-        if isinstance(result, Tensor):
-            return result[:n].clone()
-        return type(result)(*(part[:n].clone() for part in result))
+        parts = [part[:n].clone() for part in _parts(result)]
+        return parts[0] if isinstance(result, Tensor) else type(result)(*parts)
+
+
+def _parts(result: Any) -> Sequence[Tensor]:
+    """List the tensors of a result."""
+    return (result,) if isinstance(result, Tensor) else result
