@@ -1,6 +1,5 @@
 """The diffusion mechanism of an image, spatial or semantic."""
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -161,9 +160,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """
         pa = self.scaling(parents)
         z = self.encode(value, pa, generator if self.sampling.sample_code else None)
-        return self._run("abduct", self._invert, pa, value, z)
+        return self._run("abduct", self._abduct, pa, value, z)
 
-    def _invert(self, pa: Tensor, value: Tensor, z: Tensor) -> ImageNoise:
+    def _abduct(self, pa: Tensor, value: Tensor, z: Tensor) -> ImageNoise:
         """Infer the noise of images, given their encoded parents and the noise of their codes."""
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         condition = self.condition(z, pa)
@@ -197,30 +196,25 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
                 (B,) or (); guidance weights for ``do`` apply there.
         """
         self.check_guidance()
-        n, by_group = len(noise.u), bool(self.sampling.weights.groups)
-        changed = {name: x.to(noise.u.device).expand(n) for name, x in intervened.items() if by_group}
-        names, pa = tuple(changed), self.scaling(parents)
-        return self._run(("predict", names), partial(self._generate, names), pa, *noise[:4], *changed.values())
+        chosen = intervened if self.sampling.weights.groups else {}
+        parts = [*noise[:4], *(x.to(noise.u.device).expand(len(noise.u)) for x in chosen.values())]
+        return self._run(("predict", *chosen), partial(self._predict, [*chosen]), self.scaling(parents), *parts)
 
-    def _generate(
-        self, names: Sequence[str], pa: Tensor, u: Tensor, z: Tensor, tokens: Tensor, residuals: Tensor, *where: Tensor
-    ) -> Tensor:
-        """Generate images from noise, given encoded parents, and where an intervention changes the named variables."""
+    def _predict(self, names: Sequence[str], pa: Tensor, *parts: Tensor) -> Tensor:
+        """Generate images given encoded parents, from noise, and where an intervention changes the named variables."""
+        u, z, tokens, residuals, *changed = parts
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         null = at_timestep(grid, tokens) if tokens.numel() else None
-        eps_fn = self.guide(self.condition(z, pa), null, dict(zip(names, where)))
-        if residuals.numel():
-            eps_fn = shifted(eps_fn, at_timestep(grid, residuals))
+        eps_fn = self.guide(self.condition(z, pa), null, dict(zip(names, changed)))
+        eps_fn = shifted(eps_fn, at_timestep(grid, residuals)) if residuals.numel() else eps_fn
         if sampling.published:
             return published.predict(eps_fn, u, self.schedule, grid)
         return sample(eps_fn, u, self.schedule, grid, sampling.ode_solver)
 
     def _run(self, key: Hashable, function: Callable[..., Result], *inputs: Tensor) -> Result:
-        """Run a pure function of a batch, replayed unless it needs gradients or clamps at every step."""
-        if torch.is_grad_enabled() or self.sampling.published or self.sampling.abduction == "dynamic":
-            return function(*inputs)
-        weights = (weight.data_ptr() for weight in (*self.parameters(), *self.buffers()))
-        return self.replay(function, (key, repr(self.sampling), self.training, *weights), inputs)
+        """Run a pure function of a batch, replayed unless it clamps, or optimises, at every step."""
+        alone = self.sampling.published or self.sampling.abduction == "dynamic"
+        return function(*inputs) if alone else self.replay(function, (key, repr(self.sampling)), inputs, self)
 
     def sample_noise(self, n: int, generator: Source) -> ImageNoise:
         """Draw u and z from N(0, I)."""
@@ -351,4 +345,4 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
     def _active(self, t: Tensor) -> bool:
         """Tell whether timesteps ``t`` (B,), all equal, lie in the guidance interval."""
         low, high = self.sampling.guidance_interval
-        return low <= math.sqrt(1 / self.schedule.alpha_bar(t[:1]).item() - 1) <= high
+        return low <= (1 / self.schedule.alpha_bar(t[:1]) - 1).sqrt().item() <= high

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 Result = TypeVar("Result")  # a Tensor, or a NamedTuple of them
@@ -120,20 +120,25 @@ class Replay:
         """Copy as one that has seen nothing: a graph belongs to the memory of its model."""
         return Replay, (None if isinstance(self.capture, Graphs) else self.capture, self.devices)
 
-    def __call__(self, function: Callable[..., Result], key: Hashable, inputs: Sequence[Tensor]) -> Result:
+    def __call__(
+        self, function: Callable[..., Result], key: Hashable, inputs: Sequence[Tensor], network: nn.Module
+    ) -> Result:
         """Return ``function(*inputs)``.
 
         Args:
             function: a pure function of tensors with the batch first, each element by itself.
-            key: all that it depends on besides its inputs, and where the weights are that it reads.
+            key: all that it depends on besides its inputs and weights.
             inputs: the first one has the size of the batch, as all have that are not empty.
+            network: has the weights. A graph reads them where they lie, whatever they are by then.
 
         Returns:
             A tensor, or a NamedTuple of tensors, with the batch first, or empty.
         """
-        if inputs[0].device.type not in self.devices:
+        if inputs[0].device.type not in self.devices or torch.is_grad_enabled():
             return function(*inputs)
-        n, kind = len(inputs[0]), (key, *((x.shape[1:], x.dtype, x.device) for x in inputs))
+        weights = (weight.data_ptr() for weight in (*network.parameters(), *network.buffers()))
+        kind = (key, network.training, *weights, *((x.shape[1:], x.dtype, x.device) for x in inputs))
+        n = len(inputs[0])
         larger = [m for (known, m), found in self.seen.items() if known == kind and found and n <= m <= 2 * n]
         place = kind, min(larger, default=n)
         found = self.seen.get(place)

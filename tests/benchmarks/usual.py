@@ -56,7 +56,7 @@ class UsualPick(Mechanism[ImageNoise]):
         """Generate with guidance."""
         model = self.mechanism
         condition = model.condition(noise.z, model.scaling(parents))
-        return generate(model._guided(condition, model.null, intervened), noise.u, self.schedule, self.steps)
+        return generate(model.guide(condition, intervened=intervened), noise.u, self.schedule, self.steps)
 
     @property
     def schedule(self) -> Schedule:

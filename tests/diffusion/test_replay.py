@@ -111,7 +111,7 @@ def test_results_are_the_callers_and_weights_are_the_present_ones() -> None:
     next(model.unet.parameters()).mul_(1.5)
     after = model.abduct(X, PARENTS)
     assert stand.replayed == 4 and not torch.equal(after.u, kept)
-    assert torch.equal(after.u, model._invert(model.scaling(PARENTS), X, after.z).u)
+    assert torch.equal(after.u, model._abduct(model.scaling(PARENTS), X, after.z).u)
 
 
 def test_only_what_can_be_captured_is() -> None:
@@ -194,8 +194,8 @@ def test_no_trajectory_waits_for_the_device(settings: dict[str, Any], monkeypatc
     changed = torch.ones(6, dtype=torch.bool, device="meta")
 
     def work() -> Tensor:
-        noise = model._invert(pa, x, z)
-        return model._generate(("digit",), pa, *noise[:4], changed)
+        noise = model._abduct(pa, x, z)
+        return model._predict(("digit",), pa, *noise[:4], changed)
 
     with HostNumbers():
         work()
