@@ -1,7 +1,7 @@
 """Classifier-free guidance: from a conditional noise predictor to one noise function (Ho and Salimans 2022)."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -135,6 +135,34 @@ def guided(
         return result
 
     return eps_fn
+
+
+def weigh(
+    weights: Weights, widths: Mapping[str, int], intervened: Mapping[str, Tensor], condition: Tensor
+) -> float | Groups:
+    """Return ω, or the entries of conditions with theirs; variables that do not cause the image have none.
+
+    A variable that is emphasised only because it is intervened on is emphasised where the intervention changes it.
+
+    Args:
+        weights: ω of every group.
+        widths: how many entries the code and each parent take, in order; D in all.
+        intervened: the variables that an intervention sets, each with where it changes them, bool (B,) or ().
+        condition: shape (B, D).
+    """
+    named, omegas = dict(weights.groups), dict(weights.resolve(intervened).groups)
+    if not omegas:
+        return weights.others
+    groups: list[tuple[Tensor, float]] = []
+    end = 0
+    for name, width in ((name, width) for name, width in widths.items() if width):
+        start, end = end, end + width
+        entries = condition.new_zeros(condition.shape[1], dtype=torch.bool)
+        entries[start:end] = True
+        everywhere = name in named or name not in intervened
+        changed = entries.new_ones(1, 1) if everywhere else intervened[name].reshape(-1, 1)
+        groups += [(entries & changed, omegas.get(name, weights.others)), (entries & ~changed, weights.others)]
+    return groups
 
 
 def _stages(condition: Tensor, null: Tensor, groups: Groups) -> tuple[list[Tensor], list[float]]:

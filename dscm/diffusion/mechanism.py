@@ -1,7 +1,7 @@
 """The diffusion mechanism of an image, spatial or semantic."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,10 +14,11 @@ from dscm.causal.variables import Variable
 from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
 from dscm.diffusion.encoder import Encoder
-from dscm.diffusion.guidance import DO, OTHERS, Groups, Weights, guided, shifted
+from dscm.diffusion.guidance import DO, OTHERS, guided, shifted, weigh
 from dscm.diffusion.objective import choose_dropped, mean_where, reread
 from dscm.diffusion.prior import PRIORS, FlowPrior
 from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
+from dscm.diffusion.replay import Replay, Result, place
 from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import inversion_path, last, sample
 from dscm.diffusion.unet import UNet
@@ -91,6 +92,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         if code_dim:
             self.encoder = Encoder(image_channels, code_dim, **encoder)
         self.prior = PRIORS[prior if code_dim else "standard"](self.scaling.dim, code_dim)
+        self.replay = Replay()
 
     @property
     def kind(self) -> str:
@@ -144,6 +146,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         embedded, low = self.unet.embed(c), self.sampling.precision == "bfloat16"
 
         def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+            t = place(t, x)
             with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=low):
                 output = self.unet(x, t, embedded).to(x.dtype)
             return output if self.prediction == "eps" else eps_from_velocity(output, x, self.schedule.alpha_bar(t))
@@ -155,9 +158,13 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
 
         With ``sample_code`` and a generator, z is a sample of q(z | x), and u that of this z.
         """
-        sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         pa = self.scaling(parents)
-        z = self.encode(value, pa, generator if sampling.sample_code else None)
+        z = self.encode(value, pa, generator if self.sampling.sample_code else None)
+        return self._run("abduct", self._abduct, pa, value, z)
+
+    def _abduct(self, pa: Tensor, value: Tensor, z: Tensor) -> ImageNoise:
+        """Infer the noise of images, given their encoded parents and the noise of their codes."""
+        sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
         condition = self.condition(z, pa)
         if sampling.published:
             return ImageNoise(published.abduct(self.eps(condition), value, self.schedule, grid), z)
@@ -189,15 +196,25 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
                 (B,) or (); guidance weights for ``do`` apply there.
         """
         self.check_guidance()
+        chosen = intervened if self.sampling.weights.groups else {}
+        parts = [*noise[:4], *(x.to(noise.u.device).expand(len(noise.u)) for x in chosen.values())]
+        return self._run(("predict", *chosen), partial(self._predict, [*chosen]), self.scaling(parents), *parts)
+
+    def _predict(self, names: Sequence[str], pa: Tensor, *parts: Tensor) -> Tensor:
+        """Generate images given encoded parents, from noise, and where an intervention changes the named variables."""
+        u, z, tokens, residuals, *changed = parts
         sampling, grid = self.sampling, self.sampling.timesteps(self.schedule)
-        condition = self.condition(noise.z, self.scaling(parents))
-        null = at_timestep(grid, noise.tokens) if noise.tokens.numel() else self.null
-        eps_fn = self.guide(condition, null, intervened)
-        if noise.residuals.numel():
-            eps_fn = shifted(eps_fn, at_timestep(grid, noise.residuals))
+        null = at_timestep(grid, tokens) if tokens.numel() else None
+        eps_fn = self.guide(self.condition(z, pa), null, dict(zip(names, changed)))
+        eps_fn = shifted(eps_fn, at_timestep(grid, residuals)) if residuals.numel() else eps_fn
         if sampling.published:
-            return published.predict(eps_fn, noise.u, self.schedule, grid)
-        return sample(eps_fn, noise.u, self.schedule, grid, sampling.ode_solver)
+            return published.predict(eps_fn, u, self.schedule, grid)
+        return sample(eps_fn, u, self.schedule, grid, sampling.ode_solver)
+
+    def _run(self, key: Hashable, function: Callable[..., Result], *inputs: Tensor) -> Result:
+        """Run a pure function of a batch, replayed unless it clamps, or optimises, at every step."""
+        alone = self.sampling.published or self.sampling.abduction == "dynamic"
+        return function(*inputs) if alone else self.replay(function, (key, repr(self.sampling)), inputs, self)
 
     def sample_noise(self, n: int, generator: Source) -> ImageNoise:
         """Draw u and z from N(0, I)."""
@@ -322,28 +339,10 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         self, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor] | None = None, intervened: Intervened = {}
     ) -> EpsFn:
         """Guide from the null token, another one, or that of each timestep, to conditions (B, D)."""
-        weights = self.sampling.weights.resolve(intervened)
-        weight = self._groups(weights, intervened) if weights.groups else weights.others
+        weight = weigh(self.sampling.weights, self.widths, intervened, condition)
         return guided(self.eps, condition, self.null if null is None else null, weight, self._active)
 
     def _active(self, t: Tensor) -> bool:
         """Tell whether timesteps ``t`` (B,), all equal, lie in the guidance interval."""
         low, high = self.sampling.guidance_interval
-        return low <= math.sqrt(1 / self.schedule.alpha_bar(t[:1]).item() - 1) <= high
-
-    def _groups(self, weights: Weights, intervened: Intervened) -> Groups:
-        """List the entries of the condition with their ω; variables that do not cause the image have none.
-
-        A variable that is emphasised only because it is intervened on is emphasised where the intervention changes it.
-        """
-        named = dict(self.sampling.weights.groups)
-        omegas = dict(weights.groups)
-        groups: list[tuple[Tensor, float]] = []
-        names = [name for name, width in self.widths.items() for _ in range(width)]
-        for name in filter(self.widths.get, self.widths):
-            entries = torch.tensor([entry == name for entry in names], device=self.null.device)
-            everywhere = name in named or name not in intervened
-            changed = torch.tensor(True) if everywhere else intervened[name]
-            changed = changed.to(entries.device).reshape(-1, 1)
-            groups += [(entries & changed, omegas.get(name, weights.others)), (entries & ~changed, weights.others)]
-        return groups
+        return low <= (1 / self.schedule.alpha_bar(t[:1]) - 1).sqrt().item() <= high

@@ -291,8 +291,8 @@ def _choose_size(scm: SCM, reader: Reader, job: Job, machine: Machine) -> int:
     first = next((batch.obs for _, batch in reader.batches(1)), None) if job.batch == AUTO else None
 
     def work(n: int) -> None:
-        obs = first or {}
-        scm.counterfactual({name: value.expand(n, *value.shape[1:]) for name, value in obs.items()}, {})
+        obs = {name: value.expand(n, *value.shape[1:]) for name, value in (first or {}).items()}
+        scm.predict(scm.abduct(obs), {name: obs[name] for name in scm.parents["image"]})  # all of it guided
 
     return choose_batch(job.batch, work if first else None, machine)
 

@@ -1,8 +1,9 @@
 """Read a folder of images in batches, with their attributes."""
 
+import os
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -22,6 +23,7 @@ from dscm.errors import InputError
 from dscm.oracle import Oracle, complete, find_faults, list_sources, observe
 
 TABLE = "attributes.csv"
+DECODERS = min(8, os.cpu_count() or 1)  # threads that decode files; Pillow's decoders run beside each other
 Item = TypeVar("Item")
 
 
@@ -94,7 +96,7 @@ class Reader:
         """Yield the images of every ``size`` files that can be asked about, each batch with its number.
 
         A batch of which some images are done is whole, so that the others are computed as they would have been. Files
-        are read in the background while the previous batch is in use.
+        are read in the background, several at a time, while the previous batch is in use.
 
         Args:
             size: number of files in a batch.
@@ -145,21 +147,23 @@ class Reader:
         self, size: int, rank: int, world: int, done: Container[str]
     ) -> Iterator[tuple[int, list[int], Tensor]]:
         """Yield the number of each batch, the indices of its images, and their pixels, uint8, pinned for a GPU."""
-        for start in range(rank * size, len(self.paths), world * size):
-            part = range(start, min(start + size, len(self.paths)))
-            images = self._read_all(i for i in part if self.names[i] not in done)
-            if images:
-                images |= self._read_all(i for i in part if self.names[i] in done)
-                kept = sorted(images)
-                levels = torch.stack([images[i] for i in kept])
-                yield start // size, kept, levels.pin_memory() if self.device.type == "cuda" else levels
+        with ThreadPoolExecutor(DECODERS) as pool:
+            for start in range(rank * size, len(self.paths), world * size):
+                part = range(start, min(start + size, len(self.paths)))
+                images = self._read_all(pool, (i for i in part if self.names[i] not in done))
+                if images:
+                    images |= self._read_all(pool, (i for i in part if self.names[i] in done))
+                    kept = sorted(images)
+                    levels = torch.stack([images[i] for i in kept])
+                    yield start // size, kept, levels.pin_memory() if self.device.type == "cuda" else levels
 
-    def _read_all(self, indices: Iterable[int]) -> dict[int, Tensor]:
+    def _read_all(self, pool: Executor, indices: Iterable[int]) -> dict[int, Tensor]:
         """Read images, and note those that are unreadable."""
+        pending = {i: pool.submit(self._read, self.paths[i]) for i in indices}
         images = {}
-        for i in indices:
+        for i, future in pending.items():
             try:
-                images[i] = self._read(self.paths[i])
+                images[i] = future.result()
             except UnreadableImage as error:
                 self.unreadable[self.paths[i]] = str(error)
         return images

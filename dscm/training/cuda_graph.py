@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from dscm.diffusion.replay import record, warm_up
+
 Terms = dict[str, Tensor]
-WARM_UP = 3  # runs before the capture, in which libraries prepare and choose their kernels
 
 
 def can_capture(device: torch.device) -> bool:
@@ -36,18 +37,14 @@ class CapturedStep:
     ) -> None:
         device = generator.device
         self.index, self.beta = index.to(device), torch.zeros((), device=device)
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                function(self.index, self.beta)
-        torch.cuda.current_stream(device).wait_stream(stream)
+
+        def step() -> Terms:
+            return function(self.index, self.beta)
+
+        warm_up(step, device)
         for parameter in parameters:
             parameter.grad = None
-        self.graph = torch.cuda.CUDAGraph()
-        self.graph.register_generator_state(generator)
-        with torch.cuda.graph(self.graph):
-            self.terms = function(self.index, self.beta)
+        self.graph, self.terms = record(step, generator)
         self.gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             parameter.grad = None

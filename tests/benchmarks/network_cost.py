@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from timing import clock, show
-from torch import Tensor
+from timing import clock, fastest, show
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,6 +32,54 @@ def compare_networks(device: torch.device) -> list[dict[str, Any]]:
             row = {"network": f"{data_set} {preset}", "batch": batch, "precision": str(dtype).removeprefix("torch.")}
             rows.append(row | measure_network(partial(run, model, x, t, c), dtype, device))
     return show("one pass of the noise predictor", rows)
+
+
+@torch.no_grad()
+def compare_with_products(
+    mechanism: DiffusionMechanism, device: torch.device, batch: int = 64, repeats: int = 5
+) -> list[dict[str, Any]]:
+    """Compare a pass with matrix products of as many operations: at the shapes of its layers, and of square matrices.
+
+    A convolution is a product of ``im2col`` of its input, (B·H·W, C·k²), with its weights, (C·k², C'). Copying the
+    input into that form, norms, activations and attention are not in the products.
+    """
+    x = torch.randn(batch, *mechanism.shape, device=device)
+    t = torch.full((batch,), 500.0, device=device)
+    c = torch.randn(batch, mechanism.widths["z"] + mechanism.scaling.dim, device=device)
+    work = partial(run, mechanism, x, t, c)
+    shapes = list_products(mechanism.unet, work)
+    pairs = [(torch.randn(m, k, device=device), torch.randn(k, n, device=device)) for m, k, n in shapes]
+    with FlopCounterMode(display=False) as counter:
+        work()
+    flops = counter.get_total_flops()
+
+    def multiply() -> Tensor:
+        return [a @ b for a, b in pairs][-1]
+
+    whole, _ = fastest(work, x, repeats)
+    products, _ = fastest(multiply, x, repeats)
+    rate, square = flops / whole / 1e12, peak(torch.float32, device)
+    in_products = sum(2 * m * k * n for m, k, n in shapes) / products / 1e12
+    row = {"batch": batch, "ms": 1e3 * whole, "GFLOP": flops / 1e9, "TFLOP/s": rate}
+    row |= {"products, TFLOP/s": in_products, "square, TFLOP/s": square}
+    return [row | {"share of products": rate / in_products, "share of square": rate / square}]
+
+
+def list_products(network: nn.Module, work: Callable[[], Any]) -> list[tuple[int, int, int]]:
+    """List the matrix products (m, k) × (k, n) of the convolutions and linear layers of a network as it works."""
+    shapes: list[tuple[int, int, int]] = []
+
+    def note(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        rows = output.numel() // output.shape[1]
+        weight = cast(Tensor, layer.weight)
+        shapes.append((rows, weight[0].numel(), len(weight)))
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    work()
+    for handle in handles:
+        handle.remove()
+    return shapes
 
 
 def run(model: DiffusionMechanism, x: Tensor, t: Tensor, c: Tensor) -> Tensor:

@@ -1,8 +1,6 @@
-"""Compare what the program does with the published procedure, in one run: speed at what soundness, and why.
+"""Time what a counterfactual costs, setting by setting, and training; `counterfactuals.py` compares procedures.
 
-    python tests/benchmarks/speed.py --data-dir MNIST --n 256 --published 64 --out benchmark.json
-
-Ratios are to the published procedure, which `published.py` holds.
+python tests/benchmarks/speed.py --data-dir MNIST --n 256 --out benchmark.json
 """
 
 import argparse
@@ -11,44 +9,27 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from network_cost import compare_networks
-from published import PUBLISHED, align_naively
+from published import compare_alignments
+from subjects import read_digits, restore
 from timing import clock, fastest, show
 from torch import Tensor
 
-from dscm import assets, checkpoint
-from dscm.causal.graph import Graph
-from dscm.causal.scm import SCM
+from dscm import checkpoint
 from dscm.data.morphomnist import measure as morphometry
 from dscm.data.morphomnist.render import render
 from dscm.data.scaling import l1, to_levels, to_signed
-from dscm.data.sets import Source, get_data_set
-from dscm.diffusion.alignment import Alignment, align, at_timestep
-from dscm.diffusion.guidance import guided
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.diffusion.published import limit
-from dscm.diffusion.solvers import inversion_path, sample
 from dscm.files import atomic_path
 from dscm.graphs import get_graph
-from dscm.oracle import Oracle, observe
 from dscm.training.presets import get_preset
 from dscm.training.trainer import Trainer
 
 GRAPH = get_graph("morphomnist")
 GUIDED: dict[str, Any] = {"guidance": 1.5}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "published": PUBLISHED,
-    "published, guided where σ ≥ 1": {**PUBLISHED, "guidance_interval": (1.0, 1000.0)},
-    "trapezoid, 20 steps, guided everywhere": {"guidance_interval": (0.0, 1000.0)},
-    "trapezoid, 20 steps, guided where σ ≥ 1 (default)": {},
-    "the same, guided abduction": {"abduction": "guided"},
-    "trapezoid, 15 steps": {"steps": 15},
-    "2m, 20 steps": {"solver": "2m"},
-    "ddim, 20 steps": {"solver": "ddim"},
-}
 
 
 def main() -> None:
@@ -57,19 +38,18 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="raw MNIST (default: the 64 bundled digits)")
     parser.add_argument("--cache-dir", type=Path, default=Path("data-cache"), help="of the redrawn digits")
     parser.add_argument("--n", type=int, default=64, help="digits (default: 64)")
-    parser.add_argument("--published", type=int, default=16, help="digits for the published procedure (default: 16)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
     parser.add_argument("--out", type=Path, help="a JSON file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mechanism = restore("semantic", device)
-    oracle = checkpoint.restore_oracle(assets.find("oracle"), device).model
-    obs = {name: value.to(device) for name, value in read_digits(args).items()}
+    data, _ = read_digits(args.data_dir, args.n, args.cache_dir)
+    obs = {name: value.to(device) for name, value in data.items() if name != "base"}
+    obs["image"] = to_signed(obs["image"])
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}, {args.threads} threads")
-    result = {"device": name, "threads": args.threads, "n": args.n, "published_n": args.published}
-    result["counterfactuals"] = compare_counterfactuals(mechanism, oracle, obs, args.published)
+    result = {"device": name, "threads": args.threads, "n": args.n}
     result["alignment"] = compare_alignments(mechanism, obs)
     result["cost"] = compare_costs(mechanism, obs)
     result["options"] = compare_options(device, obs)
@@ -80,107 +60,6 @@ def main() -> None:
     if args.out:
         with atomic_path(args.out) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def restore(part: Literal["semantic", "spatial"], device: torch.device, graph: Graph = GRAPH) -> DiffusionMechanism:
-    """Restore a bundled mechanism of the image."""
-    return cast(DiffusionMechanism, checkpoint.restore_image(assets.find(part, graph), device).model)
-
-
-def read_digits(args: argparse.Namespace) -> dict[str, Tensor]:
-    """Read the first test digits, or the bundled ones."""
-    if args.data_dir is None:
-        return assets.read_observation(args.n)
-    data = get_data_set(GRAPH, Source(args.data_dir, args.cache_dir)).load("test", 28)
-    data = {name: value[: args.n] for name, value in data.items() if name != "base"}
-    return data | {"image": to_signed(data["image"])}
-
-
-@torch.no_grad()
-def compare_counterfactuals(
-    mechanism: DiffusionMechanism, oracle: Oracle, obs: dict[str, Tensor], few: int
-) -> list[dict[str, Any]]:
-    """Time abduction and prediction in batches of 64, and measure what comes of it, on the same digits."""
-    rows: list[dict[str, Any]] = []
-    for name, settings in SETTINGS.items():
-        view, slow = mechanism.using(**settings), "published" in settings
-        n, scm = few if slow else len(obs["image"]), limit(GRAPH, view.sampling).scm(view)
-        rows.append({"procedure": name, "n": n} | measure(scm, oracle, {k: v[:n] for k, v in obs.items()}))
-        if not slow and few < n:  # at equal soundness means on the same digits
-            same = measure(scm, oracle, {k: v[:few] for k, v in obs.items()})
-            rows.append({"procedure": name, "n": few} | same)
-        for row in rows:
-            row["times as fast"] = rows[0]["s an image"] / row["s an image"]
-    return show("counterfactuals at ω = 1.5", rows)
-
-
-def measure(scm: SCM, oracle: Oracle, obs: dict[str, Tensor]) -> dict[str, float]:
-    """Return seconds and evaluations of the network for the composition of an image, and the model's soundness."""
-    totals: dict[str, float] = {}
-    counter = EvaluationCounter(cast(DiffusionMechanism, scm.mechanism("image")))
-    permuted = torch.randperm(len(obs["image"]), generator=torch.Generator().manual_seed(0))
-    for part in torch.arange(len(obs["image"])).split(64):
-        batch = {name: value[part] for name, value in obs.items()}
-        began, before = clock(batch["image"]), counter.images
-        noise = scm.abduct(batch)
-        composed = scm.predict(noise)["image"]
-        values = {"s an image": torch.full((len(part),), (clock(composed) - began) / len(part))}
-        values["evaluations"] = torch.full((len(part),), (counter.images - before) / len(part))
-        values["composition ×10⁻²"] = 100 * l1(composed, batch["image"])
-        for name in ("thickness", "digit"):
-            answer = scm.predict(noise, {name: obs[name][permuted[part]]})
-            back = scm.counterfactual(answer, {name: batch[name]})["image"]
-            values[f"reversed do({name}) ×10⁻²"] = 100 * l1(back, batch["image"])
-            got = observe(answer["image"], GRAPH, oracle)[name]
-            values["digit accuracy %" if name == "digit" else "thickness MAPE %"] = 100 * (
-                (got == answer[name]).float() if name == "digit" else (got / answer[name] - 1).abs()
-            )
-        for name, value in values.items():
-            totals[name] = totals.get(name, 0.0) + value.sum().item() / len(obs["image"])
-    counter.handle.remove()
-    return totals
-
-
-class EvaluationCounter:
-    """Count the images that pass through the network of a mechanism; a guided step passes each twice."""
-
-    def __init__(self, mechanism: DiffusionMechanism) -> None:
-        self.images = 0
-        self.handle = mechanism.unet.register_forward_hook(self.count)
-
-    def count(self, network: torch.nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        """Add the images of one pass."""
-        self.images += len(output)
-
-
-def compare_alignments(mechanism: DiffusionMechanism, obs: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """Time the alignment of a batch against that of one image at a time with ε(c) evaluated at every gradient step."""
-    pa = mechanism.scaling(obs)
-    mechanism = mechanism.using(guidance=3.0, steps=25, abduction="dynamic")
-    grid, alignment = mechanism.sampling.timesteps(mechanism.schedule), Alignment(0.03, 5)
-    with torch.no_grad():
-        condition = mechanism.condition(mechanism.encode(obs["image"], pa), pa)
-        path = list(inversion_path(mechanism.eps(condition), obs["image"], mechanism.schedule, grid))[::-1]
-
-    def together(n: int) -> float:
-        part, null = [x[:n] for x in path], mechanism.null
-        tokens = align(mechanism.eps, condition[:n], null, 3.0, part, mechanism.schedule, grid, alignment)
-        field = guided(mechanism.eps, condition[:n], at_timestep(grid, tokens), 3.0)
-        end = sample(field, part[0], mechanism.schedule, grid) * mechanism.schedule.alpha_bar(grid[-1]).sqrt().item()
-        return (end - part[-1]).square().mean().item()
-
-    def apart(n: int) -> float:
-        losses = [align_naively(mechanism, condition[i : i + 1], [x[i : i + 1] for x in path], grid, alignment, 3.0)
-                  for i in range(n)]  # fmt: skip
-        return sum(losses) / n
-
-    rows, sizes = [], sorted({min(size, len(pa)) for size in (4, 64, len(pa))})
-    for name, work, n in [("one by one", apart, sizes[0]), *(("batched", together, size) for size in sizes)]:
-        seconds, loss = fastest(partial(work, n), pa)
-        rows.append({"alignment": name, "n": n, "s an image": seconds / n, "mean final loss": loss})
-    for row in rows:
-        row["times as fast"] = rows[0]["s an image"] / row["s an image"]
-    return show("alignment, 25 steps, 5 gradient steps each, ω = 3", rows)
 
 
 @torch.no_grad()
