@@ -15,7 +15,7 @@ from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
 from dscm.diffusion.encoder import Encoder
 from dscm.diffusion.guidance import DO, OTHERS, Groups, Weights, guided, shifted
-from dscm.diffusion.objective import choose_dropped, mean_where, reread
+from dscm.diffusion.objective import choose_dropped, mean_where, reread, share
 from dscm.diffusion.prior import PRIORS, FlowPrior
 from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
 from dscm.diffusion.sampling import Sampling, default_interval
@@ -245,6 +245,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         apart: bool = False,
         gamma: float = 0.0,
         kappa: float = 0.0,
+        shift: float = 1.0,
+        like: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the training loss ``β·KL(q(z|x) ‖ p(z|pa)) + ‖ε − ε_θ(x_t, t, c)‖²`` (paper, eq. 13).
 
@@ -256,22 +258,23 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             generator: source of timesteps, noise, codes and dropped conditions.
             p_null: p_∅ in [0, 1), the probability of replacing the whole condition by the null token.
             beta: β.
-            focus: share of log-normal noise levels, as in `sample_timesteps`; the paper's is 0.
+            focus, shift: share of log-normal noise levels, 0 in the paper, and factor, as in `sample_timesteps`.
             apart: with the same probability also drop the code, and each parent, by itself, for guidance with a weight
                 for each group of parents.
             gamma, kappa: the weights γ of `FlowPrior.divergence` and κ of `reread`, of a fourth of the images.
+            like: the image whose timestep, noise, code's noise and dropped conditions each has, as in `share`.
 
         Returns:
             Scalars: ``loss``; ``kl`` in nats; ``conditional`` and ``null``, the denoising loss of the images that kept
             their condition and of those that lost it (NaN where there are none); the terms that have a weight.
         """
         pa = self.scaling(parents)
-        e, terms = self._sample_code(value, pa, generator, gamma)
-        hidden, dropped = choose_dropped(self.widths, len(value), p_null, apart, generator)
+        e, terms = self._sample_code(value, pa, generator, gamma, like)
+        hidden, dropped = choose_dropped(self.widths, len(value), p_null, apart, generator, like)
         condition = torch.where(hidden, self.null, torch.cat([e, pa], dim=1))
-        t = sample_timesteps(len(value), self.schedule, generator, focus)
+        t = share(sample_timesteps(len(value), self.schedule, generator, focus, shift), like)
         a = self.schedule.alpha_bar(t)
-        eps = torch.randn(value.shape, generator=generator, device=value.device)
+        eps = share(torch.randn(value.shape, generator=generator, device=value.device), like)
         target = eps if self.prediction == "eps" else velocity(value, eps, a)
         output = self.unet(add_noise(value, eps, a), t.float(), self.unet.embed(condition))
         error = (output.float() - target).square().sum(dim=(1, 2, 3))  # (B,)
@@ -301,14 +304,14 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         return reread(self.eps(torch.cat([code, new], dim=1)), read, code, u, self.schedule)
 
     def _sample_code(
-        self, value: Tensor, pa: Tensor, generator: torch.Generator, gamma: float
+        self, value: Tensor, pa: Tensor, generator: torch.Generator, gamma: float, like: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Sample standardised codes, (B, code_dim), of images given encoded parents; return them and their terms."""
         if not self.code_dim:
             return value.new_zeros(len(value), 0), {"kl": value.new_zeros(())}
         q = self.encoder(value)
         p = self.prior(pa, q.mean)
-        noise = torch.randn(q.mean.shape, generator=generator, device=value.device)
+        noise = share(torch.randn(q.mean.shape, generator=generator, device=value.device), like)
         # The prior learns from the KL alone. Gradients of the denoiser would shape it until the code repeats the
         # parents, which lowers the denoising loss early in training.
         z = q.mean + q.stddev * noise

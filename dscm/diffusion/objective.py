@@ -12,7 +12,12 @@ SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose code
 
 
 def choose_dropped(
-    widths: Mapping[str, int], n: int, p_null: float, apart: bool, generator: torch.Generator
+    widths: Mapping[str, int],
+    n: int,
+    p_null: float,
+    apart: bool,
+    generator: torch.Generator,
+    like: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Choose which entries of n conditions the null token replaces.
 
@@ -22,6 +27,7 @@ def choose_dropped(
         p_null: p_∅, the probability of dropping a whole condition.
         apart: with the same probability also drop the code, and each parent, by itself.
         generator: source of the choice.
+        like: as in `share`.
 
     Returns:
         The entries, bool (n, 1) or (n, D), and the conditions that are dropped whole, bool (n,).
@@ -32,7 +38,20 @@ def choose_dropped(
         alone = torch.rand(n, len(widths), generator=generator, device=generator.device) < p_null
         columns = zip(alone.split(1, dim=1), widths.values())
         hidden = hidden | torch.cat([column.expand(-1, width) for column, width in columns], dim=1)
-    return hidden, dropped
+    return share(hidden, like), share(dropped, like)
+
+
+def share(drawn: Tensor, like: Tensor | None) -> Tensor:
+    """Give images of a batch what was drawn for others of it.
+
+    Two images that show the same thing under other parents, under one timestep and one noise, differ in their targets
+    and in their gradients by what the parents make of them alone.
+
+    Args:
+        drawn: what was drawn for each image, (B, …).
+        like: of each image, the one whose draw it gets, int64 (B,); None is its own.
+    """
+    return drawn if like is None else drawn[like]
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:
