@@ -40,8 +40,7 @@ def load(
     Args:
         folder: the folder of the images, in sub-folders too, and of ``attributes.csv``. That table has a column
             ``image``, one for each attribute of the graph, and optionally ``split`` with ``train``, ``valid`` or
-            ``test``, and ``group``, equal for images that show the same thing under other attributes, which
-            ``split`` should keep together.
+            ``test``, and ``group``, equal where images show the same thing, which ``split`` should keep together.
         graph: the causal graph.
         split: ``train``, ``valid`` or ``test``; without a column ``split``, a tenth of the images, by a hash, are for
             testing, and a tenth of the others for validation.
