@@ -45,8 +45,7 @@ def load(
         split: ``train``, ``valid`` or ``test``; without a column ``split``, a tenth of the images, by a hash, are for
             testing, and a tenth of the others for validation.
         size: height and width in pixels.
-        cache_dir: the folder of the decoded images.
-        workers: number of processes that decode.
+        cache_dir, workers: the folder of the decoded images, and the number of processes that decode.
         skip_missing: whether to leave out, with a line on standard error, images without a row, rows without an
             image, rows with an empty cell, and broken images.
         framing: how images become squares.

@@ -256,11 +256,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             value: images in [-1, 1], shape (B, C, H, W).
             parents: each (B,).
             generator: source of timesteps, noise, codes and dropped conditions.
-            p_null: p_∅ in [0, 1), the probability of replacing the whole condition by the null token.
-            beta: β.
+            p_null, beta: p_∅ in [0, 1), the probability of replacing the whole condition by the null token; and β.
             focus, shift: share of log-normal noise levels, 0 in the paper, and factor, as in `sample_timesteps`.
-            apart: with the same probability also drop the code, and each parent, by itself, for guidance with a weight
-                for each group of parents.
+            apart: with the same probability also drop the code, and each parent, by itself, for weights of groups.
             gamma, kappa: the weights γ of `FlowPrior.divergence` and κ of `reread`, of a fourth of the images.
             like: the image whose timestep, noise, code's noise and dropped conditions each has, as in `share`.
 
@@ -278,9 +276,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         target = eps if self.prediction == "eps" else velocity(value, eps, a)
         output = self.unet(add_noise(value, eps, a), t.float(), self.unet.embed(condition))
         error = (output.float() - target).square().sum(dim=(1, 2, 3))  # (B,)
+        terms |= {"reread": self._reread(e, pa, generator).mean()} if kappa else {}
         weights = {"kl": beta, "divergence": gamma, "reread": kappa}
-        if kappa:
-            terms["reread"] = self._reread(e, pa, generator).mean()
         return {
             "loss": error.mean() + sum(weights[name] * term for name, term in terms.items()),
             "conditional": mean_where(error.detach(), ~dropped),
