@@ -15,9 +15,9 @@ from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
 from dscm.diffusion.encoder import Encoder
 from dscm.diffusion.guidance import DO, OTHERS, Groups, Weights, guided, shifted
-from dscm.diffusion.objective import choose_dropped, mean_where, reread, share
+from dscm.diffusion.objective import choose_dropped, draw_noise, mean_where, reread, share
 from dscm.diffusion.prior import PRIORS, FlowPrior
-from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
+from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, velocity
 from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import inversion_path, last, sample
 from dscm.diffusion.unet import UNet
@@ -257,7 +257,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             parents: each (B,).
             generator: source of timesteps, noise, codes and dropped conditions.
             p_null, beta: p_∅ in [0, 1), the probability of replacing the whole condition by the null token; and β.
-            focus, shift: share of log-normal noise levels, 0 in the paper, and factor, as in `sample_timesteps`.
+            focus, shift: share of log-normal noise levels, and factor, as in `sample_timesteps`; 0 and 1 in the paper.
             apart: with the same probability also drop the code, and each parent, by itself, for weights of groups.
             gamma, kappa: the weights γ of `FlowPrior.divergence` and κ of `reread`, of a fourth of the images.
             like: the image whose timestep, noise, code's noise and dropped conditions each has, as in `share`.
@@ -270,9 +270,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         e, terms = self._sample_code(value, pa, generator, gamma, like)
         hidden, dropped = choose_dropped(self.widths, len(value), p_null, apart, generator, like)
         condition = torch.where(hidden, self.null, torch.cat([e, pa], dim=1))
-        t = share(sample_timesteps(len(value), self.schedule, generator, focus, shift), like)
+        t, eps = draw_noise(value, self.schedule, generator, focus, shift, like)
         a = self.schedule.alpha_bar(t)
-        eps = share(torch.randn(value.shape, generator=generator, device=value.device), like)
         target = eps if self.prediction == "eps" else velocity(value, eps, a)
         output = self.unet(add_noise(value, eps, a), t.float(), self.unet.embed(condition))
         error = (output.float() - target).square().sum(dim=(1, 2, 3))  # (B,)

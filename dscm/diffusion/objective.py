@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from dscm.diffusion.process import EpsFn, Schedule
+from dscm.diffusion.process import EpsFn, Schedule, sample_timesteps
 from dscm.diffusion.solvers import Solver, sample
 
 SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose codes are read again
@@ -39,6 +39,23 @@ def choose_dropped(
         columns = zip(alone.split(1, dim=1), widths.values())
         hidden = hidden | torch.cat([column.expand(-1, width) for column, width in columns], dim=1)
     return share(hidden, like), share(dropped, like)
+
+
+def draw_noise(
+    value: Tensor, schedule: Schedule, generator: torch.Generator, focus: float, shift: float, like: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Draw the timesteps, float64 (B,), and the noise, (B, C, H, W), of the images of a batch.
+
+    Args:
+        value: the images, (B, C, H, W).
+        schedule: the noise schedule.
+        generator: source of both.
+        focus, shift: as in `sample_timesteps`.
+        like: as in `share`.
+    """
+    t = sample_timesteps(len(value), schedule, generator, focus, shift)
+    eps = torch.randn(value.shape, generator=generator, device=value.device)
+    return share(t, like), share(eps, like)
 
 
 def share(drawn: Tensor, like: Tensor | None) -> Tensor:
