@@ -1,7 +1,7 @@
 """Architectures and hyperparameters by name: ``tiny`` for two CPU cores, ``small`` for one GPU, ``paper`` as published.
 
-A ``small`` training computes 15 to 28 PFLOP, about twenty to thirty times a ``tiny`` one, and a fiftieth to a
-three-hundredth of a ``paper`` one: an hour of a GPU at 4 to 8 TFLOP/s, or a night of a CPU at a tenth of that.
+A semantic ``small`` training computes 16 to 19 PFLOP, some twenty times a ``tiny`` one, and a fiftieth to a
+four-hundredth of a ``paper`` one: an hour of a GPU at 5 TFLOP/s, or a night of a CPU at a tenth of that.
 
 A baseline's ``tiny`` and ``small`` have about as many parameters as the semantic diffusion model's; its ``paper`` about
 as many as the HVAEs that De Sousa Ribeiro et al. (2023) published for digits (1 M) and for brains of 64 and 192 pixels
@@ -114,7 +114,7 @@ _DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
             steps=30_000,
             training=replace(_TINY, batch=64, beta=4.0, flip=True),
         ),
-        # 160 epochs of 24,000 faces.
+        # 100 epochs of 24,000 faces.
         "small": Preset(
             {
                 "prediction": "v",
@@ -127,7 +127,7 @@ _DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
                     "patch": 2,
                 },
             },
-            steps=60_000,
+            steps=40_000,
             training=replace(_SMALL, batch=64, beta=4.0, flip=True),
         ),
         # 6,000 epochs of 24,000 faces.
