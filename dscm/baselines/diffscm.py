@@ -118,7 +118,7 @@ class DiffSCM(ImageMechanism[Tensor]):
         return draw_normal((n, *self.shape), generator)
 
     def forward(
-        self, value: Tensor, parents: Parents, generator: torch.Generator, focus: float = 0.0
+        self, value: Tensor, parents: Parents, generator: torch.Generator, focus: float = 0.0, shift: float = 1.0
     ) -> dict[str, Tensor]:
         """Compute the denoising loss and the classifier's, of the same noisy images.
 
@@ -126,13 +126,13 @@ class DiffSCM(ImageMechanism[Tensor]):
             value: images in [-1, 1], (B, C, H, W).
             parents: the class, (B,).
             generator: source of timesteps and noise.
-            focus: as in `sample_timesteps`.
+            focus, shift: as in `sample_timesteps`.
 
         Returns:
             Scalars: ``loss``, the sum over pixels of the squared error plus as many times the cross-entropy;
             ``denoising``; ``cross_entropy``.
         """
-        t = sample_timesteps(len(value), self.schedule, generator, focus)
+        t = sample_timesteps(len(value), self.schedule, generator, focus, shift)
         eps = torch.randn(value.shape, generator=generator, device=value.device)
         noisy = add_noise(value, eps, self.schedule.alpha_bar(t))
         denoising = (self.eps(noisy, t.float()).float() - eps).square().sum(dim=(1, 2, 3)).mean()

@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.kinds, self.flags = tuple(kinds), list[str]()
-        self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="pairs",
+        self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assigned",
                           help="a rarely used setting, listed below; may be repeated")  # fmt: skip
 
     def add_fields(self, group: argparse._ArgumentGroup, kind: type, *names: str) -> None:
@@ -94,7 +94,7 @@ class Parser(argparse.ArgumentParser):
         words = self._translate(sys.argv[1:] if arguments is None else arguments)
         args = self.parse_args(words)
         values: dict[str, Any] = {}
-        for pair in args.pairs:
+        for pair in args.assigned:
             name, equals, text = pair.partition("=")
             if name in known and not equals and get_type_hints(known[name])[name] is bool:
                 equals, text = "=", "on"

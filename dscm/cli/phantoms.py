@@ -6,6 +6,7 @@
 The second writes versions of real mammograms with and without circle and triangle markers in EMBED's layout, and the
 unmarked images in D/unmarked, so that the true counterfactual of every marker is known: train.py --data embed learns
 from it, and evaluate.py measures how well markers are removed from images like yours. With --n, D also gets drawings.
+Versions of one mammogram have the same number in the column group, by which --set pairs=on of train.py finds them.
 """
 
 import argparse
@@ -42,6 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=Path, metavar="CSV", help=words)
     words = f"of each mammogram of --on (default: {VERSIONS})"
     parser.add_argument("--versions", type=number(int, 1, 1000), metavar="K", help=words)
+    words = "of each drawing of embed, with other attributes; N images in all (default: 1)"
+    parser.add_argument("--drawn-versions", type=number(int, 1, 1000), metavar="K", help=words)
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=number(int, 1), default=cores, help="processes (default: number of cores)")
     return parser
@@ -53,6 +56,10 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: options contradict each other, or images or labels are missing or damaged.
     """
+    if args.drawn_versions and (args.kind != "embed" or args.plain or args.n is None):
+        needs = f"{option('n')}, without {option('plain')}"
+        raise InputError(f"{option('drawn_versions')}: versions are drawn in the layout of embed alone, with {needs}")
+    drawn_versions = args.drawn_versions or 1
     if args.on is None:
         for name in ("labels", "versions"):
             if getattr(args, name) is not None:
@@ -61,13 +68,14 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"{option('n')}: say how many images to draw")
         write = write_plain if args.plain else write_set
         with new_folder(args.out) as folder:
-            return write(folder, Recipe(args.kind, args.n, args.seed), args.workers)
+            return write(folder, Recipe(args.kind, args.n, args.seed, drawn_versions=drawn_versions), args.workers)
     if args.kind != "embed" or args.plain:
         raise InputError(f"{option('on')}: markers are drawn in the layout of embed alone, without {option('plain')}")
     real, notes = list_mammograms(args.on, args.labels)
     for note in notes:
         print(f"note: {spell(note, _flag)}", file=sys.stderr)
-    recipe = Recipe("embed", args.n or 0, args.seed, real=len(real), versions=args.versions or VERSIONS)
+    versions = {"versions": args.versions or VERSIONS, "drawn_versions": drawn_versions}
+    recipe = Recipe("embed", args.n or 0, args.seed, real=len(real), **versions)
     with new_folder(args.out) as folder:
         write_marked(folder, recipe, args.on, real, args.workers)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dscm.data.cache import decode, find_present
 from dscm.data.framing import STRETCHED, Framing
+from dscm.data.group import GROUP, read_groups
 from dscm.data.mammogram import read
 from dscm.data.names import Names
 from dscm.data.split import Split
@@ -70,16 +71,15 @@ def load(
     Args:
         data_dir: the folder to which ``image_path`` is relative.
         csvs: one or two files with the columns ``image_path``, ``empi_anon`` (the patient) and the `COLUMNS` of
-            ``names``. A column ``split`` overrides `assign_split`.
-        split, names: ``train``, ``valid`` or ``test``; and the attributes to load, keys of `COLUMNS`.
-        size: height and width in pixels.
+            ``names``. A column ``split`` overrides `assign_split`; ``group`` is equal where the breast is the same.
+        split, names, size: which; the attributes to load, keys of `COLUMNS`; and height and width in pixels.
         cache_dir, workers: the folder of the decoded images, and the number of processes that decode.
         framing, seed: how mammograms become squares; and the seed of the split.
         skip_missing: whether to skip any number of absent or broken images.
 
     Returns:
         ``image`` uint8 (N, 1, size, size), memory-mapped; ``index`` int64 (N,), the position of each image in the
-        sorted list of all; and each attribute int64 (N,): density 0 to 3, the others 0 or 1.
+        sorted list of all; each attribute and any ``group`` int64 (N,): density 0 to 3, the others 0 or 1.
 
     Raises:
         InputError: a CSV file is missing or damaged, a column is absent or holds another value, the files disagree, a
@@ -100,6 +100,7 @@ def load(
     chosen, shape = [files[i] for i in index], (1, size, size)
     image, kept = decode(Path(data_dir), chosen, reader, shape, cache_dir, label, workers, skip_missing)
     index = [index[i] for i in kept]
+    values |= _read_group(listings, images)
     return {"image": image, "index": torch.tensor(index)} | {name: value[index] for name, value in values.items()}
 
 
@@ -179,6 +180,14 @@ def _read_attributes(
         read_all = read_binary if name != "density" else _read_densities
         values[name][full] = torch.tensor(read_all(path, [rows[i] for i in full], column), dtype=torch.int64)
     return values, lost
+
+
+def _read_group(listings: Sequence[Listing], images: Sequence[str]) -> dict[str, Tensor]:
+    """Return the groups of images by their name, int64 (N,), where a table has them."""
+    if not any(listing.table.find(GROUP) for listing in listings):
+        return {}
+    _, column, rows = _read_rows(listings, images, GROUP)
+    return {GROUP: read_groups(rows, column)}
 
 
 def _leave_out(listed: Sequence[int], lost: Mapping[int, str], source: str) -> list[int]:

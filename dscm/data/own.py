@@ -12,6 +12,7 @@ from dscm.causal.graph import Graph
 from dscm.data.attributes import Attributes, read_attribute_table
 from dscm.data.cache import decode
 from dscm.data.framing import STRETCHED, Framing
+from dscm.data.group import GROUP, read_groups
 from dscm.data.images import read_image
 from dscm.data.listing import find_images
 from dscm.data.split import Split
@@ -39,20 +40,19 @@ def load(
     Args:
         folder: the folder of the images, in sub-folders too, and of ``attributes.csv``. That table has a column
             ``image``, one for each attribute of the graph, and optionally ``split`` with ``train``, ``valid`` or
-            ``test``.
+            ``test``, and ``group``, equal where images show the same thing, which ``split`` should keep together.
         graph: the causal graph.
         split: ``train``, ``valid`` or ``test``; without a column ``split``, a tenth of the images, by a hash, are for
             testing, and a tenth of the others for validation.
         size: height and width in pixels.
-        cache_dir: the folder of the decoded images.
-        workers: number of processes that decode.
+        cache_dir, workers: the folder of the decoded images, and the number of processes that decode.
         skip_missing: whether to leave out, with a line on standard error, images without a row, rows without an
             image, rows with an empty cell, and broken images.
         framing: how images become squares.
 
     Returns:
         ``image`` uint8 (N, C, size, size), memory-mapped; ``index`` int64 (N,), the position of each image among all
-        sorted paths; and each attribute (N,).
+        sorted paths; each attribute (N,); and ``group`` int64 (N,), where there is such a column.
 
     Raises:
         EmptySplit: the split has no images.
@@ -72,7 +72,9 @@ def load(
     place = {image: i for i, image in enumerate(images)}
     index = torch.tensor([place[names[i]] for i in kept])
     rows = [chosen[i] for i in kept]
-    return {"image": image, "index": index, **{name: value[rows] for name, value in table.values.items()}}
+    data = {"image": image, "index": index, **{name: value[rows] for name, value in table.values.items()}}
+    column = table.table.find(GROUP)
+    return {GROUP: read_groups([table.rows[i] for i in rows], column), **data} if column else data
 
 
 def assign_split(image: str) -> Split:

@@ -98,7 +98,7 @@ def trace(eps_fn: EpsFn, states: Iterable[Tensor], schedule: Schedule, timesteps
         a = schedule.alpha_bar(t)
         scaled.append(x / a.sqrt().to(x.device, x.dtype))
         clean.append(ddim_step(x, eps_fn(x, t.to(x.device, x.dtype).expand(len(x))), a, one))
-    sigma = (1 / schedule.alpha_bar(timesteps) - 1).sqrt()
+    sigma = schedule.sigma(timesteps)
     order = sigma.argsort().tolist()
     return Trace(sigma[order], torch.stack([scaled[i] for i in order]), torch.stack([clean[i] for i in order]))
 

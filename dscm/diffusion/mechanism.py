@@ -15,9 +15,9 @@ from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
 from dscm.diffusion.encoder import Encoder
 from dscm.diffusion.guidance import DO, OTHERS, guided, shifted, weigh
-from dscm.diffusion.objective import choose_dropped, mean_where, reread
+from dscm.diffusion.objective import choose_dropped, draw_noise, mean_where, reread, share
 from dscm.diffusion.prior import PRIORS, FlowPrior
-from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, sample_timesteps, velocity
+from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, velocity
 from dscm.diffusion.replay import Replay, Result, place
 from dscm.diffusion.sampling import Sampling, default_interval
 from dscm.diffusion.solvers import inversion_path, last, sample
@@ -262,6 +262,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         apart: bool = False,
         gamma: float = 0.0,
         kappa: float = 0.0,
+        shift: float = 1.0,
+        like: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the training loss ``β·KL(q(z|x) ‖ p(z|pa)) + ‖ε − ε_θ(x_t, t, c)‖²`` (paper, eq. 13).
 
@@ -271,30 +273,27 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             value: images in [-1, 1], shape (B, C, H, W).
             parents: each (B,).
             generator: source of timesteps, noise, codes and dropped conditions.
-            p_null: p_∅ in [0, 1), the probability of replacing the whole condition by the null token.
-            beta: β.
-            focus: share of log-normal noise levels, as in `sample_timesteps`; the paper's is 0.
-            apart: with the same probability also drop the code, and each parent, by itself, for guidance with a weight
-                for each group of parents.
+            p_null, beta: p_∅ in [0, 1), the probability of replacing the whole condition by the null token; and β.
+            focus, shift: share of log-normal noise levels, and factor, as in `sample_timesteps`; 0 and 1 in the paper.
+            apart: with the same probability also drop the code, and each parent, by itself, for weights of groups.
             gamma, kappa: the weights γ of `FlowPrior.divergence` and κ of `reread`, of a fourth of the images.
+            like: the image whose timestep, noise, code's noise and dropped conditions each has, as in `share`.
 
         Returns:
             Scalars: ``loss``; ``kl`` in nats; ``conditional`` and ``null``, the denoising loss of the images that kept
             their condition and of those that lost it (NaN where there are none); the terms that have a weight.
         """
         pa = self.scaling(parents)
-        e, terms = self._sample_code(value, pa, generator, gamma)
-        hidden, dropped = choose_dropped(self.widths, len(value), p_null, apart, generator)
+        e, terms = self._sample_code(value, pa, generator, gamma, like)
+        hidden, dropped = choose_dropped(self.widths, len(value), p_null, apart, generator, like)
         condition = torch.where(hidden, self.null, torch.cat([e, pa], dim=1))
-        t = sample_timesteps(len(value), self.schedule, generator, focus)
+        t, eps = draw_noise(value, self.schedule, generator, focus, shift, like)
         a = self.schedule.alpha_bar(t)
-        eps = torch.randn(value.shape, generator=generator, device=value.device)
         target = eps if self.prediction == "eps" else velocity(value, eps, a)
         output = self.unet(add_noise(value, eps, a), t.float(), self.unet.embed(condition))
         error = (output.float() - target).square().sum(dim=(1, 2, 3))  # (B,)
+        terms |= {"reread": self._reread(e, pa, generator).mean()} if kappa else {}
         weights = {"kl": beta, "divergence": gamma, "reread": kappa}
-        if kappa:
-            terms["reread"] = self._reread(e, pa, generator).mean()
         return {
             "loss": error.mean() + sum(weights[name] * term for name, term in terms.items()),
             "conditional": mean_where(error.detach(), ~dropped),
@@ -318,14 +317,14 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         return reread(self.eps(torch.cat([code, new], dim=1)), read, code, u, self.schedule)
 
     def _sample_code(
-        self, value: Tensor, pa: Tensor, generator: torch.Generator, gamma: float
+        self, value: Tensor, pa: Tensor, generator: torch.Generator, gamma: float, like: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Sample standardised codes, (B, code_dim), of images given encoded parents; return them and their terms."""
         if not self.code_dim:
             return value.new_zeros(len(value), 0), {"kl": value.new_zeros(())}
         q = self.encoder(value)
         p = self.prior(pa, q.mean)
-        noise = torch.randn(q.mean.shape, generator=generator, device=value.device)
+        noise = share(torch.randn(q.mean.shape, generator=generator, device=value.device), like)
         # The prior learns from the KL alone. Gradients of the denoiser would shape it until the code repeats the
         # parents, which lowers the denoising loss early in training.
         z = q.mean + q.stddev * noise
@@ -345,4 +344,4 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
     def _active(self, t: Tensor) -> bool:
         """Tell whether timesteps ``t`` (B,), all equal, lie in the guidance interval."""
         low, high = self.sampling.guidance_interval
-        return low <= (1 / self.schedule.alpha_bar(t[:1]) - 1).sqrt().item() <= high
+        return low <= self.schedule.sigma(t[:1]).item() <= high

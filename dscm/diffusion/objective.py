@@ -5,14 +5,19 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from dscm.diffusion.process import EpsFn, Schedule
+from dscm.diffusion.process import EpsFn, Schedule, sample_timesteps
 from dscm.diffusion.solvers import Solver, sample
 
 SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose codes are read again
 
 
 def choose_dropped(
-    widths: Mapping[str, int], n: int, p_null: float, apart: bool, generator: torch.Generator
+    widths: Mapping[str, int],
+    n: int,
+    p_null: float,
+    apart: bool,
+    generator: torch.Generator,
+    like: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Choose which entries of n conditions the null token replaces.
 
@@ -22,6 +27,7 @@ def choose_dropped(
         p_null: p_∅, the probability of dropping a whole condition.
         apart: with the same probability also drop the code, and each parent, by itself.
         generator: source of the choice.
+        like: as in `share`.
 
     Returns:
         The entries, bool (n, 1) or (n, D), and the conditions that are dropped whole, bool (n,).
@@ -32,7 +38,37 @@ def choose_dropped(
         alone = torch.rand(n, len(widths), generator=generator, device=generator.device) < p_null
         columns = zip(alone.split(1, dim=1), widths.values())
         hidden = hidden | torch.cat([column.expand(-1, width) for column, width in columns], dim=1)
-    return hidden, dropped
+    return share(hidden, like), share(dropped, like)
+
+
+def draw_noise(
+    value: Tensor, schedule: Schedule, generator: torch.Generator, focus: float, shift: float, like: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Draw the timesteps, float64 (B,), and the noise, (B, C, H, W), of the images of a batch.
+
+    Args:
+        value: the images, (B, C, H, W).
+        schedule: the noise schedule.
+        generator: source of both.
+        focus, shift: as in `sample_timesteps`.
+        like: as in `share`.
+    """
+    t = sample_timesteps(len(value), schedule, generator, focus, shift)
+    eps = torch.randn(value.shape, generator=generator, device=value.device)
+    return share(t, like), share(eps, like)
+
+
+def share(drawn: Tensor, like: Tensor | None) -> Tensor:
+    """Give images of a batch what was drawn for others of it.
+
+    Two images that show the same thing under other parents, under one timestep and one noise, differ in their targets
+    and in their gradients by what the parents make of them alone.
+
+    Args:
+        drawn: what was drawn for each image, (B, …).
+        like: of each image, the one whose draw it gets, int64 (B,); None is its own.
+    """
+    return drawn if like is None else drawn[like]
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:

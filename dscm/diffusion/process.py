@@ -14,6 +14,7 @@ from torch import Tensor
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
 SIGMA_MIN, SIGMA_MAX = 0.01, 80.0  # about a grey level; where nothing of an image is left
+REFERENCE = 64  # pixels a side of the images whose noise levels are not shifted
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Schedule:
         table = self._table(t.device)
         low = t.floor().long().clamp(0, self.steps - 1)
         return torch.lerp(table[low], table[low + 1], t - low).exp()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Return the noise levels ``σ = √(1/ᾱ − 1)`` at real timesteps in [0, T], any shape, as float64."""
+        return (1 / self.alpha_bar(t) - 1).sqrt()
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Return the real timesteps whose noise level is ``sigma`` ≥ 0, any shape, as float64; at most T."""
@@ -144,27 +149,53 @@ def eps_from_velocity(v: Tensor, x_t: Tensor, a: Tensor) -> Tensor:
     return a.sqrt() * v + (1 - a).sqrt() * x_t
 
 
-def sample_timesteps(n: int, schedule: Schedule, generator: torch.Generator, focus: float = 0.0) -> Tensor:
+def size_shift(size: int) -> float:
+    """Return the factor by which noise levels rise with the size of images: ``size/64``, at least 1.
+
+    Averaging over blocks of k × k pixels keeps what is seen from afar and divides the σ of noise by k. An image of d
+    pixels thus hides at ``σ·d/64`` what one of 64 pixels hides at σ: ``log SNR + 2·log(64/d)``, since
+    ``log SNR = −2·log σ`` (Hoogeboom et al. 2023, simple diffusion). Smaller images keep the levels of 64 pixels.
+
+    Args:
+        size: height and width in pixels.
+    """
+    return max(1.0, size / REFERENCE)
+
+
+def sample_timesteps(
+    n: int, schedule: Schedule, generator: torch.Generator, focus: float = 0.0, shift: float = 1.0
+) -> Tensor:
     """Sample the timesteps of a training batch, in random order: a share of log-normal σ, the others uniform in [0, T].
 
     Uniform timesteps, DDPM's, spend half of a batch at noise levels that determine only the coarsest shape; log-normal
     ones, ``ln σ ~ N(−0.4, 1.4²)`` (after Karras et al. 2022), concentrate where detail is decided. Both are stratified,
-    one sample from each equal part, which lowers the variance of the loss.
+    one sample from each equal part, which lowers the variance of the loss. The noise levels of both are then multiplied
+    by ``shift``, as by a schedule that is shifted so; the highest are left out, so that none lies beyond T.
 
     Args:
         n: number of timesteps.
         schedule: the noise schedule.
         generator: source of the samples; its device is that of the result.
         focus: the log-normal share, in [0, 1].
+        shift: the factor of the noise levels, at least 1, as of `size_shift`.
 
     Returns:
         Real timesteps, float64, shape (n,).
     """
     focused = round(focus * n)
-    uniform = _stratify(n - focused, generator) * schedule.steps
+    uniform = _stratify(n - focused, generator)
     sigma = (1.4 * torch.special.ndtri(_stratify(focused, generator)) - 0.4).exp()
-    t = torch.cat([uniform, schedule.timestep(sigma)])
+    t = torch.cat([_shift_uniform(uniform, schedule, shift), schedule.timestep(shift * sigma)])
     return t[torch.rand(n, generator=generator, device=generator.device).argsort()]
+
+
+def _shift_uniform(fraction: Tensor, schedule: Schedule, shift: float) -> Tensor:
+    """Return the timesteps at ``shift`` times the noise levels of timesteps uniform in [0, T'], which end in T."""
+    if shift == 1:
+        return fraction * schedule.steps
+    end = torch.tensor(schedule.steps)  # on the CPU, since a CUDA graph can copy nothing from it
+    last = schedule.timestep(schedule.sigma(end) / shift).item()
+    return schedule.timestep(shift * schedule.sigma(fraction * last))
 
 
 def _stratify(n: int, generator: torch.Generator) -> Tensor:

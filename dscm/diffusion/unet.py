@@ -20,7 +20,8 @@ class UNet(nn.Module):
         image_channels: channels of ``x``: 1 for grey, 3 for colour.
         condition_dim: size of the condition vector ``c``; 0 makes an unconditional network.
         channels: channels at the finest level.
-        multipliers: channels of each level, relative to ``channels``; each level halves the resolution.
+        multipliers: channels of each level, relative to ``channels``, as fractions too; each level halves the
+            resolution.
         blocks: residual blocks in each level, on the way down; one more on the way up.
         attention: levels (0 is the finest) that have self-attention after each block.
         dropout: probability of dropping a feature inside a residual block.
@@ -34,7 +35,7 @@ class UNet(nn.Module):
         image_channels: int,
         condition_dim: int,
         channels: int = 64,
-        multipliers: Sequence[int] = (1, 2, 4),
+        multipliers: Sequence[float] = (1, 2, 4),
         blocks: int = 1,
         attention: Sequence[int] = (),
         dropout: float = 0.0,
@@ -47,16 +48,17 @@ class UNet(nn.Module):
         self.time = mlp(channels, embedding, embedding)
         self.condition = mlp(condition_dim, embedding, embedding) if condition_dim else None
 
-        self.stem = nn.Conv2d(image_channels * patch**2, channels, 3, padding=1)
-        widths, current = [channels], channels
+        levels = [round(channels * multiplier) for multiplier in multipliers]
+        self.stem = nn.Conv2d(image_channels * patch**2, levels[0], 3, padding=1)
+        widths, current = levels[:1], levels[0]
         self.down = nn.ModuleList()
-        for level, multiplier in enumerate(multipliers):
+        for level, width in enumerate(levels):
             stage = nn.ModuleList()
             for _ in range(blocks):
-                stage.append(Stage(current, channels * multiplier, embedding, dropout, level in attention))
-                current = channels * multiplier
+                stage.append(Stage(current, width, embedding, dropout, level in attention))
+                current = width
                 widths.append(current)
-            if level < len(multipliers) - 1:
+            if level < len(levels) - 1:
                 stage.append(nn.Conv2d(current, current, 3, stride=2, padding=1))
                 widths.append(current)
             self.down.append(stage)
@@ -64,12 +66,12 @@ class UNet(nn.Module):
         self.middle = Stage(current, current, embedding, dropout, bool(attention))
 
         self.up = nn.ModuleList()
-        for level, multiplier in reversed(list(enumerate(multipliers))):
+        for level, width in reversed(list(enumerate(levels))):
             stage = nn.ModuleList()
             for _ in range(blocks + 1):
                 width_in = current + widths.pop()
-                stage.append(Stage(width_in, channels * multiplier, embedding, dropout, level in attention))
-                current = channels * multiplier
+                stage.append(Stage(width_in, width, embedding, dropout, level in attention))
+                current = width
             self.up.append(stage)
         self.head = nn.Sequential(
             group_norm(current),

@@ -46,7 +46,7 @@ def check(training: Training) -> Iterator[str]:
     yield f"graph: {picture}"
     if "train" in splits:
         device = training.machine.device
-        trainer = training.start(training.select(splits["train"]))
+        trainer = training.start(training.select_training(splits["train"]))
         yield _estimate(trainer, training.last_step, device)
         if training.recipe.part == "image":
             yield from find_scarce(graph, splits["train"], training.hyperparameters.balance)

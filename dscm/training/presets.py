@@ -1,7 +1,11 @@
-"""Architectures and hyperparameters by name: ``tiny`` for two CPU cores, ``paper`` as published.
+"""Architectures and hyperparameters by name: ``tiny`` for two CPU cores, ``small`` for one GPU, ``paper`` as published.
 
-A baseline's ``tiny`` has about as many parameters as the semantic diffusion model's; its ``paper`` about as many as the
-HVAEs that De Sousa Ribeiro et al. (2023) published for digits (1 M) and for brains of 64 and 192 pixels (55 M, 17 M).
+A semantic ``small`` training computes 16 to 19 PFLOP, some twenty times a ``tiny`` one, and a fiftieth to a
+four-hundredth of a ``paper`` one: an hour of a GPU at 5 TFLOP/s, or a night of a CPU at a tenth of that.
+
+A baseline's ``tiny`` and ``small`` have about as many parameters as the semantic diffusion model's; its ``paper`` about
+as many as the HVAEs that De Sousa Ribeiro et al. (2023) published for digits (1 M) and for brains of 64 and 192 pixels
+(55 M, 17 M).
 """
 
 from collections.abc import Mapping
@@ -13,7 +17,7 @@ from dscm.checkpoint import Part
 from dscm.oracle import needs_strokes
 from dscm.training.schedule import Hyperparameters
 
-PresetName = Literal["tiny", "paper"]
+PresetName = Literal["tiny", "small", "paper"]
 MechanismName = Literal["spatial", "semantic", "vae", "hvae", "hvae-mediator", "vci", "diffscm"]
 Config = Mapping[str, Any]
 
@@ -77,6 +81,7 @@ _TINY = Hyperparameters(
     summed=True,
     static=True,
 )
+_SMALL = replace(_TINY, batch=128, learning_rate=1e-3, warmup=500, cooling=6000, ema=0.9995)
 _PAPER = Hyperparameters(batch=128, learning_rate=1e-4, ema=0.9999, beta=0.002, summed=True, static=True)
 
 _DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
@@ -86,6 +91,12 @@ _DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
             {"prediction": "v", "unet": {"channels": 32, "multipliers": [1, 2], "blocks": 1, "patch": 2}},
             steps=30_000,
             training=_TINY,
+        ),
+        # 150 epochs of 50,000 digits; every pixel is seen.
+        "small": Preset(
+            {"prediction": "v", "unet": {"channels": 64, "multipliers": [0.5, 1, 2], "blocks": 2}},
+            steps=60_000,
+            training=_SMALL,
         ),
         # 1,000 epochs of 50,000 digits.
         "paper": Preset(
@@ -102,6 +113,22 @@ _DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
             },
             steps=30_000,
             training=replace(_TINY, batch=64, beta=4.0, flip=True),
+        ),
+        # 100 epochs of 24,000 faces.
+        "small": Preset(
+            {
+                "prediction": "v",
+                "unet": {
+                    "channels": 64,
+                    "multipliers": [1, 2, 4],
+                    "blocks": 1,
+                    "attention": [2],
+                    "dropout": 0.1,
+                    "patch": 2,
+                },
+            },
+            steps=40_000,
+            training=replace(_SMALL, batch=64, beta=4.0, flip=True),
         ),
         # 6,000 epochs of 24,000 faces.
         "paper": Preset(
@@ -122,6 +149,22 @@ _DIFFUSION: Mapping[str, Mapping[str, Preset]] = {
             },
             steps=30_000,
             training=replace(_TINY, batch=32, beta=2.0),
+        ),
+        # 190 epochs of 13,207 images; few channels at the fine levels, where most of the time is spent.
+        "small": Preset(
+            {
+                "prediction": "v",
+                "schedule": "cosine",
+                "unet": {
+                    "channels": 64,
+                    "multipliers": [0.25, 0.5, 1, 2, 4],
+                    "blocks": 1,
+                    "dropout": 0.1,
+                    "patch": 2,
+                },
+            },
+            steps=80_000,
+            training=replace(_SMALL, batch=32, beta=2.0),
         ),
         # 1,000 epochs of 13,207 images.
         "paper": Preset(
@@ -144,6 +187,11 @@ _CODES: Mapping[str, Mapping[str, Config]] = {
             "prior": "conditional",
             "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 2},
         },
+        "small": {
+            "code_dim": 8,
+            "prior": "conditional",
+            "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1},
+        },
         "paper": {
             "code_dim": 8,
             "prior": "standard",
@@ -156,6 +204,11 @@ _CODES: Mapping[str, Mapping[str, Config]] = {
             "prior": "conditional",
             "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 4},
         },
+        "small": {
+            "code_dim": 32,
+            "prior": "conditional",
+            "encoder": {"channels": 32, "multipliers": [1, 2, 4, 8], "dropout": 0.1, "patch": 2},
+        },
         "paper": {
             "code_dim": 32,
             "prior": "standard",
@@ -167,6 +220,11 @@ _CODES: Mapping[str, Mapping[str, Config]] = {
             "code_dim": 64,
             "prior": "conditional",
             "encoder": {"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.1, "patch": 8},
+        },
+        "small": {
+            "code_dim": 64,
+            "prior": "conditional",
+            "encoder": {"channels": 32, "multipliers": [1, 2, 4, 8], "dropout": 0.1, "patch": 4},
         },
         "paper": {
             "code_dim": 512,
@@ -184,10 +242,14 @@ _ATTRIBUTES = Preset(
 
 
 def _make_oracle(model: Config, batch: int = 128) -> Mapping[str, Preset]:
-    """Make both presets of an oracle; ``paper`` is twice as wide and trained five times as long."""
+    """Make the presets of an oracle: ``small`` and ``paper`` are twice as wide, trained for 2 and 5 times as long."""
     training = Hyperparameters(batch=batch, learning_rate=1e-3, warmup=100, ema=0.998, static=True)
     wide = {**model, "channels": 2 * model["channels"]}
-    return {"tiny": Preset(model, 4000, training), "paper": Preset(wide, 20_000, replace(training, ema=0.999))}
+    return {
+        "tiny": Preset(model, 4000, training),
+        "small": Preset(wide, 8000, training),
+        "paper": Preset(wide, 20_000, replace(training, ema=0.999)),
+    }
 
 
 _ORACLES: Mapping[str, Mapping[str, Preset]] = {
@@ -197,30 +259,47 @@ _ORACLES: Mapping[str, Mapping[str, Preset]] = {
 }
 
 BASELINES = ("vae", "hvae", "hvae-mediator", "vci", "diffscm")
-_CHANNELS: Mapping[str, Mapping[str, int]] = {  # of each tiny baseline on each data set
-    "vae": {"morphomnist": 40, "celebahq": 52, "embed": 48},
-    "hvae": {"morphomnist": 32, "celebahq": 40, "embed": 40},
-    "hvae-mediator": {"morphomnist": 32, "celebahq": 40, "embed": 40},
-    "vci": {"morphomnist": 32, "celebahq": 40, "embed": 40},
-    "diffscm": {"morphomnist": 56, "celebahq": 64, "embed": 64},
+_CHANNELS: Mapping[str, Mapping[str, Mapping[str, int]]] = {  # of each baseline on each data set
+    "tiny": {
+        "vae": {"morphomnist": 40, "celebahq": 52, "embed": 48},
+        "hvae": {"morphomnist": 32, "celebahq": 40, "embed": 40},
+        "hvae-mediator": {"morphomnist": 32, "celebahq": 40, "embed": 40},
+        "vci": {"morphomnist": 32, "celebahq": 40, "embed": 40},
+        "diffscm": {"morphomnist": 56, "celebahq": 64, "embed": 64},
+    },
+    "small": {
+        "vae": {"morphomnist": 80, "celebahq": 144, "embed": 112},
+        "hvae": {"morphomnist": 64, "celebahq": 112, "embed": 104},
+        "hvae-mediator": {"morphomnist": 64, "celebahq": 112, "embed": 104},
+        "vci": {"morphomnist": 64, "celebahq": 112, "embed": 88},
+        "diffscm": {"morphomnist": 64, "celebahq": 120, "embed": 128},
+    },
 }
 _OMEGA = [10.0, 0.02, 0.01]  # of VCI, as its code has them for Morpho-MNIST
-_TINY_PYRAMIDS: Mapping[str, Config] = {
-    "morphomnist": {"multipliers": [1, 2, 2], "patch": 2},
-    "celebahq": {"multipliers": [1, 2, 2], "patch": 4},
-    "embed": {"multipliers": [1, 2, 2], "patch": 8},
-}
-_PAPER_PYRAMIDS: Mapping[str, Config] = {
-    "morphomnist": {"channels": 32, "multipliers": [1, 2, 2], "patch": 1},
-    "celebahq": {"channels": 128, "multipliers": [1, 2, 4, 4], "patch": 2},
-    "embed": {"channels": 120, "multipliers": [1, 2, 2, 2], "patch": 4},
+_PYRAMIDS: Mapping[str, Mapping[str, Config]] = {
+    "tiny": {
+        "morphomnist": {"multipliers": [1, 2, 2], "patch": 2},
+        "celebahq": {"multipliers": [1, 2, 2], "patch": 4},
+        "embed": {"multipliers": [1, 2, 2], "patch": 8},
+    },
+    "small": {
+        "morphomnist": {"multipliers": [1, 2, 2], "patch": 1},
+        "celebahq": {"multipliers": [1, 2, 2], "patch": 2},
+        "embed": {"multipliers": [1, 2, 2], "patch": 4},
+    },
+    "paper": {
+        "morphomnist": {"channels": 32, "multipliers": [1, 2, 2], "patch": 1},
+        "celebahq": {"channels": 128, "multipliers": [1, 2, 4, 4], "patch": 2},
+        "embed": {"channels": 120, "multipliers": [1, 2, 2, 2], "patch": 4},
+    },
 }
 
 
 def _make_baseline(mechanism: str, like: str, name: str) -> Preset:
     """Make a preset of a baseline on a built-in data set; DiffSCM has the UNet of the diffusion mechanism."""
-    tiny, diffusion = name == "tiny", _DIFFUSION[like][name]
-    pyramid = {"channels": _CHANNELS[mechanism][like], **_TINY_PYRAMIDS[like]} if tiny else {**_PAPER_PYRAMIDS[like]}
+    diffusion, pyramid = _DIFFUSION[like][name], dict(_PYRAMIDS[name][like])
+    if name in _CHANNELS:
+        pyramid["channels"] = _CHANNELS[name][mechanism][like]
     if mechanism == "diffscm":
         shared = {key: diffusion.model[key] for key in ("unet", "schedule") if key in diffusion.model}
         model = {**shared, "classifier": {**pyramid, "multipliers": [1, 2]}}
@@ -239,7 +318,7 @@ def _make_baseline(mechanism: str, like: str, name: str) -> Preset:
         summed=True,
         static=True,
     )
-    return Preset({"mechanism": mechanism, **model}, 30_000 if tiny else 200_000, training)
+    return Preset({"mechanism": mechanism, **model}, 200_000 if name == "paper" else diffusion.steps, training)
 
 
 _SAME: Mapping[str, str] = {"celeba": "celebahq"}  # data sets of the same kind of images as another one

@@ -11,6 +11,7 @@ from dscm import settings
 from dscm.causal.graph import Graph
 from dscm.checkpoint import Part
 from dscm.data.framing import Fit
+from dscm.diffusion.process import size_shift
 from dscm.errors import InputError, option
 from dscm.machine import warn_of_emulation
 from dscm.settings import setting
@@ -26,11 +27,13 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "kappa": ("semantic",),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
+    "pairs": ("spatial", "semantic"),
+    "shift": ("spatial", "semantic", "diffscm"),
     "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
-ADDED = ("null_apart", "only_prior", "gamma", "kappa")  # absent from older checkpoints, so recorded where they are on
+ADDED = ("null_apart", "only_prior", "gamma", "kappa", "pairs")  # absent from older checkpoints: recorded where on
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust")  # may change later
 
 
@@ -44,7 +47,9 @@ class Recipe:
 
     part: Part = setting("image", "Part of the causal model to train.")
     mechanism: MechanismName = setting("semantic", "Mechanism of the image.")
-    preset: PresetName = setting("tiny", "Architecture and hyperparameters: tiny for a CPU, paper as published.")
+    preset: PresetName = setting(
+        "tiny", "Architecture and hyperparameters: tiny for a CPU, small for an hour of a GPU, paper as published."
+    )
     size: int | None = setting(None, "Height and width of the images in pixels. Default: the graph's.", low=8)
     patch: int | None = setting(
         None,
@@ -91,6 +96,16 @@ class Recipe:
         None,
         "Of the image: binary parents, with commas between, whose rare values are drawn more often, up to three in ten "
         "images, or ten times as often.",
+    )
+    pairs: bool = setting(
+        False,
+        "Let half of a batch show what the other half shows, under other parents and the same noise, so that what the "
+        "parents make stands out. The data say in a column group which images show the same thing.",
+    )
+    shift: float | None = setting(
+        None,
+        "Factor of the noise levels in training. Default: size/64, at least 1; of paper, 1.",
+        low=1,
     )
     save_every: int = setting(500, "Steps between checkpoints.", low=1)
     sample_every: int = setting(2000, "Steps between grids of samples.", low=1)
@@ -186,7 +201,8 @@ class Recipe:
         """Return the hyperparameters of a training on a device; warn of a precision that the CPU only emulates."""
         training = self.choose_preset(graph).training
         changes: dict[str, Any] = {"p_null": self.p_null, "apart": self.null_apart, "seed": self.seed}
-        changes |= {"gamma": self.gamma, "kappa": self.kappa, "balance": self.balanced(graph)}
+        changes |= {"gamma": self.gamma, "kappa": self.kappa, "balance": self.balanced(graph), "pairs": self.pairs}
+        changes["shift"] = self.find_shift(graph)
         for name in ("batch", "learning_rate", "beta"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
@@ -198,6 +214,21 @@ class Recipe:
         if precision == "bfloat16":
             warn_of_emulation(device)
         return replace(training, precision=precision, **changes)
+
+    def find_shift(self, graph: Graph) -> float:
+        """Return the factor of the noise levels: as chosen, or as the size has it where the preset dwells on some."""
+        focused = self.choose_preset(graph).training.focus > 0
+        return self.shift or (size_shift(self.image_size(graph)) if focused else 1.0)
+
+    def follow(self, graph: Graph, settings: Mapping[str, Any]) -> "Recipe":
+        """Return this recipe with the noise levels of a training to resume, of which older ones were not shifted.
+
+        Args:
+            graph: the causal graph.
+            settings: what the checkpoint kept.
+        """
+        kept = settings.get("shift") or 1.0
+        return replace(self, shift=kept) if self.shift is None and kept != self.find_shift(graph) else self
 
     def balanced(self, graph: Graph) -> tuple[str, ...]:
         """Return the attributes whose rare values are drawn more often.
@@ -229,6 +260,8 @@ class Recipe:
         kept = {name: value for name, value in asdict(self).items() if name not in RESUMABLE}
         kept["fine_tune"] = str(self.fine_tune) if self.fine_tune else None
         kept |= {name: kept[name] or None for name in ADDED}
+        shift = self.find_shift(graph)
+        kept["shift"] = None if shift == 1 else shift
         return {"data": graph.name, **kept, "world": world}
 
 

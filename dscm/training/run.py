@@ -27,9 +27,11 @@ from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.further import PriorFit, restore_trained
 from dscm.training.log import Log, check_state
+from dscm.training.pairs import find_groups
 from dscm.training.place import Place
 from dscm.training.probe import score
 from dscm.training.recipe import Recipe
+from dscm.training.resumption import check_settings, read_state
 from dscm.training.samples import draw_samples
 from dscm.training.stopping import stop_on_signal
 from dscm.training.trainer import Trainer
@@ -38,7 +40,6 @@ from dscm.trust.fit import refer
 
 LOG_EVERY = 50  # steps
 Splits = Mapping[Split, dict[str, Tensor]]
-RESUMES = {"settings", "step", "seconds", "raw", "optimiser"}  # entries of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -129,18 +130,20 @@ class Training:
     def __init__(self, recipe: Recipe, place: Place, machine: Machine, resume: bool = False) -> None:
         self.graph, self.machine = place.choose_graph(), machine
         fit = recipe.fit or DATA_SETS[self.graph.data_set].usual_fit
-        self.recipe = recipe = replace(recipe, fit=fit)
+        self.folder, self.run = place.folder(recipe.part), place.whole
+        self.path = self.folder / runs.CHECKPOINT
+        recipe = replace(recipe, fit=fit)
+        self.state = read_state(self.path, recipe.part) if resume else None
+        self.recipe = recipe = recipe.follow(self.graph, self.state["settings"]) if self.state else recipe
         judged = recipe.part == "oracle" or (recipe.fine_tune and not recipe.tunes_diffusion)
         if judged and not self.graph.predicted:
             raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
         framing = Framing(fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
-        self.folder, self.run = place.folder(recipe.part), place.whole
         self.data_set = get_data_set(self.graph, self.source)
         self.data_set.check_source()
         for folder in (self.folder, self.run or self.folder):
             runs.check_apart(folder, self.source.data_dir)
-        self.path = self.folder / runs.CHECKPOINT
         self.settings = recipe.record(self.graph, machine.world)
         self.hyperparameters = recipe.hyperparameters(self.graph, machine.device)
         if self.hyperparameters.batch < machine.world:
@@ -148,7 +151,8 @@ class Training:
             raise InputError(f"{batch}: must be at least the number of processes, {machine.world}")
         self.config: Mapping[str, Any] = {}
         self.support: Support | None = None
-        self.state = self._read_state() if resume else None
+        if self.state:
+            check_settings(self.path, self.state, self.settings, self.graph)
 
     @property
     def last_step(self) -> int | None:
@@ -159,6 +163,11 @@ class Training:
         """Move the images and attributes of a split to the device; what else a data set holds is left out."""
         names = ["image", *(variable.name for variable in self.graph.attributes)]
         return {name: split[name].to(self.machine.device) for name in names}
+
+    def select_training(self, split: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Do as `select` with the training split, and where pairs are asked for add what they are found by."""
+        groups = find_groups(split, self.graph) if self.recipe.pairs else {}
+        return self.select(split) | {name: value.to(self.machine.device) for name, value in groups.items()}
 
     def start(self, data: Mapping[str, Tensor]) -> Trainer:
         """Build the objective, afresh or from the checkpoint to resume, and its trainer.
@@ -285,6 +294,7 @@ class Training:
         with first_process_first(self.machine):
             loaded = self.data_set.load_all(self.recipe.image_size(self.graph))
         splits = {name: self.select(data) for name, data in loaded.items()}
+        splits["train"] = self.select_training(loaded["train"])
         if self.recipe.part == "attributes":  # no pixels
             splits = {name: data | {"image": data["image"][:, :0]} for name, data in splits.items()}
         if self.recipe.part == "oracle" and needs_strokes(self.graph):  # it also reads digits as written
@@ -308,26 +318,3 @@ class Training:
             check_state(state)
         except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise InputError(f"{self.path}: damaged: its weights do not fit the model that is trained") from error
-
-    def _read_state(self) -> dict[str, Any]:
-        """Read the checkpoint to resume; refuse that of another graph or other settings."""
-        state = checkpoint.read(self.path, self.recipe.part)
-        if not state.keys() >= RESUMES:
-            raise InputError(f"{self.path}: holds weights alone, without what resumes a training")
-        if not isinstance(state["settings"], dict):
-            raise InputError(f"{self.path}: damaged: its settings are not readable")
-        old = {**state["settings"], "fit": Framing.of(state["settings"], self.graph.data_set).fit}
-        if self.graph.data_set != "morphomnist":  # of which earlier versions trained on the validation digits, too
-            old.setdefault("mixture", True)
-        for name, value in self.settings.items():
-            if old.get(name) == value:
-                continue
-            if name == "world":
-                raise InputError(f"{self.path}: was made by {old.get(name)} processes, not {value}")
-            raise InputError(
-                f"{self.path}: was made with {option(name)} {old.get(name)}, not {value}; give the same to "
-                f"{option('resume')}"
-            )
-        if state["graph"] != self.graph.key:
-            raise InputError(f"{self.path}: was trained with another graph; name another {option('out')}")
-        return state

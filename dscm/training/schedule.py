@@ -25,6 +25,7 @@ class Hyperparameters:
         p_null: p_∅, the probability of dropping a condition.
         apart: also drop the code, and each parent, independently.
         focus: share of the timesteps drawn at log-normal noise levels, as in `sample_timesteps`.
+        shift: factor of the noise levels, as in `sample_timesteps`.
         flip: mirror half of the images.
         summed: whether the loss is a sum over pixels, as those of image mechanisms; it is then divided by their number,
             so that one bound on the gradient's norm suits every size.
@@ -33,6 +34,7 @@ class Hyperparameters:
         precision: the precision of the networks; weights and gradients stay float32.
         seed: of the order of the images and of everything random in a step.
         balance: binary attributes whose rare values are drawn more often, as `dscm.training.balance.find_weights` says.
+        pairs: whether half of a batch show what the other half shows, as `dscm.training.pairs.Pairs` says.
     """
 
     batch: int
@@ -47,12 +49,14 @@ class Hyperparameters:
     p_null: float = 0.0
     apart: bool = False
     focus: float = 0.0
+    shift: float = 1.0
     flip: bool = False
     summed: bool = False
     static: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     balance: tuple[str, ...] = ()
+    pairs: bool = False
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1: a linear rise, then 1/√step once it cools."""
@@ -66,7 +70,7 @@ class Hyperparameters:
 
     def arguments(self, beta: float | Tensor) -> dict[str, Any]:
         """Return what objectives may take besides images, parents and a generator."""
-        names = ("p_null", "gamma", "kappa", "focus", "apart")
+        names = ("p_null", "gamma", "kappa", "focus", "shift", "apart")
         return {"beta": beta} | {name: getattr(self, name) for name in names}
 
 

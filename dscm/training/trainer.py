@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dscm.data.group import GROUP
 from dscm.data.scaling import to_signed
+from dscm.diffusion.objective import share
 from dscm.errors import InputError, option
 from dscm.training.balance import find_weights
 from dscm.training.cuda_graph import CapturedStep, Terms, can_capture
+from dscm.training.pairs import Pairs
 from dscm.training.schedule import Hyperparameters, draw_batch, step_seed
 
 MAX_NORM = 1.0  # of the gradient
@@ -55,9 +58,9 @@ class Trainer:
 
     Args:
         objective: a module whose ``forward(value, parents, …)`` returns scalars, with ``loss`` among them, of images in
-            [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets ``generator`` and whichever of
-            `Hyperparameters.arguments` it has parameters for. Parameters without ``requires_grad`` stay.
-        data: ``image`` uint8 (N, C, H, W), and the attributes (N,), nothing else.
+            [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets ``generator``, ``like`` of `Pairs` and
+            whichever of `Hyperparameters.arguments` it has parameters for. Parameters without ``requires_grad`` stay.
+        data: ``image`` uint8 (N, C, H, W), the attributes (N,), and with ``pairs`` ``group`` (N,), nothing else.
         settings: the hyperparameters.
         device: the device of the training; objective and data are moved there.
         model: what is averaged and whose gradients are clipped; None is the whole objective.
@@ -79,6 +82,9 @@ class Trainer:
         self.model = model or objective
         self.rank, self.world = rank, world
         self.weights = find_weights(self.data, settings.balance) if settings.balance else None
+        self.names = [name for name in self.data if name not in ("image", GROUP if settings.pairs else "")]
+        parents = {name: self.data[name] for name in self.names}
+        self.pairs = Pairs(self.data[GROUP], parents) if settings.pairs else None
         self.step, self.seconds = 0, 0.0
         self.stopped = False
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
@@ -144,17 +150,19 @@ class Trainer:
         """Return the indices of this process's images in the batch of a step."""
         images = len(self.data["image"])
         drawn = draw_batch(images, self.settings.batch, step, self.settings.seed, self.weights)
-        return drawn[self.rank :: self.world]
+        mine = drawn[self.rank :: self.world]
+        return self.pairs.draw(mine, step_seed(self.settings.seed, step, self.rank)) if self.pairs else mine
 
     def backward(self, index: Tensor, beta: float | Tensor) -> Terms:
         """Fill the gradients of the loss of images ``index``, (B,), and return the scalars of the objective."""
         index = index.to(self.device)
         value = to_signed(self.data["image"][index])
+        like = self.pairs.like(index) if self.pairs else None
         if self.settings.flip:
-            mirrored = torch.rand(len(value), generator=self.generator, device=self.device) < 0.5
+            mirrored = share(torch.rand(len(value), generator=self.generator, device=self.device), like) < 0.5
             value = torch.where(mirrored[:, None, None, None], value.flip(-1), value)
-        parents = {name: tensor[index] for name, tensor in self.data.items() if name != "image"}
-        known = self.settings.arguments(beta) | {"generator": self.generator}
+        parents = {name: self.data[name][index] for name in self.names}
+        known = self.settings.arguments(beta) | {"generator": self.generator, "like": like}
         arguments = {name: argument for name, argument in known.items() if name in self.accepted}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             terms = self.replica(value, parents, **arguments)

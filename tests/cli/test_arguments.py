@@ -111,7 +111,7 @@ def test_what_changes_nothing_is_refused(parser: Parser) -> None:
     for words in (["--steps", "20"], ["--steps=3"], ["--set", "grid=even"]):
         args = parser.read(words)
         name = "grid" if "--set" in words else "steps"
-        assert args.typed == {name} | ({"pairs"} if "--set" in words else set())
+        assert args.typed == {name} | ({"assigned"} if "--set" in words else set())
         with pytest.raises(InputError, match=f"{name}: has no effect with sample; leave one of them out"):
             refuse_unused(args, "sample", ["code_mix", name])
     refuse_unused(parser.read([]), "sample", ["steps", "grid"])

@@ -265,3 +265,17 @@ def test_broken_images(tmp_path: Path) -> None:
     message = "2 of 6 images do not decode: images/é 00.png .not a PNG.*, images/é 01.png .the file is empty"
     with pytest.raises(InputError, match=message):
         load_some(tmp_path, csvs)
+
+
+def test_images_of_a_group_show_the_same(tmp_path: Path) -> None:
+    """By a column of either table; an image without one is a group of its own."""
+    csvs = make_set(tmp_path)
+    rows = {"image_path": list(IMAGES), "group": ["a", "b", "a", "", "a", "b"] * 2}
+    assert "group" not in load_some(tmp_path, csvs)
+    write_csv(csvs[1], {**{name: make_columns()[name] for name in ("empi_anon", "tissueden", "is_positive")}, **rows})
+    group = load_some(tmp_path, csvs)["group"]
+    equal = [
+        [one == other != "" or i == j for j, other in enumerate(rows["group"])] for i, one in enumerate(rows["group"])
+    ]
+    expected = torch.tensor(equal)[OWN["train"]][:, OWN["train"]]
+    assert torch.equal(group[:, None] == group, expected)

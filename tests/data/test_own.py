@@ -62,3 +62,18 @@ def test_a_table_decides_over_the_hash_and_may_leave_a_split_out(tmp_path: Path)
             with pytest.raises(EmptySplit, match="attributes.csv, split 'valid': no images; a column 'split' may mark"):
                 load(tmp_path, GRAPH, "valid", 8, tmp_path / "cache")
     assert len(load(tmp_path, GRAPH, "train", 8, tmp_path / "cache")["index"]) == 2
+
+
+def test_a_column_says_which_images_show_the_same(tmp_path: Path) -> None:
+    """A variable of that name comes before it."""
+    for i in range(4):
+        Image.new("L", (8, 8), 40 * i).save(tmp_path / f"{i}.png")
+    rows = ["0.png,1,0,train,a", "1.png,2,1,train,b", "2.png,3,0,test,b", "3.png,4,1,train,a"]
+    (tmp_path / "attributes.csv").write_text("\n".join(["image,size,striped,split,Group", *rows]))
+    first, second, third = load(tmp_path, GRAPH, "train", 8, tmp_path / "cache")["group"].tolist()
+    assert first == third != second
+    renamed = {"size": {"type": "continuous"}, "group": SPEC["variables"]["striped"]}
+    image = {**SPEC["variables"]["image"], "parents": ["size", "group"]}
+    graph = parse({"variables": {**renamed, "image": image}}, Path("own.json"))
+    (tmp_path / "attributes.csv").write_text("\n".join(["image,size,group", *(row[:9] for row in rows)]))
+    assert load(tmp_path, graph, "train", 8, tmp_path / "cache")["group"].unique().tolist() == [0, 1]

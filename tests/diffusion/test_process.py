@@ -18,6 +18,7 @@ from dscm.diffusion.process import (
     linear_schedule,
     make_grid,
     sample_timesteps,
+    size_shift,
     velocity,
 )
 from tests.support.gaussian import LINEAR, MEAN, STD, Recorder, gaussian_eps, sigma_of
@@ -159,6 +160,27 @@ def test_focused_timesteps_are_log_normal_in_sigma() -> None:
     torch.testing.assert_close(
         log_sigma.quantile(torch.tensor([0.1, 0.5, 0.9]).double()), wanted.double(), rtol=0, atol=5e-3
     )
+
+
+@pytest.mark.parametrize(("size", "shift"), [(28, 1.0), (64, 1.0), (96, 1.5), (192, 3.0)])
+def test_larger_images_are_trained_at_higher_noise(size: int, shift: float) -> None:
+    """``log SNR + 2·log(64/size)``: the quantiles of ln σ move by ln(size/64), those of the uniform share too."""
+    assert size_shift(size) == shift
+    cosine = cosine_schedule()
+    for schedule, focus in ((LINEAR, 1.0), (cosine, 1.0), (cosine, 0.0)):
+        plain, shifted = (
+            schedule.sigma(sample_timesteps(4000, schedule, torch.Generator().manual_seed(0), focus, s)).log()
+            for s in (1.0, shift)
+        )
+        middle = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+        moved = shifted.quantile(middle) - plain.quantile(middle)
+        torch.testing.assert_close(moved, torch.full_like(moved, math.log(shift)), rtol=0, atol=4e-3)
+
+
+def test_shifted_timesteps_stay_below_the_last_without_crowding_there() -> None:
+    """The uniform share ends in T; none is cut off to it."""
+    t = sample_timesteps(1000, LINEAR, torch.Generator().manual_seed(0), shift=3.0)
+    assert 990 < t.max() < 1000 and (t > 999).sum() < 4
 
 
 def test_focus_is_a_share() -> None:

@@ -17,6 +17,7 @@ from tests.support.networks import F64, randn, scatter
         (3, 28, {"multipliers": (1, 2, 4)}),
         (1, 28, {"multipliers": (1, 2, 4), "patch": 2}),
         (3, 12, {"multipliers": (1,), "patch": 2, "blocks": 2}),
+        (1, 12, {"multipliers": (0.5, 1, 2), "blocks": 2}),
         (3, 12, {"multipliers": (1, 2), "patch": 4, "bypass": True}),
         (1, 9, {"multipliers": (1, 1, 2), "attention": (0, 2)}),
     ],

@@ -18,7 +18,8 @@ DIGITS, FACES = get_graph("morphomnist"), get_graph("celebahq")
 
 
 @pytest.mark.parametrize(
-    ("preset", "mechanism"), [("tiny", "semantic"), ("paper", "semantic"), ("tiny", "vci"), ("paper", "diffscm")]
+    ("preset", "mechanism"),
+    [("tiny", "semantic"), ("small", "semantic"), ("paper", "semantic"), ("tiny", "vci"), ("paper", "diffscm")],
 )
 def test_patches_are_those_of_all_networks(preset: Any, mechanism: Any) -> None:
     """Whether the preset names their patches or not."""
@@ -82,6 +83,9 @@ def test_emulated_precision_is_warned_of(
         ({"fine_tune": "a.pt", "only_prior": True}, "only_prior: needs fine_tune, and prior flow"),
         ({"prior": "flow", "only_prior": True}, "only_prior: needs fine_tune, and prior flow"),
         ({"fine_tune": "a.pt", "prior": "flow", "patch": 4}, "patch 4: is settled by the model of fine_tune"),
+        ({"mechanism": "vae", "pairs": True}, "pairs: not known to vae; a setting of spatial, semantic"),
+        ({"mechanism": "vae", "shift": 2.0}, "shift 2.0: not known to vae; a setting of spatial, semantic, diffscm"),
+        ({"shift": 0.5}, "shift 0.5: must be a number, at least 1"),
         ({"p_null": 1.0}, "p_null 1.0: must be a number, at least 0, at most 0.99"),
         ({"steps": 0}, "steps 0: must be an integer, at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate nan: must be a number, more than 0"),
@@ -90,7 +94,7 @@ def test_emulated_precision_is_warned_of(
             "balance Bald: changes p(parents), on which what part attributes learns depends; p(image | parents) alone",
         ),
         ({"part": "oracle", "balance": "Bald"}, "learns depends; p(image | parents) alone stays the same: a setting"),
-        ({"preset": "huge"}, "preset huge: must be one of tiny, paper"),
+        ({"preset": "huge"}, "preset huge: must be one of tiny, small, paper"),
     ],
 )
 def test_refused(settings: dict[str, Any], message: str) -> None:
@@ -142,3 +146,26 @@ def test_what_came_later_is_recorded_where_it_is_on() -> None:
     assert all(Recipe().record(DIGITS, 1).get(name) is None for name in (*ADDED, "balance"))
     kept = Recipe(prior="flow", gamma=0.3, null_apart=True).record(DIGITS, 1)
     assert kept["gamma"] == 0.3 and kept["null_apart"] is True and kept["kappa"] is None
+
+
+def test_noise_levels_are_those_of_the_size_and_older_trainings_keep_theirs() -> None:
+    """Of 192 pixels three times as high, except as published; what is not shifted is recorded as older versions did."""
+    breasts = get_graph("embed")
+    cases = (
+        (Recipe(), DIGITS, 1.0),
+        (Recipe(), FACES, 1.0),
+        (Recipe(size=128), FACES, 2.0),
+        (Recipe(), breasts, 3.0),
+        (Recipe(preset="small", mechanism="spatial"), breasts, 3.0),
+        (Recipe(shift=1.0), breasts, 1.0),
+        (Recipe(preset="paper"), breasts, 1.0),
+        (Recipe(mechanism="vae"), breasts, 1.0),
+        (Recipe(part="oracle"), breasts, 1.0),
+    )
+    for recipe, graph, expected in cases:
+        assert recipe.hyperparameters(graph, CPU).shift == expected
+        kept = recipe.record(graph, 1)
+        assert kept["shift"] == (None if expected == 1 else expected) and kept["pairs"] is None
+        assert recipe.follow(graph, kept).record(graph, 1) == kept
+        older = recipe.follow(graph, {})  # from before noise levels were shifted
+        assert older.hyperparameters(graph, CPU).shift == 1.0 and older.record(graph, 1)["shift"] is None

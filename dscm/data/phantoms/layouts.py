@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dscm.data.celeba_tables import PARTITION
 from dscm.data.celebahq import ANNOTATION, FOLDER, HEADER, IMAGES, MAPPING
+from dscm.data.group import GROUP
 from dscm.data.own import ATTRIBUTES
 from dscm.data.phantoms import faces, mammograms, pendulum
 from dscm.data.table import write_csv
@@ -42,6 +43,7 @@ class Recipe:
         version: `VERSION` when it was drawn.
         real: number of real mammograms with markers drawn onto them, besides.
         versions: how many of each there are.
+        drawn_versions: how many consecutive drawings are of one mammogram, with other attributes.
     """
 
     kind: Kind
@@ -50,6 +52,7 @@ class Recipe:
     version: int = VERSION
     real: int = 0
     versions: int = 0
+    drawn_versions: int = 1
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def write_set(folder: Path, recipe: Recipe, workers: int = 1) -> None:
         workers: number of processes that draw; the files do not depend on it.
     """
     write = {"celebahq": _write_celebahq, "embed": _write_embed, "pendulum": _write_pendulum}[recipe.kind]
-    write(folder, recipe.n, recipe.seed, workers)
+    write(folder, recipe, workers)
     (folder / RECIPE).write_text(json.dumps(asdict(recipe)) + "\n")
 
 
@@ -129,8 +132,9 @@ def read_recipe(folder: Path) -> Recipe | None:
     return recipe if recipe.version == VERSION else None
 
 
-def _write_celebahq(folder: Path, n: int, seed: int, workers: int) -> None:
+def _write_celebahq(folder: Path, recipe: Recipe, workers: int) -> None:
     """Write faces in the layout of CelebAMask-HQ; a tenth of them is for validation, a tenth for testing."""
+    n, seed = recipe.n, recipe.seed
     images = folder / FOLDER / IMAGES
     images.mkdir(parents=True)
     _draw(partial(_save_faces, images, seed), n, workers)
@@ -146,24 +150,26 @@ def _write_celebahq(folder: Path, n: int, seed: int, workers: int) -> None:
     _write_lines(folder / FOLDER / ANNOTATION, [str(n), " ".join(CELEBA_ATTRIBUTES), *rows])
 
 
-def _write_embed(folder: Path, n: int, seed: int, workers: int) -> None:
+def _write_embed(folder: Path, recipe: Recipe, workers: int) -> None:
     """Write mammograms in the layout of EMBED, with a table of markers and one of findings."""
     (folder / "images").mkdir()
-    write_mammograms(folder / "images", n, seed, workers)
-    index = torch.arange(n)
-    drawn = {name: values.tolist() for name, values in mammograms.draw_attributes(seed, index).items()}
+    write_mammograms(folder / "images", recipe, workers)
+    index = torch.arange(recipe.n)
+    drawn = {name: values.tolist() for name, values in mammograms.draw_attributes(recipe.seed, index).items()}
     markers, density = {name: drawn[name] for name in mammograms.MARKERS}, [1 + value for value in drawn["density"]]
-    write_embed_tables(folder, mammograms.number_patients(index), markers, density, drawn["cancer"])
+    group = index // recipe.drawn_versions
+    write_embed_tables(folder, mammograms.number_patients(group), group.tolist(), markers, density, drawn["cancer"])
 
 
-def write_mammograms(folder: Path, n: int, seed: int, workers: int) -> None:
-    """Draw mammograms and save them in a folder, which must exist."""
-    _draw(partial(_save_mammograms, folder, seed), n, workers)
+def write_mammograms(folder: Path, recipe: Recipe, workers: int) -> None:
+    """Draw the drawings of a set of mammograms and save them in a folder, which must exist."""
+    _draw(partial(_save_mammograms, folder, recipe.seed, versions=recipe.drawn_versions), recipe.n, workers)
 
 
 def write_embed_tables(
     folder: Path,
     patients: Sequence[str],
+    groups: Sequence[int],
     markers: Mapping[str, Sequence[int]],
     density: Sequence[int],
     cancer: Sequence[int],
@@ -173,17 +179,19 @@ def write_embed_tables(
     Args:
         folder: the folder of the set.
         patients: who each image is of.
+        groups: what each image shows, whatever its attributes.
         markers: ``circle marker`` and ``triangle marker``, 0 or 1, of each image.
         density: 1 to 4.
         cancer: 0 or 1.
     """
     keys = {"image_path": [f"images/{name_png(i)}" for i in range(len(patients))], "empi_anon": patients}
-    write_csv(folder / MARKERS, {**keys, **markers})
+    write_csv(folder / MARKERS, {**keys, GROUP: groups, **markers})
     write_csv(folder / FINDINGS, {**keys, "tissueden": density, "is_positive": cancer})
 
 
-def _write_pendulum(folder: Path, n: int, seed: int, workers: int) -> None:
+def _write_pendulum(folder: Path, recipe: Recipe, workers: int) -> None:
     """Write pendulums, with a table of their attributes and of their splits."""
+    n, seed = recipe.n, recipe.seed
     _draw(partial(_save_pendulum, folder, seed), n, workers)
     drawn = {name: values.tolist() for name, values in pendulum.draw_attributes(seed, torch.arange(n)).items()}
     split = ["test" if i % TEST_EVERY == 4 else "valid" if i % VALID_EVERY == 0 else "train" for i in range(n)]
@@ -210,10 +218,10 @@ def _save_faces(folder: Path, seed: int, part: range) -> int:
     return len(part)
 
 
-def _save_mammograms(folder: Path, seed: int, part: range) -> int:
-    """Draw and save some mammograms; return their number."""
+def _save_mammograms(folder: Path, seed: int, part: range, versions: int = 1) -> int:
+    """Draw and save some mammograms, several versions of each; return the number of images."""
     index = torch.tensor(part)
-    images = mammograms.redraw(seed, index, mammograms.draw_attributes(seed, index))
+    images = mammograms.redraw(seed, index // versions, mammograms.draw_attributes(seed, index))
     for i, image in zip(part, images):
         Image.fromarray(image).save(folder / name_png(i), compress_level=1)  # noise hardly compresses
     return len(part)

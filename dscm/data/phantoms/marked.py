@@ -28,6 +28,7 @@ def write_marked(folder: Path, recipe: Recipe, source: Path, real: Sequence[Mamm
     """Write drawings, and versions of real mammograms with markers drawn onto them, as one set in EMBED's layout.
 
     Images are numbered: drawings first, then all versions of each mammogram, whose unmarked form lies in `UNMARKED`.
+    Those of one mammogram are a group.
 
     Args:
         folder: an empty folder.
@@ -41,7 +42,7 @@ def write_marked(folder: Path, recipe: Recipe, source: Path, real: Sequence[Mamm
     """
     (folder / "images").mkdir()
     (folder / UNMARKED).mkdir()
-    write_mammograms(folder / "images", recipe.n, recipe.seed, workers)
+    write_mammograms(folder / "images", recipe, workers)
     save = partial(_save_versions, folder, recipe)
     paths = [source / mammogram.image for mammogram in real]
     with worker_pool(workers) as pool, tqdm(total=len(real), desc="marking", unit="image") as bar:
@@ -55,8 +56,10 @@ def write_marked(folder: Path, recipe: Recipe, source: Path, real: Sequence[Mamm
     density = [*(1 + value for value in drawn["density"][: recipe.n]), *(mammogram.density for mammogram in each)]
     cancer = [*drawn["cancer"][: recipe.n], *(mammogram.cancer for mammogram in each)]
     markers = {name: drawn[name] for name in mammograms.MARKERS}
-    women = [*mammograms.number_patients(index[: recipe.n]), *(mammogram.woman for mammogram in each)]
-    write_embed_tables(folder, women, markers, density, cancer)
+    base = index[: recipe.n] // recipe.drawn_versions
+    women = [*mammograms.number_patients(base), *(mammogram.woman for mammogram in each)]
+    groups = [*base.tolist(), *(recipe.n + number // recipe.versions for number in range(len(each)))]
+    write_embed_tables(folder, women, groups, markers, density, cancer)
     (folder / RECIPE).write_text(json.dumps(asdict(recipe)) + "\n")
 
 
@@ -76,7 +79,7 @@ def redraw(folder: Path, recipe: Recipe, index: Tensor, attributes: Mapping[str,
     images: dict[int, np.ndarray] = {}
     if len(drawn):
         some = {name: value[drawn] for name, value in attributes.items()}
-        images |= zip(drawn.tolist(), mammograms.redraw(recipe.seed, index[drawn], some))
+        images |= zip(drawn.tolist(), mammograms.redraw(recipe.seed, index[drawn] // recipe.drawn_versions, some))
     read = cache(partial(_read_unmarked, folder))
     for j in (index >= recipe.n).nonzero()[:, 0].tolist():
         pixels, breast = read((int(index[j]) - recipe.n) // recipe.versions)
@@ -96,7 +99,8 @@ def find_boxes(folder: Path, recipe: Recipe, index: Tensor, name: str) -> Tensor
     boxes, read = [], cache(partial(_read_unmarked, folder))
     for i in index.tolist():
         if i < recipe.n:
-            boxes.append(mammograms.marker_box(mammograms.draw_nuisance(recipe.seed, torch.tensor([i])), name)[0])
+            nuisance = mammograms.draw_nuisance(recipe.seed, torch.tensor([i // recipe.drawn_versions]))
+            boxes.append(mammograms.marker_box(nuisance, name)[0])
             continue
         pixels, breast = read((i - recipe.n) // recipe.versions)
         boxes.append(tissue.find_box(pixels, breast, tissue.place_markers(breast, recipe.seed, i), name))

@@ -84,8 +84,8 @@ def test_embed_line_by_line(written: dict[str, Path]) -> None:
     patients = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 5, 5)
     names = [f"images/{i:06}.png,1000000{patient}" for i, patient in enumerate(patients)]
     markers, findings = ((folder / name).read_text().splitlines() for name in ("markers.csv", "findings.csv"))
-    assert markers[0] == "image_path,empi_anon,circle marker,triangle marker"
-    assert markers[1:] == [f"{name},{a},{b}" for name, a, b in zip(names, circle, triangle)]
+    assert markers[0] == "image_path,empi_anon,group,circle marker,triangle marker"
+    assert markers[1:] == [f"{name},{i},{a},{b}" for i, (name, a, b) in enumerate(zip(names, circle, triangle))]
     assert findings[0] == "image_path,empi_anon,tissueden,is_positive"
     assert findings[1:] == [f"{name},{1 + d},{c}" for name, d, c in zip(names, density, cancer)]
     assert {path.name for path in (folder / "images").iterdir()} == {f"{i:06}.png" for i in range(13)}

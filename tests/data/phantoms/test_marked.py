@@ -44,7 +44,7 @@ def written(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pyte
     """The set that the command writes, without and with drawings."""
     out, patch = tmp_path_factory.mktemp("set"), pytest.MonkeyPatch()
     with patch.context() as context:
-        drawings = ("--n", request.param) if request.param else ()
+        drawings = ("--n", request.param, "--drawn-versions", 2) if request.param else ()
         write(context, "--out", out, "--on", source, "--versions", VERSIONS, "--seed", 3, *drawings, "--workers", 1)
     return out
 
@@ -121,6 +121,25 @@ def test_women_are_in_one_split(data_set: DataSet) -> None:
     assert sum(map(len, women.values())) == 8 == len(set.union(*women.values()))
 
 
+def test_versions_of_a_mammogram_are_a_group(data_set: DataSet) -> None:
+    """Drawn ones, too, which have other attributes and the same breast; no group is in two splits."""
+    recipe, truth, seen = data_set.recipe, data_set.truth(), set[int]()
+    assert recipe is not None and truth is not None
+    for split in ("train", "valid", "test"):
+        data = data_set.load(split, 64)  # type: ignore[arg-type]
+        index, group = data["index"], data["group"]
+        base = torch.where(index < recipe.n, index // 2, recipe.n + (index - recipe.n) // VERSIONS)
+        assert all(((group == g) == (base == b)).all() for g, b in zip(group.tolist(), base.tolist()))
+        assert not seen & set(group.tolist())
+        seen |= set(group.tolist())
+        pairs = ((index < recipe.n) & (index % 2 == 0)).nonzero()[:, 0]
+        pairs = pairs[index[pairs] + 1 < recipe.n]
+        if len(pairs):
+            one, two = ({name: value[i] for name, value in data.items()} for i in (pairs, pairs + 1))
+            attributes = {name: two[name] for name in ("circle marker", "triangle marker", "density", "cancer")}
+            assert torch.equal(truth.draw(one, attributes), two["image"])
+
+
 def test_the_same_command_writes_the_same_files(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of processes."""
     real, _ = list_mammograms(source)
@@ -168,6 +187,8 @@ def test_damaged_labels(source: Path, tmp_path: Path, text: str, message: str) -
     [
         (("embed", "--labels", "a.csv", "--n", 3), "--labels: has no effect without --on"),
         (("embed", "--versions", 3, "--n", 3), "--versions: has no effect without --on"),
+        (("celebahq", "--n", 3, "--drawn-versions", 2), "--drawn-versions: versions are drawn in the layout of embed"),
+        (("embed", "--on", "a", "--drawn-versions", 2), "--drawn-versions: versions are drawn in the layout of embed"),
         (("embed",), "--n: say how many images to draw"),
         (("celebahq", "--on", "a"), "--on: markers are drawn in the layout of embed alone"),
         (("embed", "--on", "a", "--plain"), "--on: markers are drawn in the layout of embed alone, without --plain"),
