@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from network_cost import compare_with_products
 from published import PUBLISHED
-from soundness import Counter, average, measure
+from soundness import BATCH, Counter, average, measure
 from subjects import Subject, take_digits, take_faces
 from timing import clock, show
 from usual import UsualPick
@@ -94,11 +94,11 @@ def list_procedures(mechanism: DiffusionMechanism, interval: bool) -> dict[str, 
 
 
 def compare(subject: Subject, procedures: Mapping[str, Mechanism[Any]], few: int) -> list[dict[str, Any]]:
-    """Measure each procedure: the published one on a few images, the others on these and on all."""
+    """Measure each procedure in batches of one size: the published one on a few images, the others on all as well."""
     rows: list[dict[str, Any]] = []
     for name, mechanism in procedures.items():
         n = few if name.startswith("published") else len(subject.task.obs["image"])
-        numbers = measure(subject, mechanism, subject.mechanism.unet, n)
+        numbers = measure(subject, mechanism, subject.mechanism.unet, n, min(BATCH, few))
         for size in sorted({few, n}):  # at equal soundness means on the same images
             rows.append({"procedure": name, "n": size} | average(numbers, size))
             rows[-1]["times as fast"] = rows[0]["s an image"] / rows[-1]["s an image"]
@@ -112,7 +112,7 @@ def compare_queries(subject: Subject, mechanism: DiffusionMechanism, sizes: tupl
     scm, counter = subject.graph.scm(mechanism, subject.learned), Counter(mechanism.unet)
     names = [*subject.task.interventions][:3] or [*subject.asked]
     rows = []
-    for n in sizes:
+    for n in sorted({min(size, len(subject.task.obs["image"])) for size in sizes}):
         task = subject.task.batch(slice(n))
 
         def answer(queries: int) -> tuple[float, float]:

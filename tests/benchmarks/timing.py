@@ -31,7 +31,9 @@ def show(title: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Print rows as a table, and return them."""
 
     def write(value: Any) -> str:
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
+        if not isinstance(value, float):
+            return str(value)
+        return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
     names = list(dict.fromkeys(name for row in rows for name in row))
     names.sort(key=lambda name: name != "times as fast")
