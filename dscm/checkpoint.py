@@ -5,7 +5,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, TypeVar, cast
@@ -27,6 +27,7 @@ from dscm.errors import InputError
 from dscm.files import __version__, atomic_path
 from dscm.graphs import get_graph
 from dscm.oracle import Oracle
+from dscm.settings import change
 from dscm.trust.reference import Reference
 
 FORMAT = 1  # of the file; raised when programs and files of different versions cannot read each other
@@ -202,8 +203,10 @@ def restore_image(path: Path, device: torch.device) -> Restored[ImageMechanism[A
         restored.model.null_trained = restored.settings.get("p_null") != 0
     if not restored.sampling:
         return restored
-    try:
-        return replace(restored, model=restored.model.using(**restored.sampling))
+    model = restored.model
+    try:  # whether it can be guided so is checked when it is
+        model.sampling = change(model.sampling, restored.sampling, model.kind)
+        return restored
     except InputError as error:
         raise InputError(f"{path}: damaged: its settings are not allowed") from error
 

@@ -1,9 +1,8 @@
 """Fit the noise levels of short paths to models: ``python -m dscm.cli.levels CKPT --data-dir D --steps 8``.
 
-Trainings do so at their end; this is for checkpoints of earlier versions, and for other numbers of steps. The levels
-stay in the checkpoint, and are visited unless ``--steps`` or a grid is chosen. Several checkpoints get the same, so
-that they can stand in one table. What answers are compared with depends on them: ``python -m dscm.cli.trust`` measures
-that anew.
+The levels stay in the checkpoint, and are visited unless ``--steps`` or a grid is chosen. Several checkpoints get the
+same, so that they can stand in one table. What answers are compared with depends on them: ``python -m dscm.cli.trust``
+measures that anew.
 """
 
 import argparse

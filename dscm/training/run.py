@@ -18,8 +18,6 @@ from dscm.causal.learned import LearnedAttributes
 from dscm.causal.support import Support
 from dscm.data.framing import Framing
 from dscm.data.sets import DATA_SETS, Split, get_data_set
-from dscm.diffusion.levels import fit_levels
-from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError, option, spell
 from dscm.files import remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
@@ -263,12 +261,8 @@ class Training:
         if "valid" in splits:
             chosen = score(trainer.average, self.graph, splits["valid"])
             report |= {f"validation {name.removeprefix('test ')}": value for name, value in chosen.items()}
-        model, sampling = trainer.average, dict[str, Any]()
-        if isinstance(model, DiffusionMechanism):
-            sampling["levels"] = fit_levels(model, splits.get("valid", splits["test"]))
-            model = model.using(**sampling)
-        reference = refer(self.graph, model, splits, self.recipe.trust, self.recipe.seed)
-        self.save(trainer, log, test=report, reference=reference, sampling=sampling)
+        reference = refer(self.graph, trainer.average, splits, self.recipe.trust, self.recipe.seed)
+        self.save(trainer, log, test=report, reference=reference)
         if isinstance(trainer.average, LearnedAttributes):
             draw_calibration(self.folder / "calibration.png", trainer.average, splits["test"])
         log.finish(trainer.step, trainer.seconds, report)

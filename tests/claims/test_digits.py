@@ -70,7 +70,7 @@ def test_reversal_is_exact_but_for_the_code(name: str, obs: dict, monkeypatch: p
     The code, if there is one, is held: that read off a counterfactual is another, and with it so is the image.
     """
     obs = {variable: value[:3] for variable, value in obs.items()}
-    mechanism = restore(name).using(guidance=1.5, steps=12, abduction="guided", solver="trapezoid", fixed_point=3)
+    mechanism = restore(name).using(guidance=1.5, steps=16, abduction="guided", solver="trapezoid", fixed_point=3)
     code = mechanism.encode(obs["image"], mechanism.scaling(obs))
     monkeypatch.setattr(mechanism, "encode", lambda *arguments: code)
     scm, do = GRAPH.scm(mechanism), {"digit": obs["digit"].roll(1)}
@@ -83,7 +83,7 @@ def test_reversal_is_exact_but_for_the_code(name: str, obs: dict, monkeypatch: p
 @torch.no_grad()
 def test_exact_reversal_ends_where_images_are_saved(obs: dict) -> None:
     """Rounded to 8 bits, a counterfactual of the spatial model determines its noise less well, by an order."""
-    mechanism = restore("spatial").using(guidance=1.0, steps=10, fixed_point=3)
+    mechanism = restore("spatial").using(guidance=1.0, steps=12, fixed_point=3)
     scm, do = GRAPH.scm(mechanism), {"digit": obs["digit"].roll(1)}
     answer = scm.counterfactual(obs, do)
     floats, saved = (

@@ -202,7 +202,7 @@ def test_diverging_run_keeps_its_last_good_checkpoint(data_arguments: tuple, tmp
     ("arguments", "message"),
     [
         (("--data", "mnist"), "'mnist'; known: celeba, celebahq, colour-morphomnist, embed, morphomnist"),
-        (("--preset", "huge"), "'tiny', 'paper'"),
+        (("--preset", "huge"), "'tiny', 'small', 'paper'"),
         (("--steps", 0), "--steps 0: must be an integer, at least 1"),
         (("--minutes", 0), "--minutes 0: must be a number, more than 0"),
         (("--set", "p_null=1"), "--set p_null 1: must be a number, at least 0, at most 0.99"),
