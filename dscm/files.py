@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 __version__ = "0.1.0"  # of the program that writes them
 UNFINISHED = ".unfinished-"  # begins the temporary name of a file
+READING = threading.Lock()  # of the umask, which two threads at once could leave at 0
 
 
 @contextmanager
@@ -71,6 +73,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def _umask() -> int:
     """Read the process's umask; the system offers no way to read it without setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
+    with READING:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

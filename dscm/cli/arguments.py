@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, get_origin, get_type_hints
 
 from dscm import settings
 from dscm.data.cache import user_cache_dir
+from dscm.data.sets import Source
 from dscm.errors import InputError, option, spell
 from dscm.machine import AUTO, Machine, is_first_to_fail, set_up
 
@@ -224,6 +225,19 @@ def add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data-dir", type=location, metavar="DIR", help=words)
     group.add_argument("--cache-dir", type=location, default=user_cache_dir(), metavar="DIR",
                        help="for generated and decoded images (default: %(default)s)")  # fmt: skip
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add what says where, and how, a command reads the data of a training; `find_source` reads it."""
+    parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
+    parser.add_argument("--skip-missing", action="store_true", help="as in the training")
+    add_data(parser.add_argument_group("data"))
+
+
+def find_source(args: argparse.Namespace) -> Source:
+    """Return the place of the data that the flags of `add_source` name."""
+    workers = os.cpu_count() or 1
+    return Source(args.data_dir, args.cache_dir, tuple(args.csv), skip_missing=args.skip_missing, workers=workers)
 
 
 def start(args: Arguments) -> Machine:

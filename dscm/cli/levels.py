@@ -6,16 +6,13 @@ measures that anew.
 """
 
 import argparse
-import os
-from dataclasses import replace
 
 from dscm import checkpoint
-from dscm.cli.arguments import add_data, location, number
+from dscm.cli.arguments import add_source, find_source, location, number
 from dscm.cli.held_out import read_held_out
-from dscm.data.sets import Source
 from dscm.diffusion.levels import CANDIDATES, ENDS, IMAGES, STEPS, fit_levels
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.errors import InputError
+from dscm.errors import InputError, option
 from dscm.model import load
 
 
@@ -30,16 +27,16 @@ def main() -> None:
     )
     parser.add_argument("--ends", type=number(float, 0.001), nargs=2, default=ENDS, metavar=("HIGH", "LOW"),
                         help="the highest and the lowest noise level (default: 80 0.02)")  # fmt: skip
-    parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
-    parser.add_argument("--skip-missing", action="store_true", help="as in the training")
-    add_data(parser.add_argument_group("data"))
+    add_source(parser)
     args = parser.parse_args()
-    source = Source(args.data_dir, args.cache_dir, tuple(args.csv), workers=os.cpu_count() or 1)
+    source = find_source(args)
     try:
+        if args.ends[0] <= args.ends[1]:
+            raise InputError(f"{option('ends')} {args.ends[0]:g} {args.ends[1]:g}: the first must be above the second")
         model = load(args.checkpoint[0])
         if not isinstance(model.mechanism, DiffusionMechanism):
             raise InputError(f"{args.checkpoint[0]}: {model.mechanism.kind} has no noise levels")
-        _, data = read_held_out(model, replace(source, skip_missing=args.skip_missing))
+        _, data = read_held_out(model, source)
         some = {name: value[:IMAGES].to(model.device) for name, value in data.items()}
         levels = fit_levels(model.mechanism, some, args.steps, tuple(args.ends))
         for path in args.checkpoint:

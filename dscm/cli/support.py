@@ -4,7 +4,6 @@ Trainings write it themselves; this is for checkpoints of earlier versions. The 
 """
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 
 from dscm import checkpoint
 from dscm.causal.support import Support
-from dscm.cli.arguments import add_data, location
+from dscm.cli.arguments import add_source, find_source, location
 from dscm.data.framing import Framing
 from dscm.data.sets import Source, get_data_set
 from dscm.errors import InputError
@@ -23,27 +22,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dscm.cli.support", description=__doc__)
     parser.add_argument("checkpoint", type=location, nargs="+", help="a checkpoint of train.py")
     parser.add_argument("--part", choices=("image", "attributes"), default="image", help="default: image")
-    parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
-    parser.add_argument("--skip-missing", action="store_true", help="as in the training")
-    add_data(parser.add_argument_group("data"))
+    add_source(parser)
     args = parser.parse_args()
-    source = Source(args.data_dir, args.cache_dir, tuple(args.csv), workers=os.cpu_count() or 1)
+    source = find_source(args)
     try:
         for path in args.checkpoint:
-            support = complete(path, args.part, source, args.skip_missing)
+            support = complete(path, args.part, source)
             print(f"{path}: {len(support.rows)} different rows of {support.n} training images")
     except InputError as error:
         parser.exit(2, f"error: {error.typed(lambda name: '--' + name.replace('_', '-'))}\n")
 
 
-def complete(path: Path, part: checkpoint.Part, source: Source, skip_missing: bool = False) -> Support:
+def complete(path: Path, part: checkpoint.Part, source: Source) -> Support:
     """Add the support to a checkpoint, from the training split of its data set.
 
     Args:
         path: the checkpoint.
         part: what it holds.
         source: the place of the data set; how images are read is as in the training.
-        skip_missing: leave out any number of absent images.
 
     Raises:
         InputError: the checkpoint is damaged or holds another part, or the data are missing.
@@ -52,7 +48,7 @@ def complete(path: Path, part: checkpoint.Part, source: Source, skip_missing: bo
     graph, settings = (restored := restore(path, torch.device("cpu"))).graph, restored.settings
     framing = Framing.of(settings, graph.data_set)
     mixture = settings.get("mixture", True)
-    read = replace(source, framing=framing, skip_missing=skip_missing, mixture=mixture)
+    read = replace(source, framing=framing, mixture=mixture)
     data = get_data_set(graph, read).load("train", settings.get("size") or graph.image_size)
     generator = torch.Generator().manual_seed(settings.get("seed", 0))
     support = Support.fit(checkpoint.list_supported(part, graph), data, generator)

@@ -5,14 +5,12 @@ mechanisms of attributes, which the training of an image does not know. The weig
 """
 
 import argparse
-import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from dscm import checkpoint
 from dscm.assets import FOLDER
-from dscm.cli.arguments import add_data, location
+from dscm.cli.arguments import add_source, find_source, location
 from dscm.cli.held_out import read_held_out
 from dscm.data.sets import Source
 from dscm.errors import InputError
@@ -29,15 +27,13 @@ def main() -> None:
     parser.add_argument("checkpoint", type=location, help="the mechanism of an image, or a run")
     parser.add_argument("--oracle", type=location, help="predicts attributes (default: the run's or bundled)")
     parser.add_argument("--attributes", type=location, help="learned mechanisms (default: the run's or bundled)")
-    parser.add_argument("--csv", type=location, nargs="+", default=[], help="the one or two CSV files of EMBED")
-    parser.add_argument("--skip-missing", action="store_true", help="as in the training")
     parser.add_argument("--n", type=int, default=Recipe.trust, help="images, at most (default: %(default)s)")
-    add_data(parser.add_argument_group("data"))
+    add_source(parser)
     args = parser.parse_args()
-    source = Source(args.data_dir, args.cache_dir, tuple(args.csv), workers=os.cpu_count() or 1)
+    source = find_source(args)
     try:
         model = load(args.checkpoint, None, args.oracle, args.attributes)
-        for path, reference in complete(model, replace(source, skip_missing=args.skip_missing), args.n):
+        for path, reference in complete(model, source, args.n):
             print(f"{path}: {reference.n} images of the {reference.split} split")
             if reference.noise and len(reference.noise.distances) < ENOUGH:
                 print(f"{path}: fewer than {2 * ENOUGH} images: no noise can be called unlike the training data")

@@ -1,6 +1,6 @@
 """Noise levels of a short path, placed where its errors arise, fitted to a trained mechanism.
 
-Along a fine path, where x̄ and the clean image D are known at M levels, every step of the trapezoid from one level to
+Along a fine path, where x and the clean image D are known at M levels, every step of the trapezoid from one level to
 another can be tried without the network: its error is that of ``(D + D')/2`` against what the fine path does between
 the two. The levels of K steps with the least sum of such errors are a shortest path of K edges (as Watson et al. 2021,
 "Learning to efficiently sample from diffusion probabilistic models", place the steps of DDPM by likelihood).
@@ -17,7 +17,7 @@ from dscm.causal.mechanisms import Parents
 from dscm.data.scaling import to_signed
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.process import SIGMA_MAX, EpsFn, Schedule, ddim_step
-from dscm.diffusion.solvers import Solver, inversion_path, sampling_path
+from dscm.diffusion.solvers import Solver, clean_image, eps_towards, inversion_path, sampling_path
 
 STEPS = 12  # each way
 ENDS = (SIGMA_MAX, 0.02)  # noise levels between which images are abducted and predicted
@@ -27,10 +27,10 @@ IMAGES = 16  # that a fit takes
 
 
 class Trace(NamedTuple):
-    """What is known along a fine path: levels σ, ascending, float64 (M,), and there x̄ and D, each (M, B, C, H, W)."""
+    """What is known along a fine path: ᾱ, descending, float64 (M,), and there x and D, each (M, B, C, H, W)."""
 
-    sigma: Tensor
-    scaled: Tensor
+    alpha_bar: Tensor
+    states: Tensor
     clean: Tensor
 
 
@@ -84,7 +84,7 @@ def trace_paths(
 
 
 def trace(eps_fn: EpsFn, states: Iterable[Tensor], schedule: Schedule, timesteps: Tensor) -> Trace:
-    """Note x̄ and D along a path.
+    """Note the clean images along a path.
 
     Args:
         eps_fn: the field that the path follows.
@@ -92,35 +92,29 @@ def trace(eps_fn: EpsFn, states: Iterable[Tensor], schedule: Schedule, timesteps
         schedule: the noise schedule.
         timesteps: of the states, ascending or descending, (M,).
     """
-    scaled, clean = [], []
-    one = torch.ones((), dtype=torch.float64)
-    for x, t in zip(states, timesteps):
-        a = schedule.alpha_bar(t)
-        scaled.append(x / a.sqrt().to(x.device, x.dtype))
-        clean.append(ddim_step(x, eps_fn(x, t.to(x.device, x.dtype).expand(len(x))), a, one))
-    sigma = schedule.sigma(timesteps)
-    order = sigma.argsort().tolist()
-    return Trace(sigma[order], torch.stack([scaled[i] for i in order]), torch.stack([clean[i] for i in order]))
+    pairs = [(x, t.to(x.device, x.dtype).expand(len(x))) for x, t in zip(states, timesteps)]
+    a, order = schedule.alpha_bar(timesteps), timesteps.argsort().tolist()
+    clean = [clean_image(x, eps_fn(x, t), level) for (x, t), level in zip(pairs, a)]
+    return Trace(a[order], torch.stack([pairs[i][0] for i in order]), torch.stack([clean[i] for i in order]))
 
 
 def step_errors(found: Trace) -> Tensor:
     """Return the errors of the trapezoid's steps between any two levels, up and down added, RMS of x.
 
-    A step of x̄ from σ to σ' with the mean clean image D leads to ``D + σ'/σ·(x̄ − D)``. Its error is measured in
-    ``x = x̄/√(1 + σ'²)``, since the steps that follow shrink an error at a high level about so much.
+    They are of x, not of x̄, since the steps that follow shrink an error at a high level about so much.
 
     Returns:
         (M, M), float64; ∞ on the diagonal and below it.
     """
-    sigma, scaled, clean = found
-    errors = torch.full((len(sigma), len(sigma)), math.inf, dtype=torch.float64)
-    for i in range(len(sigma) - 1):
-        low, high = slice(i, i + 1), slice(i + 1, None)
-        mean = (clean[low] + clean[high]) / 2
-        ratio = (sigma[high] / sigma[i]).to(mean.device, mean.dtype).reshape(-1, 1, 1, 1, 1)
-        up = mean + ratio * (scaled[low] - mean) - scaled[high]
-        down = mean + (scaled[high] - mean) / ratio - scaled[low]
-        errors[i, i + 1 :] = _rms(up) / (1 + sigma[high] ** 2).sqrt() + _rms(down) / (1 + sigma[i] ** 2).sqrt()
+    levels, x, clean = found
+    levels = levels.to(x.device)
+    errors = torch.full((len(levels), len(levels)), math.inf, dtype=torch.float64)
+    for i in range(len(levels) - 1):
+        low, high = levels[i], levels[i + 1 :].reshape(-1, 1, 1, 1, 1)
+        mean = (clean[i] + clean[i + 1 :]) / 2
+        up = ddim_step(x[i], eps_towards(x[i], mean, low), low, high) - x[i + 1 :]
+        down = ddim_step(x[i + 1 :], eps_towards(x[i + 1 :], mean, high), high, low) - x[i]
+        errors[i, i + 1 :] = _rms(up) + _rms(down)
     return errors
 
 
@@ -136,7 +130,8 @@ def place_levels(traces: Sequence[Trace], steps: int) -> tuple[float, ...]:
         Levels σ, descending, K + 1 of them, to three digits.
     """
     nodes = find_shortest(torch.stack([step_errors(found) for found in traces]).sum(dim=0), steps)
-    return tuple(float(f"{sigma:.3g}") for sigma in traces[0].sigma[nodes].flip(0).tolist())
+    sigma = (1 / traces[0].alpha_bar[nodes].flip(0) - 1).sqrt()
+    return tuple(float(f"{level:.3g}") for level in sigma.tolist())
 
 
 def find_shortest(errors: Tensor, steps: int) -> list[int]:

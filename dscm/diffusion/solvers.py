@@ -158,8 +158,8 @@ def _trapezoid_path(
 
         def correct(guess: Tensor) -> tuple[Tensor, Tensor]:
             arrived = eps_fn(guess, t)
-            mean = (_clean(x, eps, a[k]) + _clean(guess, arrived, a[k + 1])) / 2
-            return ddim_step(x, _eps_towards(x, mean, a[k]), a[k], a[k + 1]), arrived
+            mean = (clean_image(x, eps, a[k]) + clean_image(guess, arrived, a[k + 1])) / 2
+            return ddim_step(x, eps_towards(x, mean, a[k]), a[k], a[k + 1]), arrived
 
         x, eps = _settle(correct, start, solver.evaluations, watch)
         yield x
@@ -233,17 +233,17 @@ def _extrapolate(now: Memory, before: Memory | None, levels: tuple[Tensor, Tenso
         return eps
     log_sigma = torch.stack([(1 / a - 1).log() / 2 for a in levels])
     share = (log_sigma[2] - log_sigma[1]) / (log_sigma[1] - log_sigma[0]) / 2  # 1/2r
-    clean, last = _clean(x, eps, a), _clean(*before)
-    return _eps_towards(x, clean + share.to(x.dtype) * (clean - last), a)
+    clean, last = clean_image(x, eps, a), clean_image(*before)
+    return eps_towards(x, clean + share.to(x.dtype) * (clean - last), a)
 
 
-def _clean(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
+def clean_image(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
     """Return the clean image D that ε implies at level ``a``."""
     return ddim_step(x, eps, a, torch.ones_like(a))
 
 
-def _eps_towards(x: Tensor, clean: Tensor, a: Tensor) -> Tensor:
-    """Return the ε that implies a clean image at level ``a`` < 1: the inverse of `_clean`."""
+def eps_towards(x: Tensor, clean: Tensor, a: Tensor) -> Tensor:
+    """Return the ε that implies a clean image at level ``a`` < 1: the inverse of `clean_image`."""
     return (x - a.sqrt().to(x.dtype) * clean) / (1 - a).sqrt().to(x.dtype)
 
 

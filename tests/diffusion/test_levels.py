@@ -23,7 +23,13 @@ def follow(clean: Callable[[float], float]) -> Trace:
     values = torch.tensor([*map(clean, sigma.tolist())], dtype=torch.float64)
     parts = (values[1:] + values[:-1]) / 2 * (1 / sigma).diff()
     scaled = sigma * (0.3 + torch.cat([parts.new_zeros(1), parts.cumsum(0)]))
-    return Trace(*(x[::FINE] if x is sigma else x[::FINE].reshape(PIXEL) for x in (sigma, scaled, values)))
+    return note(*(x[::FINE] for x in (sigma, scaled, values)))
+
+
+def note(sigma: Tensor, scaled: Tensor, clean: Tensor) -> Trace:
+    """Make a trace of one pixel from σ, x̄ and D, each (M,)."""
+    a = 1 / (1 + sigma**2)
+    return Trace(a, (a.sqrt() * scaled).reshape(PIXEL), clean.reshape(PIXEL))
 
 
 @pytest.mark.parametrize("clean", [lambda sigma: 0.4, lambda sigma: 0.4 + 0.1 / sigma])
@@ -37,7 +43,7 @@ def test_the_trapezoid_is_exact_where_d_is_linear_in_the_inverse_level(clean: Ca
 def test_the_error_of_a_step_by_hand() -> None:
     """From x̄ = 0.7 at 1 to 2, with D of 0.2 and 0.8, to ``0.5 + 2·(0.7 − 0.5)`` where 1.3 is right; and back."""
     levels, scaled, clean = torch.tensor([[1.0, 2.0], [0.7, 1.3], [0.2, 0.8]], dtype=torch.float64)
-    errors = step_errors(Trace(levels, scaled.reshape(PIXEL), clean.reshape(PIXEL)))
+    errors = step_errors(note(levels, scaled, clean))
     up, down = abs(0.9 - 1.3) / math.sqrt(1 + 2**2), abs(0.9 - 0.7) / math.sqrt(1 + 1**2)
     assert errors[0, 1].item() == pytest.approx(up + down, abs=1e-12)
 
@@ -63,7 +69,7 @@ def test_levels_lie_where_d_changes() -> None:
 
 
 def test_a_trace_holds_what_the_field_says_of_its_path() -> None:
-    """The field of N(0, 1), whose D is ``x̄/(1 + σ²)``."""
+    """The field of N(0, 1), whose D is ``x̄/(1 + σ²) = √ᾱ·x``."""
     schedule, x = linear_schedule(), torch.ones(2, 1, 2, 2, dtype=torch.float64)
     grid = schedule.timestep(torch.tensor([20.0, 1.0, 0.05]))
 
@@ -71,8 +77,9 @@ def test_a_trace_holds_what_the_field_says_of_its_path() -> None:
         return (1 - schedule.alpha_bar(t)).sqrt().reshape(-1, 1, 1, 1) * x
 
     found = trace(field, inversion_path(field, x, schedule, grid, Solver("trapezoid", 5)), schedule, grid.flip(0))
-    torch.testing.assert_close(found.sigma, torch.tensor([0.05, 1.0, 20.0], dtype=torch.float64), rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.clean, found.scaled / (1 + found.sigma.reshape(PIXEL) ** 2))
+    a = 1 / (1 + torch.tensor([0.05, 1.0, 20.0], dtype=torch.float64) ** 2)
+    torch.testing.assert_close(found.alpha_bar, a, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.clean, found.states * found.alpha_bar.sqrt().reshape(PIXEL))
 
 
 def test_a_mechanism_gets_levels_between_the_ends() -> None:

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from dscm.errors import InputError
+from tests.support.image_mechanisms import make as image_mechanism
+from tests.support.image_mechanisms import observe
 from tests.support.networks import GRAPH, PARENTS, X, make
 
 EVERYWHERE = (0.0, 1000.0)
@@ -172,3 +174,17 @@ def test_a_sampled_code_is_a_sample_of_q() -> None:
         for view, generator in ((plain, None), (one, None), (plain, torch.Generator()), (one, torch.Generator()))
     )
     assert [torch.equal(z, mean) for z in others] == [True, True, False]
+
+
+def test_drawn_images_take_the_whole_path_and_answers_the_fitted_one() -> None:
+    """A drawn image would keep the grain of its noise where a fitted path ends early."""
+    model = image_mechanism("spatial").float().using(guidance=1.0, levels=(20.0, 1.0, 0.3), solver="trapezoid")
+    parents = {name: value for name, value in observe(2).items() if name != "image"}
+    noise = model.sample_noise(2, torch.Generator().manual_seed(0))
+    drawn = model.drawing().predict(noise, parents)
+    assert torch.equal(drawn, model.using(grid="log-sigma").predict(noise, parents))
+    assert not torch.equal(drawn, model.predict(noise, parents))
+    scm = GRAPH.scm(model)
+    sample = scm.sample(2, torch.Generator().manual_seed(0), parents)["image"]
+    noise = scm.sample_noise(2, torch.Generator().manual_seed(0))["image"]
+    assert torch.equal(sample, model.drawing().predict(noise, parents))
