@@ -1,14 +1,18 @@
 """Terms of the training objective of diffusion mechanisms, as functions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from dscm.diffusion.alignment import at_timestep, residuals
+from dscm.diffusion.guidance import ConditionalEps, shifted
 from dscm.diffusion.process import EpsFn, Schedule, sample_timesteps
-from dscm.diffusion.solvers import Solver, sample
+from dscm.diffusion.solvers import Solver, inversion_path, sample
 
 SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose codes are read again
+SHORT = (20.0, 5.0, 1.5, 0.4)  # those of counterfactuals that an oracle judges; below the last one the image stays
+EXPLICIT = Solver("ddim", 0)
 
 
 def choose_dropped(
@@ -92,6 +96,35 @@ def reread(eps_fn: EpsFn, read: Callable[[Tensor], Tensor], code: Tensor, u: Ten
     Returns:
         Shape (B,), with gradients for the network and the encoder.
     """
-    grid = schedule.timestep(torch.tensor(SIGMAS, dtype=torch.float64))
-    image = sample(eps_fn, u, schedule, grid.to(u.device), Solver("ddim", 0))
+    image = sample(eps_fn, u, schedule, _grid(SIGMAS, schedule, u), EXPLICIT)
     return (read(image) - code).square().sum(dim=1)
+
+
+def counterfactual_in_short(
+    eps: ConditionalEps, condition: Tensor, new: Tensor, value: Tensor, schedule: Schedule
+) -> Tensor:
+    """Predict a counterfactual in three explicit steps of DDIM, by residual abduction.
+
+    The image is inverted up to σ = 20 under its own condition, together with the residuals of the way back, so that the
+    same condition returns it exactly, and only what the new one changes is left.
+
+    Args:
+        eps: ``eps(c)(x, t)``.
+        condition, new: c of the observation and of the counterfactual, (B, D).
+        value: the images, in [-1, 1], (B, C, H, W).
+        schedule: the noise schedule.
+
+    Returns:
+        Images, (B, C, H, W), with gradients of the prediction, but not of the abduction.
+    """
+    grid = _grid(SHORT, schedule, value)
+    with torch.no_grad():
+        field = eps(condition)
+        path = [*inversion_path(field, value, schedule, grid, EXPLICIT)][::-1]
+        missing = residuals(field, path, schedule, grid)
+    return sample(shifted(eps(new), at_timestep(grid, missing)), path[0], schedule, grid, EXPLICIT)
+
+
+def _grid(sigmas: Sequence[float], schedule: Schedule, like: Tensor) -> Tensor:
+    """Return the timesteps of noise levels, on the device of a tensor."""
+    return schedule.timestep(torch.tensor(sigmas, dtype=torch.float64)).to(like.device)

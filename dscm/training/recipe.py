@@ -25,6 +25,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "only_prior": ("semantic",),
     "gamma": ("semantic",),
     "kappa": ("semantic",),
+    "obey": ("spatial", "semantic"),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
     "pairs": ("spatial", "semantic"),
@@ -33,7 +34,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
-ADDED = ("null_apart", "only_prior", "gamma", "kappa", "pairs")  # absent from older checkpoints: recorded where on
+ADDED = ("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey")  # absent from older files: kept where on
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust")  # may change later
 
 
@@ -87,6 +88,9 @@ class Recipe:
     )
     kappa: float = setting(
         0.0, "Weight κ that holds a code to what is read again from counterfactuals of a few steps.", low=0
+    )
+    obey: float = setting(
+        0.0, "Weight η of what an oracle says of counterfactuals, of a diffusion mechanism to fine-tune.", low=0
     )
     likelihood: Literal["gaussian", "discretised"] | None = setting(
         None, "Of a pixel under an autoencoder. Default: discretised."
@@ -164,8 +168,15 @@ class Recipe:
                 raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
         if self.gamma and self.prior != "flow":
             raise InputError(f"{option('gamma')} {self.gamma}: needs {option('prior')} flow")
+        if self.obey and (self.fine_tune is None or self.only_prior):
+            raise InputError(f"{option('obey')} {self.obey}: needs {option('fine_tune')}, of more than the prior")
         if self.only_prior and (self.fine_tune is None or self.prior != "flow"):
             raise InputError(f"{option('only_prior')}: needs {option('fine_tune')}, and {option('prior')} flow")
+
+    @property
+    def judged(self) -> bool:
+        """Tell whether an oracle judges counterfactuals in the training."""
+        return self.fine_tune is not None and (self.obey > 0 or not self.tunes_diffusion)
 
     @property
     def tunes_diffusion(self) -> bool:

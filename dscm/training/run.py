@@ -25,6 +25,7 @@ from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.further import PriorFit, restore_trained
 from dscm.training.log import Log, check_state
+from dscm.training.obedience import Obedience
 from dscm.training.pairs import find_groups
 from dscm.training.place import Place
 from dscm.training.probe import score
@@ -33,7 +34,7 @@ from dscm.training.resumption import check_settings, read_state
 from dscm.training.samples import draw_samples
 from dscm.training.stopping import stop_on_signal
 from dscm.training.trainer import Trainer
-from dscm.training.tuning import start_tuning
+from dscm.training.tuning import find_judges, start_tuning
 from dscm.trust.fit import refer
 
 LOG_EVERY = 50  # steps
@@ -133,8 +134,7 @@ class Training:
         recipe = replace(recipe, fit=fit)
         self.state = read_state(self.path, recipe.part) if resume else None
         self.recipe = recipe = recipe.follow(self.graph, self.state["settings"]) if self.state else recipe
-        judged = recipe.part == "oracle" or (recipe.fine_tune and not recipe.tunes_diffusion)
-        if judged and not self.graph.predicted:
+        if (recipe.part == "oracle" or recipe.judged) and not self.graph.predicted:
             raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
         framing = Framing(fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
@@ -180,6 +180,9 @@ class Training:
         if recipe.tunes_diffusion:
             model, self.config = restore_trained(recipe, self.graph, machine.device)
             objective = PriorFit(model) if recipe.only_prior else model
+            if recipe.obey:
+                judges = find_judges(recipe, self.graph, self.run, machine.device)
+                objective = Obedience(model, *judges, [*self.graph.interventions.values()], recipe.obey)
         elif recipe.fine_tune:
             beta = self.hyperparameters.beta
             tuning, self.config = start_tuning(recipe, self.graph, self.run, data, beta, machine.device)

@@ -91,7 +91,7 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.parameters, settings.learning_rate, fused=device.type == "cuda")
         self.ema = EMA(self.model, settings.ema)
         self.generator = torch.Generator(device)
-        self.accepted = inspect.signature(objective.forward).parameters.keys()
+        self.accepted = list_arguments(objective)
         self.replica = DistributedDataParallel(objective) if world > 1 else objective
         self.captured: CapturedStep | None = None
         if settings.static and world == 1 and can_capture(device):
@@ -207,3 +207,11 @@ class Trainer:
         clock = torch.tensor([self.seconds], dtype=torch.float32, device=self.device)
         distributed.broadcast(clock, 0)
         return clock.item()
+
+
+def list_arguments(objective: nn.Module) -> set[str]:
+    """Return the names of what an objective takes; one that hands on ``**rest`` takes what its ``mechanism`` does."""
+    parameters = inspect.signature(objective.forward).parameters.values()
+    names = {parameter.name for parameter in parameters}
+    handed_on = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters)
+    return names | list_arguments(objective.get_submodule("mechanism")) if handed_on else names

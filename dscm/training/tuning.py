@@ -1,6 +1,6 @@
 """Counterfactual fine-tuning of autoencoders, for more effective interventions (De Sousa Ribeiro et al. 2023)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ class CounterfactualTuning(nn.Module):
         terms = self.mechanism(value, parents, generator, beta)
         pixels = value[0].numel()
         excess = terms["loss"] / pixels - self.bound
-        changed = self._intervene(parents, generator)
+        parent_queries = [[variable.name] for variable in self.mechanism.scaling.variables]
+        changed = intervene(parent_queries, self.attributes, parents, generator)
         sampled = self.mechanism.using(sample_code=True)
         image = sampled.predict(sampled.abduct(value, parents, generator), changed)
         counterfactual = self.oracle(image, changed)["loss"]
@@ -85,14 +86,26 @@ class CounterfactualTuning(nn.Module):
         loss = pixels * (counterfactual + constraint) + ascent
         return terms | {"counterfactual": counterfactual.detach(), "multiplier": multiplier, "loss": loss}
 
-    @torch.no_grad()
-    def _intervene(self, parents: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Set a random parent of the image to its values in a permutation of the batch; return all attributes."""
-        names = [variable.name for variable in self.mechanism.scaling.variables]
-        device = generator.device
-        name = names[int(torch.randint(len(names), (), generator=generator, device=device))]
-        order = torch.randperm(len(parents[name]), generator=generator, device=device)
-        return self.attributes.counterfactual(parents, {name: parents[name][order]}, generator)
+
+@torch.no_grad()
+def intervene(
+    queries: Sequence[Sequence[str]], attributes: SCM, parents: Mapping[str, Tensor], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Set the variables of a random query to their values in a permutation of the batch.
+
+    Args:
+        queries: the interventions to choose from, each as the variables that it sets.
+        attributes: the causal model of the attributes.
+        parents: every attribute, each (B,).
+        generator: source of the choice and the permutation.
+
+    Returns:
+        All attributes as they are then, each (B,).
+    """
+    device = generator.device
+    names = queries[int(torch.randint(len(queries), (), generator=generator, device=device))]
+    order = torch.randperm(len(parents[names[0]]), generator=generator, device=device)
+    return attributes.counterfactual(parents, {name: parents[name][order] for name in names}, generator)
 
 
 def start_tuning(
@@ -124,13 +137,21 @@ def start_tuning(
         raise InputError(f"{option('fine_tune')} {recipe.fine_tune}: holds {held}, not {wanted}")
     assert isinstance(tuned.model, Autoencoder)
     mechanism = tuned.model.requires_grad_(True)
-    judge = runs.find_oracle(recipe.oracle, run, graph, device)
-    if judge is None:
-        raise no_oracle(variable.name for variable in graph.predicted)
-    learned = runs.find_learned(recipe.attributes, run, graph, device)
-    attributes = graph.scm(learned=learned.model if learned else None)
-    objective = CounterfactualTuning(mechanism, judge.model, attributes).to(device)
+    objective = CounterfactualTuning(mechanism, *find_judges(recipe, graph, run, device)).to(device)
     first = {name: value[:JUDGED].to(device) for name, value in data.items()}
     generator = torch.Generator(device).manual_seed(recipe.seed)
     objective.set_bound(to_signed(first.pop("image")), first, generator, beta)
     return objective, tuned.config
+
+
+def find_judges(recipe: Recipe, graph: Graph, run: Path | None, device: torch.device) -> tuple[Oracle, SCM]:
+    """Restore the oracle that judges counterfactuals, and the causal model of the attributes. Arguments as above.
+
+    Raises:
+        InputError: no oracle is to be found, or a part is of another graph.
+    """
+    judge = runs.find_oracle(recipe.oracle, run, graph, device)
+    if judge is None:
+        raise no_oracle(variable.name for variable in graph.predicted)
+    learned = runs.find_learned(recipe.attributes, run, graph, device)
+    return judge.model, graph.scm(learned=learned.model if learned else None)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dscm.graphs import get_graph
 from dscm.oracle import Oracle
-from dscm.training.tuning import CounterfactualTuning
+from dscm.training.tuning import CounterfactualTuning, intervene
 from tests.support.image_mechanisms import make, observe, seeded
 
 
@@ -75,7 +75,9 @@ def test_loss_is_the_oracles_about_the_counterfactual() -> None:
     assert changed in (["thickness", "intensity"], ["intensity"], ["digit", "slant"], ["slant"])
     generator, sampled = seeded(), tuning.mechanism.using(sample_code=True)
     tuning.mechanism(image, data, generator, 1.0)
-    assert all(torch.equal(value, seen["parents"][k]) for k, value in tuning._intervene(data, generator).items())
+    queries = [[variable.name] for variable in tuning.mechanism.scaling.variables]
+    drawn = intervene(queries, tuning.attributes, data, generator)
+    assert all(torch.equal(value, seen["parents"][name]) for name, value in drawn.items())
     wanted = sampled.predict(sampled.abduct(image, data, generator), seen["parents"])
     mean = tuning.mechanism.predict(tuning.mechanism.abduct(image, data), seen["parents"])
     torch.testing.assert_close(seen["image"], wanted)

@@ -1,0 +1,64 @@
+"""Further training under an oracle: what it optimises."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from dscm.diffusion.objective import counterfactual_in_short
+from dscm.errors import InputError
+from dscm.oracle import Oracle
+from dscm.training.obedience import Obedience
+from dscm.training.recipe import Recipe
+from dscm.training.trainer import list_arguments
+from tests.support.networks import GRAPH, PARENTS, X, make, randn
+
+ARGUMENTS = {"p_null": 0.0, "beta": 0.1}
+
+
+def start(weight: float = 0.3, code_dim: int = 4) -> Obedience:
+    torch.manual_seed(1)
+    oracle = Oracle(GRAPH.predicted, 1, channels=8).double()
+    mechanism = make(code_dim).requires_grad_(True)
+    return Obedience(mechanism, oracle, GRAPH.scm(), [*GRAPH.interventions.values()], weight).train()
+
+
+def run(objective: Obedience, seed: int = 0) -> dict[str, Tensor]:
+    return objective(X, PARENTS, torch.Generator().manual_seed(seed), **ARGUMENTS)
+
+
+def test_the_same_condition_returns_the_image() -> None:
+    """Exactly, whatever the network; another one does not, and only it has a gradient."""
+    model = make().requires_grad_(True)
+    old, new = (randn(6, model.unet.condition[0].in_features, seed=seed).requires_grad_() for seed in (1, 2))
+    same = counterfactual_in_short(model.eps, old, old, X, model.schedule)
+    torch.testing.assert_close(same, X, rtol=0, atol=1e-9)
+    other = counterfactual_in_short(model.eps, old, new, X, model.schedule)
+    assert (other - X).abs().mean() > 1e-3
+    before, after = torch.autograd.grad(other.square().sum(), (old, new), allow_unused=True)
+    assert before is None and after.any()
+
+
+@pytest.mark.parametrize("code_dim", [0, 4])
+def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
+    """The second weighed by η·D, about counterfactuals of a fourth of the batch, judged without dropout."""
+    objective, seen = start(code_dim=code_dim), {}
+    own = objective.mechanism(X, PARENTS, torch.Generator().manual_seed(0), **ARGUMENTS)
+    objective.oracle.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], parents=inputs[1]))
+    terms = run(objective)
+    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * terms["counterfactual"])
+    torch.testing.assert_close(terms["counterfactual"], objective.oracle(seen["x"], seen["parents"])["loss"])
+    assert seen["x"].shape == (2, 1, 8, 8) and seen["x"].abs().max() <= 1
+    terms["loss"].backward()
+    reached = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
+    assert reached and all(name.startswith("mechanism.") for name in reached)
+
+
+def test_it_takes_what_its_mechanism_takes() -> None:
+    objective = start()
+    assert list_arguments(objective) >= list_arguments(objective.mechanism)
+
+
+@pytest.mark.parametrize("choices", [{}, {"fine_tune": "x.pt", "prior": "flow", "only_prior": True}])
+def test_it_needs_a_mechanism_to_tune(choices: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="obey 0.1: needs fine_tune"):
+        Recipe(obey=0.1, **choices)
