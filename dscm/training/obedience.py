@@ -13,10 +13,13 @@ from dscm.oracle import Oracle
 from dscm.training.tuning import intervene
 
 SHARE = 4  # one in so many images of a batch is intervened on
+CLOSE = 10.0  # nats that a change of every pixel by 1 costs, on [-1, 1]
 
 
 class Obedience(nn.Module):
-    """Add to a mechanism's own loss what an oracle says of its counterfactuals: ``−η·D·log p(pa* | x*)``.
+    """Add to a mechanism's own loss what an oracle says of its counterfactuals, and how far these are from the images.
+
+    ``η·D·(−log p(pa* | x*) + 10·|x* − x|)``, the last term a mean over pixels (after Wachter et al. 2018, eq. 1).
 
     x* is the counterfactual of an image, unguided and by `counterfactual_in_short`, under one of the interventions of
     the graph, with values of another image of the batch; pa* are the attributes then, D the number of pixel values, and
@@ -61,15 +64,17 @@ class Obedience(nn.Module):
             rest: what else the loss of the mechanism takes.
 
         Returns:
-            Scalars: ``loss``; ``counterfactual``, the oracle's loss; and the mechanism's other terms.
+            Scalars: ``loss``; ``counterfactual``, the oracle's loss; ``change``, the mean change of a pixel; and the
+            mechanism's other terms.
         """
         terms = self.mechanism(value, parents, generator, **rest)
         n = -(-len(value) // SHARE)
         obs = {name: attribute[:n] for name, attribute in parents.items()}
         changed = intervene(self.queries, self.attributes, obs, generator)
-        judged = self.oracle(self._predict(value[:n], obs, changed), changed)["loss"]
-        loss = terms["loss"] + self.weight * value[0].numel() * judged
-        return terms | {"counterfactual": judged.detach(), "loss": loss}
+        image = self._predict(value[:n], obs, changed)
+        judged, change = self.oracle(image, changed)["loss"], (image - value[:n]).abs().mean()
+        loss = terms["loss"] + self.weight * value[0].numel() * (judged + CLOSE * change)
+        return terms | {"counterfactual": judged.detach(), "change": change.detach(), "loss": loss}
 
     def _predict(self, value: Tensor, obs: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Tensor:
         """Predict the counterfactuals of images in [-1, 1] whose attributes change."""

@@ -45,7 +45,9 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
     own = objective.mechanism(X, PARENTS, torch.Generator().manual_seed(0), **ARGUMENTS)
     objective.oracle.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], parents=inputs[1]))
     terms = run(objective)
-    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * terms["counterfactual"])
+    extra = terms["counterfactual"] + 10 * terms["change"]
+    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * extra)
+    torch.testing.assert_close(terms["change"], (seen["x"] - X[:2]).abs().mean())
     torch.testing.assert_close(terms["counterfactual"], objective.oracle(seen["x"], seen["parents"])["loss"])
     assert seen["x"].shape == (2, 1, 8, 8) and seen["x"].abs().max() <= 1
     terms["loss"].backward()
