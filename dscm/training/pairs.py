@@ -62,6 +62,18 @@ class Pairs:
         return torch.cat([first, torch.where(paired, first, second), rest])
 
 
+def find_partners(like: Tensor, n: int) -> Tensor:
+    """Return the partners of the first n images of a batch, int64 (n,); of one without, itself.
+
+    Args:
+        like: as `Pairs.like` returns, (B,).
+        n: at most half of B.
+    """
+    own = torch.arange(n, device=like.device)
+    other = own + len(like) // 2
+    return torch.where(like[other] == own, other, own)
+
+
 def find_groups(data: Mapping[str, Tensor], graph: Graph) -> dict[str, Tensor]:
     """Return what says which images of a split show the same thing, int64 (N,), by its name.
 

@@ -45,14 +45,29 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
     own = objective.mechanism(X, PARENTS, torch.Generator().manual_seed(0), **ARGUMENTS)
     objective.oracle.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], parents=inputs[1]))
     terms = run(objective)
-    extra = terms["counterfactual"] + 10 * terms["change"]
+    extra = terms["counterfactual"] + 10 * terms["error"]
     torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * extra)
-    torch.testing.assert_close(terms["change"], (seen["x"] - X[:2]).abs().mean())
+    torch.testing.assert_close(terms["error"], (seen["x"] - X[:2]).abs().mean())
     torch.testing.assert_close(terms["counterfactual"], objective.oracle(seen["x"], seen["parents"])["loss"])
     assert seen["x"].shape == (2, 1, 8, 8) and seen["x"].abs().max() <= 1
     terms["loss"].backward()
     reached = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
     assert reached and all(name.startswith("mechanism.") for name in reached)
+
+
+def test_of_a_pair_the_other_image_is_the_truth() -> None:
+    """Under its parents; an image without a partner is asked about its own."""
+    objective, seen = start(), {}
+    objective.oracle.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], parents=inputs[1]))
+    terms = objective(X, PARENTS, torch.Generator().manual_seed(0), torch.tensor([0, 1, 2, 0, 4, 5]), **ARGUMENTS)
+    wanted = [3, 1]
+    assert all(torch.equal(value, PARENTS[name][wanted]) for name, value in seen["parents"].items())
+    torch.testing.assert_close(terms["error"], (seen["x"] - X[wanted]).abs().mean())
+    own = objective.mechanism(
+        X, PARENTS, torch.Generator().manual_seed(0), like=torch.tensor([0, 1, 2, 0, 4, 5]), **ARGUMENTS
+    )
+    extra = terms["counterfactual"] + 100 * terms["error"]
+    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * extra)
 
 
 def test_it_takes_what_its_mechanism_takes() -> None:
