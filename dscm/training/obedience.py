@@ -1,4 +1,4 @@
-"""Further training of diffusion mechanisms under an oracle, for interventions that are obeyed."""
+"""Further training of diffusion mechanisms by their own counterfactuals, so that interventions are obeyed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,20 +14,16 @@ from dscm.training.pairs import find_partners
 from dscm.training.tuning import intervene
 
 SHARE = 4  # one in so many images of a batch is intervened on
-CLOSE = 10.0  # ρ, nats that an error of 1 in every pixel costs, on [-1, 1]
-TAUGHT = 100.0  # the same, where the true counterfactual is known
+CLOSE = 10.0  # ρ, nats that a change of every pixel by 1 costs, on [-1, 1]
 
 
 class Obedience(nn.Module):
-    """Add to a mechanism's own loss what an oracle says of its counterfactuals, and their distance to what is right.
+    """Add to a mechanism's loss what an oracle says of its counterfactuals: ``η·D·(−log p(pa* | x*) + ρ·|x* − x|)``.
 
-    The sum is ``η·D·(−log p(pa* | x*) + ρ·|x* − x°|)``, the last term a mean over pixels, D the number of pixel values.
-
-    x* is the counterfactual of an image, unguided and by `counterfactual_in_short`, and p is
-    the oracle (after De Sousa Ribeiro et al. 2023, who tune a hierarchical VAE so). Without pairs, pa* are the
-    attributes under one of the interventions of the graph, with values of another image of the batch, and x° is the
-    image itself: no more shall change than must (after Wachter et al. 2018, eq. 1). Of a pair, pa* are those of the
-    other image, and x° is that image: the true counterfactual.
+    x* is the counterfactual of an image x, unguided and by `counterfactual_in_short`, under one of the interventions of
+    the graph, with values of another image of the batch; pa* are the attributes then, p is the oracle (after De Sousa
+    Ribeiro et al. 2023, who tune a hierarchical VAE so), D the number of pixel values. The last term, a mean over
+    pixels, keeps what need not change (after Wachter et al. 2018, eq. 1).
 
     Whoever judges the result needs another oracle: one can be pleased without being right.
 
@@ -58,12 +54,7 @@ class Obedience(nn.Module):
         return self
 
     def forward(
-        self,
-        value: Tensor,
-        parents: Mapping[str, Tensor],
-        generator: torch.Generator,
-        like: Tensor | None = None,
-        **rest: Any,
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, **rest: Any
     ) -> dict[str, Tensor]:
         """Compute the objective of images in [-1, 1], (B, C, H, W).
 
@@ -71,33 +62,65 @@ class Obedience(nn.Module):
             value: the images.
             parents: every attribute, each (B,).
             generator: source of the mechanism's loss and of the interventions.
-            like: of each image, the first of its pair, int64 (B,), as `Pairs.like`; None without pairs.
             rest: what else the loss of the mechanism takes.
 
         Returns:
-            Scalars: ``loss``; ``counterfactual``, the oracle's loss; ``error``, ``|x* − x°|``; and the mechanism's
+            Scalars: ``loss``; ``counterfactual``, the oracle's loss; ``change``, ``|x* − x|``; and the mechanism's
             other terms.
+        """
+        terms = self.mechanism(value, parents, generator, **rest)
+        value = value[: -(-len(value) // SHARE)]
+        obs = {name: attribute[: len(value)] for name, attribute in parents.items()}
+        new = intervene(self.queries, self.attributes, obs, generator)
+        image = predict(self.mechanism, value, obs, new)
+        judged, change = self.oracle(image, new)["loss"], (image - value).abs().mean()
+        loss = terms["loss"] + self.weight * value[0].numel() * (judged + CLOSE * change)
+        return {**terms, "counterfactual": judged.detach(), "change": change.detach(), "loss": loss}
+
+
+class Example(nn.Module):
+    """Add to a mechanism's loss the distance of its counterfactuals to the true ones: ``η·Σ|x* − x°|``.
+
+    Of a pair of images of one thing under different parents each is the true counterfactual x° of the other. x* is as
+    in `Obedience`, and the sum is over pixels.
+
+    Args:
+        mechanism: trained.
+        weight: η.
+    """
+
+    def __init__(self, mechanism: DiffusionMechanism, weight: float) -> None:
+        super().__init__()
+        self.mechanism, self.weight = mechanism, weight
+
+    def forward(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, like: Tensor, **rest: Any
+    ) -> dict[str, Tensor]:
+        """Compute the objective of images in [-1, 1], (B, C, H, W).
+
+        Args:
+            value, parents, generator, rest: as in `Obedience`.
+            like: of each image, the first of its pair, int64 (B,), as `Pairs.like`.
+
+        Returns:
+            Scalars: ``loss``; ``error``, the mean ``|x* − x°|``; and the mechanism's other terms.
         """
         terms = self.mechanism(value, parents, generator, like=like, **rest)
         n = -(-len(value) // SHARE)
+        partner = find_partners(like, n)
         obs = {name: attribute[:n] for name, attribute in parents.items()}
-        if like is None:
-            new, wanted, rho = intervene(self.queries, self.attributes, obs, generator), value[:n], CLOSE
-        else:
-            partner = find_partners(like, n)
-            new, wanted, rho = {name: x[partner] for name, x in parents.items()}, value[partner], TAUGHT
-        image = self._predict(value[:n], obs, new)
-        judged, error = self.oracle(image, new)["loss"], (image - wanted).abs().mean()
-        loss = terms["loss"] + self.weight * value[0].numel() * (judged + rho * error)
-        return terms | {"counterfactual": judged.detach(), "error": error.detach(), "loss": loss}
+        new = {name: attribute[partner] for name, attribute in parents.items()}
+        error = (predict(self.mechanism, value[:n], obs, new) - value[partner]).abs().mean()
+        loss = terms["loss"] + self.weight * value[0].numel() * error
+        return {**terms, "error": error.detach(), "loss": loss}
 
-    def _predict(self, value: Tensor, obs: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Tensor:
-        """Predict the counterfactuals of images in [-1, 1] whose attributes change."""
-        mechanism = self.mechanism
-        own = {variable.name for variable in mechanism.scaling.variables}
-        pa, new = (
-            mechanism.scaling({name: x for name, x in values.items() if name in own}) for values in (obs, changed)
-        )
-        z = mechanism.encode(value, pa)
-        conditions = mechanism.condition(z, pa), mechanism.condition(z, new)
-        return counterfactual_in_short(mechanism.eps, *conditions, value, mechanism.schedule).clamp(-1, 1)
+
+def predict(
+    mechanism: DiffusionMechanism, value: Tensor, obs: Mapping[str, Tensor], changed: Mapping[str, Tensor]
+) -> Tensor:
+    """Predict the counterfactuals of images in [-1, 1], (B, C, H, W), whose attributes change; with gradients."""
+    own = [variable.name for variable in mechanism.scaling.variables]
+    pa, new = (mechanism.scaling({name: values[name] for name in own}) for values in (obs, changed))
+    z = mechanism.encode(value, pa)
+    conditions = mechanism.condition(z, pa), mechanism.condition(z, new)
+    return counterfactual_in_short(mechanism.eps, *conditions, value, mechanism.schedule).clamp(-1, 1)

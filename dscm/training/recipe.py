@@ -90,7 +90,10 @@ class Recipe:
         0.0, "Weight κ that holds a code to what is read again from counterfactuals of a few steps.", low=0
     )
     obey: float = setting(
-        0.0, "Weight η of what an oracle says of counterfactuals, of a diffusion mechanism to fine-tune.", low=0
+        0.0,
+        "Of a diffusion mechanism to fine-tune: weight η of what an oracle says of counterfactuals or, with pairs, of "
+        "their distance to the true ones.",
+        low=0,
     )
     likelihood: Literal["gaussian", "discretised"] | None = setting(
         None, "Of a pixel under an autoencoder. Default: discretised."
@@ -176,7 +179,7 @@ class Recipe:
     @property
     def judged(self) -> bool:
         """Tell whether an oracle judges counterfactuals in the training."""
-        return self.fine_tune is not None and (self.obey > 0 or not self.tunes_diffusion)
+        return self.fine_tune is not None and ((self.obey > 0 and not self.pairs) or not self.tunes_diffusion)
 
     @property
     def tunes_diffusion(self) -> bool:

@@ -25,7 +25,7 @@ from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.further import PriorFit, restore_trained
 from dscm.training.log import Log, check_state
-from dscm.training.obedience import Obedience
+from dscm.training.obedience import Example, Obedience
 from dscm.training.pairs import find_groups
 from dscm.training.place import Place
 from dscm.training.probe import score
@@ -180,9 +180,12 @@ class Training:
         if recipe.tunes_diffusion:
             model, self.config = restore_trained(recipe, self.graph, machine.device)
             objective = PriorFit(model) if recipe.only_prior else model
-            if recipe.obey:
+            if recipe.judged:
+                queries = [*self.graph.interventions.values()]
                 judges = find_judges(recipe, self.graph, self.run, machine.device)
-                objective = Obedience(model, *judges, [*self.graph.interventions.values()], recipe.obey)
+                objective = Obedience(model, *judges, queries, recipe.obey)
+            elif recipe.obey:
+                objective = Example(model, recipe.obey)
         elif recipe.fine_tune:
             beta = self.hyperparameters.beta
             tuning, self.config = start_tuning(recipe, self.graph, self.run, data, beta, machine.device)
