@@ -11,7 +11,7 @@ from dscm.diffusion.process import EpsFn, Schedule, sample_timesteps
 from dscm.diffusion.solvers import Solver, inversion_path, sample
 
 SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose codes are read again
-SHORT = (20.0, 5.0, 1.5, 0.4)  # those of counterfactuals that an oracle judges; below the last one the image stays
+SHORT = (10.0, 3.0, 1.0, 0.3)  # those of counterfactuals that an oracle judges; below the last one the image stays
 EXPLICIT = Solver("ddim", 0)
 
 
@@ -105,7 +105,7 @@ def counterfactual_in_short(
 ) -> Tensor:
     """Predict a counterfactual in three explicit steps of DDIM, by residual abduction.
 
-    The image is inverted up to σ = 20 under its own condition, together with the residuals of the way back, so that the
+    The image is inverted up to σ = 10 under its own condition, together with the residuals of the way back, so that the
     same condition returns it exactly, and only what the new one changes is left.
 
     Args:
