@@ -11,6 +11,7 @@ from dscm.assets import FOLDER, AssetName
 from dscm.data.phantoms.layouts import read_recipe
 from dscm.errors import InputError, option
 from dscm.files import __version__, atomic_path
+from dscm.graphs import GRAPHS
 
 PARTS: Mapping[AssetName, checkpoint.Part] = {
     "semantic": "image",
@@ -26,7 +27,10 @@ PAIRS = (
 DEFAULTS = {  # left out of the command
     "p_null": 0.1, "seed": 0, "fit": "stretch", "clean_background": False, "mixture": True,
 }  # fmt: skip
-DIGITS = "the first 50,000 of MNIST's training digits, redrawn by dscm.data.morphomnist"
+REAL = {  # by data set, what a training without a synthetic one learned from, and its terms
+    "morphomnist": "the first 50,000 of MNIST's training digits, redrawn by dscm.data.morphomnist",
+    "celeba": "aligned faces of CelebA (Liu et al. 2015), split by person; for non-commercial research only",
+}
 
 
 def main() -> None:
@@ -34,29 +38,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dscm.cli.bundle", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run of train.py")
     parser.add_argument("name", choices=PARTS, help="the part that it trained")
-    parser.add_argument("--data-dir", type=Path, help="the synthetic data set of the training (default: digits)")
+    parser.add_argument("--data-dir", type=Path, help="the synthetic data set of the training (default: real)")
     args = parser.parse_args()
     try:
-        print(bundle(args.run / "checkpoint.pt", args.name, describe_data(args.data_dir)))
+        print(bundle(args.run / "checkpoint.pt", args.name, args.data_dir))
     except InputError as error:
         parser.exit(2, f"error: {error.typed(lambda name: '--' + name.replace('_', '-'))}\n")
 
 
-def bundle(path: Path, name: AssetName, data: str) -> str:
+def bundle(path: Path, name: AssetName, data_dir: Path | None) -> str:
     """Write the weights of a checkpoint and a JSON file of their origin into the package.
 
     Args:
         path: the checkpoint.
         name: the part that it holds.
-        data: a description of the training data.
+        data_dir: as for `describe_data`.
 
     Returns:
         The content of the JSON file.
 
     Raises:
-        InputError: the checkpoint is damaged or holds another part.
+        InputError: the checkpoint is damaged or holds another part, or as `describe_data`.
     """
     content = checkpoint.read(path, PARTS[name])
+    data = describe_data(content["graph"], data_dir)
     target = FOLDER / f"{content['graph']}-{name}.pt"
     origin = {
         "command": training_command(content),
@@ -74,14 +79,21 @@ def bundle(path: Path, name: AssetName, data: str) -> str:
     return text
 
 
-def describe_data(folder: Path | None) -> str:
-    """Describe the training data: digits, or the command that wrote a synthetic data set.
+def describe_data(name: str, folder: Path | None) -> str:
+    """Describe the training data: real ones with their terms, or the command that wrote a synthetic data set.
+
+    Args:
+        name: the graph's.
+        folder: of the synthetic data set; None is real data.
 
     Raises:
-        InputError: the folder holds no synthetic data set of this version.
+        InputError: the folder holds no synthetic data set of this version, or nothing is known of the real data.
     """
     if folder is None:
-        return DIGITS
+        known = GRAPHS[name].data_set if name in GRAPHS else name
+        if known not in REAL:
+            raise InputError(f"{option('data_dir')}: needed for {name}; data without a folder: {', '.join(REAL)}")
+        return REAL[known]
     recipe = read_recipe(folder)
     if recipe is None:
         raise InputError(f"{option('data_dir')} {folder}: not written by this version of dscm.data.phantoms")
