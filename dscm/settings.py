@@ -186,6 +186,11 @@ def takes_several(kind: type, name: str) -> bool:
     return _takes_several(get_type_hints(kind)[name])
 
 
+def takes_interval(kind: type, name: str) -> bool:
+    """Tell whether a field takes two numbers, in text with a colon between them, as ``tuple[float, float]`` does."""
+    return get_origin(_plain(get_type_hints(kind)[name])) is tuple
+
+
 def _takes_several(hint: Any) -> bool:
     """Tell whether a type is a tuple of any length."""
     return get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis

@@ -12,7 +12,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, get_type_hints
 
 from dscm import settings
 from dscm.data.cache import user_cache_dir
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.kinds, self.flags = tuple(kinds), list[str]()
+        self.kinds, self.flags, self.intervals = tuple(kinds), list[str](), list[str]()
         self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assigned",
                           help="a rarely used setting, listed below; may be repeated")  # fmt: skip
 
@@ -65,10 +65,11 @@ class Parser(argparse.ArgumentParser):
             several = settings.takes_several(kind, field.name)
             if hints[field.name] is bool:
                 options = {"action": "store_const", "const": True}
-            elif get_origin(hints[field.name]) is tuple and not several:
-                options = {"nargs": 2, "metavar": ("LOW", "HIGH"), "type": number(float, 0)}
             elif not choices:
                 options["type"] = self._reader(kind, field.name)
+            if settings.takes_interval(kind, field.name):
+                self.intervals.append(field.name)
+                options["metavar"] = "LOW HIGH"
             if several:
                 options["nargs"] = "+"
             words = field.metadata["help"].rstrip(".")
@@ -133,7 +134,10 @@ class Parser(argparse.ArgumentParser):
         return read
 
     def _translate(self, arguments: Sequence[str]) -> list[str]:
-        """Replace flags of earlier versions that are settings now, with a hint; refuse those that are gone."""
+        """Replace flags of earlier versions that are settings now, with a hint; refuse those that are gone.
+
+        Two numbers of an interval, each a word, become one, as it is written by ``--set``.
+        """
         known, result, rest = self.settable(), [], list(arguments)
         while rest:
             word = rest.pop(0)
@@ -150,6 +154,8 @@ class Parser(argparse.ArgumentParser):
                 if os.environ.get("RANK", "0") == "0":
                     print(f"hint: {flag} is now --set {' --set '.join(pairs)}", file=sys.stderr)
                 result += [word for pair in pairs for word in ("--set", pair)]
+            elif word in map(_flag, self.intervals) and len(rest) > 1 and all(map(_is_number, rest[:2])):
+                result.append(f"{word}={rest.pop(0)}:{rest.pop(0)}")
             else:
                 result.append(word)
         return result
@@ -256,6 +262,15 @@ def _as_installed(text: str) -> str:
     if sys.argv[0].endswith(".py"):
         return text
     return re.sub(r"(torchrun .*?)(\w+)\.py", r"\1--no-python dscm-\2", re.sub(r"python (\w+)\.py", r"dscm-\1", text))
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _flag(name: str) -> str:

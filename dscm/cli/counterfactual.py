@@ -115,7 +115,8 @@ def run(parser: Parser) -> int:
     skip_missing, fit = choices.pop("skip_missing", False), choices.pop("fit", None)
     model = load_model(args, machine.device, fit)
     model = configure(model, sample_codes(model.mechanism, args.particles, choices))
-    notes = note_guidance(model, [choices["guidance"]] if "guidance" in choices else [])
+    guidance = [choices["guidance"]] if "guidance" in choices else []
+    notes = note_guidance(model, guidance, choices.get("guidance_interval"))
     if args.sample:
         code = sample(args, model, machine)
         say(notes, parser)

@@ -24,8 +24,9 @@ def main() -> None:
     args = parser.read()
     try:
         restored = checkpoint.restore_image(args.checkpoint, torch.device("cpu"))
-        restored.model.using(**args.settings)
-        plain = {name: value if isinstance(value, PLAIN) else str(value) for name, value in args.settings.items()}
+        chosen = restored.model.using(**args.settings).sampling
+        values = {name: getattr(chosen, name) for name in args.settings}
+        plain = {name: value if isinstance(value, PLAIN) else str(value) for name, value in values.items()}
         fitted = {name: value for name, value in restored.sampling.items() if name == "levels"}
         checkpoint.add_sampling(args.checkpoint, fitted | plain)
     except InputError as error:

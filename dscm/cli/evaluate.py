@@ -92,7 +92,8 @@ def run(parser: Parser) -> None:
         **choices,
     )
     if machine.first:
-        say([note for model in models for note in note_guidance(model, choices.get("guidance", ()))], parser)
+        guided = choices.get("guidance", ()), choices.get("guidance_interval")
+        say([note for model in models for note in note_guidance(model, *guided)], parser)
         text = (records.folder / MARKDOWN).read_text(encoding="utf-8")
         if args.run:
             describe(args.run, "soundness", text)

@@ -7,7 +7,7 @@ from typing import Any
 from dscm.baselines.diffscm import ClassifierSampling
 from dscm.baselines.hvae import LadderSampling
 from dscm.cli.arguments import Parser
-from dscm.diffusion.guidance import Weights
+from dscm.diffusion.guidance import Interval, Intervals, Weights
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.sampling import Sampling
 from dscm.errors import InputError, option
@@ -55,22 +55,27 @@ def configure(model: Model, settings: Mapping[str, Any]) -> Model:
     return configured
 
 
-def note_guidance(model: Model, guidance: Iterable[Weights | float | str]) -> list[str]:
+def note_guidance(
+    model: Model, guidance: Iterable[Weights | float | str], interval: Interval | str | None = None
+) -> list[str]:
     """Say of weights for groups of parents where the model was not trained on the conditions that they evaluate.
 
     Args:
         model: the model.
         guidance: the weights that are used.
+        interval: the noise levels that are chosen; None where they are not.
 
     Returns:
-        At most one line.
+        At most one line of either.
     """
     checkpoint = model.checkpoint
     if not isinstance(model.mechanism, DiffusionMechanism) or checkpoint.settings.get("null_apart"):
         return []
     apart = [str(weights) for weights in map(Weights.read, guidance) if weights.apart]
+    named = interval if interval and Intervals.read(interval).groups else ""
+    chosen = {"guidance": " ".join(apart), "guidance_interval": named}
     words = "was trained without null_apart, so conditions that are null in part only are new to it"
-    return [f"{option('guidance')} {' '.join(apart)}: {checkpoint.path.name} {words}"] if apart else []
+    return [f"{option(name)} {value}: {checkpoint.path.name} {words}" for name, value in chosen.items() if value]
 
 
 def check_alignment(settings: Mapping[str, Any], abductions: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from dscm.causal.variables import Variable
 from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
 from dscm.diffusion.encoder import Encoder
-from dscm.diffusion.guidance import DO, OTHERS, guided, shifted, weigh
+from dscm.diffusion.guidance import check_names, guided, shifted, weigh
 from dscm.diffusion.objective import choose_dropped, draw_noise, mean_where, reread, share
 from dscm.diffusion.prior import PRIORS, FlowPrior
 from dscm.diffusion.process import SCHEDULES, EpsFn, add_noise, eps_from_velocity, velocity
@@ -124,13 +124,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """Check that this mechanism can be guided as its settings ask.
 
         Raises:
-            InputError: a weight names no parent of the image, or the null token was never trained.
+            InputError: a weight or an interval names no parent of the image, or the null token was never trained.
         """
-        parents = [variable.name for variable in self.scaling.variables]
-        for name, _ in self.sampling.weights.groups:
-            if name not in (DO, *parents):
-                known = ", ".join((*parents, DO, OTHERS))
-                raise InputError(f"{option('guidance')} {name}: not a parent of the image; known: {known}")
+        check_names(self.sampling.weights, self.sampling.intervals, [v.name for v in self.scaling.variables])
         if not self.null_trained and self.sampling.abduction != "semantic":
             raise InputError(f"{UNTRAINED}; {option('abduction')} must be semantic")
         if not self.null_trained and not self.sampling.weights.trivial:
@@ -183,7 +179,9 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         if self.sampling.abduction == "residual":
             return {"residuals": residuals(self.guide(condition), path, self.schedule, grid)}
         weight, along = self.sampling.weights.others, (path, self.schedule, grid)
-        tokens = align(self.eps, condition, self.null, weight, *along, self.sampling.alignment, self._active)
+        low, high = self.sampling.intervals.others
+        within = (self.sampling.alignment, lambda t: low <= self._level(t) <= high)
+        tokens = align(self.eps, condition, self.null, weight, *along, *within)
         return {"tokens": tokens}
 
     def predict(self, noise: ImageNoise, parents: Parents, intervened: Intervened = {}) -> Tensor:
@@ -196,7 +194,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
                 (B,) or (); guidance weights for ``do`` apply there.
         """
         self.check_guidance()
-        chosen = intervened if self.sampling.weights.groups else {}
+        chosen = intervened if self.sampling.weights.by_target else {}
         parts = [*noise[:4], *(x.to(noise.u.device).expand(len(noise.u)) for x in chosen.values())]
         return self._run(("predict", *chosen), partial(self._predict, [*chosen]), self.scaling(parents), *parts)
 
@@ -338,10 +336,10 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         self, condition: Tensor, null: Tensor | Callable[[Tensor], Tensor] | None = None, intervened: Intervened = {}
     ) -> EpsFn:
         """Guide from the null token, another one, or that of each timestep, to conditions (B, D)."""
-        weight = weigh(self.sampling.weights, self.widths, intervened, condition)
-        return guided(self.eps, condition, self.null if null is None else null, weight, self._active)
+        sampling = self.sampling
+        groups = weigh(sampling.weights, sampling.intervals, self.widths, intervened, condition)
+        return guided(self.eps, condition, self.null if null is None else null, groups, self._level)
 
-    def _active(self, t: Tensor) -> bool:
-        """Tell whether timesteps ``t`` (B,), all equal, lie in the guidance interval."""
-        low, high = self.sampling.guidance_interval
-        return low <= self.schedule.sigma(t[:1]).item() <= high
+    def _level(self, t: Tensor) -> float:
+        """Return σ at timesteps ``t`` (B,), all equal."""
+        return self.schedule.sigma(t[:1]).item()

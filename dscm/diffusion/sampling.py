@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from dscm.diffusion.alignment import Alignment
-from dscm.diffusion.guidance import DO, Weights
+from dscm.diffusion.guidance import Interval, Intervals, Weights
 from dscm.diffusion.process import SIGMA_MIN, Schedule, make_grid, stretch_grid
 from dscm.diffusion.published import IMPLIED, PREFERRED, SWITCH
 from dscm.diffusion.solvers import Solver
@@ -120,10 +120,11 @@ class Sampling(Trajectory):
 
     guidance: Weights | float | str = setting(
         1.5, "Guidance weight ω; or one for each group of parents, as in thickness=3,others=1 or, for the variables "
-        "that a query intervenes on, do=3,others=1. Default: what the model's checkpoint says, or 1.5."
+        "that a query intervenes on, do=3,do.slant=2,others=1. Default: what the model's checkpoint says, or 1.5."
     )  # fmt: skip
-    guidance_interval: tuple[float, float] = setting(
-        (1.0, 1000.0), "Noise levels σ at which the prediction is guided; the paper's are 0 1000. "
+    guidance_interval: tuple[float, float] | str = setting(
+        (1.0, 1000.0), "Noise levels σ at which the prediction is guided, the paper's are 0 1000; or those of each "
+        "parent, as in slant=2:40,others=0.3:20. "
         "Default: what the model's checkpoint says, or 1 1000 for digits, 0.2 3 for larger images.", low=0
     )  # fmt: skip
     abduction: Literal["semantic", "guided", "dynamic", "residual"] = setting(
@@ -141,12 +142,12 @@ class Sampling(Trajectory):
     def __post_init__(self) -> None:
         """Check each setting, and the settings against each other."""
         object.__setattr__(self, "guidance", Weights.read(self.guidance))
+        if isinstance(self.guidance_interval, str):
+            object.__setattr__(self, "guidance_interval", self.intervals.plain)
         for name, value in IMPLIED.items() if self.published else ():
             refuse_contradiction("published", name, value, getattr(self, name))
         super().__post_init__()
-        low, high = self.guidance_interval
-        if low > high:
-            raise InputError(f"{option('guidance_interval')} {low:g} {high:g}: the first must not be above the second")
+        intervals = self.intervals  # whose ends are in order
         exclusive = f"{option('abduction')} {self.abduction}"
         if self.published and self.abduction != "semantic":
             raise InputError(f"{exclusive}: contradicts {option('published')}, which stands for semantic")
@@ -154,7 +155,10 @@ class Sampling(Trajectory):
             raise InputError(f"{exclusive} {option('solver')} {self.ode_solver.kind}: follows the steps of ddim alone")
         if self.abduction == "dynamic" and self.weights.groups:
             raise InputError(f"{exclusive}: aligns one token to one weight, {option('guidance')} must be one number")
-        if self.abduction in ("guided", "residual") and DO in dict(self.weights.groups):
+        if self.abduction == "dynamic" and intervals.groups:
+            words = f"aligns one token at one interval, {option('guidance_interval')} must be two numbers"
+            raise InputError(f"{exclusive}: {words}")
+        if self.abduction in ("guided", "residual") and self.weights.by_target:
             raise InputError(f"{exclusive}: cannot use `do` weights in {option('guidance')}: abduction precedes the "
                              "intervention; name the parents")  # fmt: skip
 
@@ -169,6 +173,11 @@ class Sampling(Trajectory):
         return Weights.read(self.guidance)
 
     @property
+    def intervals(self) -> Intervals:
+        """Return the noise levels at which each group is guided."""
+        return Intervals.read(self.guidance_interval)
+
+    @property
     def alignment(self) -> Alignment:
         """Return the settings of the alignment."""
         return Alignment(self.cta_lr, self.cta_steps, self.cta_optimizer)
@@ -179,6 +188,6 @@ class Sampling(Trajectory):
         return self.abduction != "semantic"
 
 
-def default_interval(size: int) -> tuple[float, float]:
+def default_interval(size: int) -> Interval:
     """Return the default guidance interval of images of ``size`` × ``size`` pixels."""
     return (1.0, 1000.0) if size <= SMALL else (0.2, 3.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dscm.diffusion.alignment import Alignment
-from dscm.diffusion.guidance import Weights
+from dscm.diffusion.guidance import Interval, Weights
 from dscm.errors import InputError, option
 
 ABDUCTIONS = ("dynamic", "residual", "guided")  # in the order of the tables, after the plain one
@@ -160,7 +160,7 @@ class Configuration:
 class Conditions:
     """The solver, the test images and the parts that judge them: the same for all records of a folder."""
 
-    guidance_interval: tuple[float, float]
+    guidance_interval: Interval | str
     steps: int
     grid: str
     sigma_min: float
@@ -182,8 +182,11 @@ class Conditions:
     def from_json(cls, entry: Mapping[str, Any]) -> "Conditions":
         """Read the entries of a record."""
         values = {name.name: entry[name.name] for name in fields(cls)}
-        low, high = values["guidance_interval"]
-        return cls(**{**values, "guidance_interval": (low, high)})
+        interval = values["guidance_interval"]
+        if not isinstance(interval, str):
+            low, high = interval
+            interval = low, high
+        return cls(**{**values, "guidance_interval": interval})
 
     def check(self, other: "Conditions", path: Path) -> None:
         """Check that records of a file were measured under these conditions.

@@ -5,6 +5,7 @@ import itertools
 from dscm.causal.graph import Graph
 from dscm.causal.support import RARE
 from dscm.causal.variables import Variable
+from dscm.diffusion.guidance import Intervals
 from dscm.evaluation.cells import METRIC_NAMES, Rows, cell, main_error, table
 from dscm.evaluation.comparisons import find_groups, tabulate_differences, tabulate_spread
 from dscm.evaluation.configuration import Conditions
@@ -77,10 +78,10 @@ def markdown(records: Records, graph: Graph) -> str:
 
 def _caption(conditions: Conditions) -> str:
     """Say under which conditions the numbers were measured, and what they are."""
-    low, high = conditions.guidance_interval
+    guided = Intervals.read(conditions.guidance_interval).words
     return (
         f"{conditions.n} {SPLITS[conditions.split]} images, seed {conditions.seed}, "
-        f"{conditions.sampler} interventions, {describe_solver(conditions)}, guided at σ from {low:g} to {high:g}, "
+        f"{conditions.sampler} interventions, {describe_solver(conditions)}, guided at {guided}, "
         f"{conditions.cycles} cycle(s). L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over "
         "the images. Composition: guided as the counterfactual is. 8 bits: images saved between two queries. "
         "Identity: counterfactual to composition. Truth: counterfactual to the true one; redrawn: its floor, the "

@@ -74,7 +74,9 @@ def _describe_sampling(sampling: Any) -> dict[str, Any]:
     switches = ("clamp", "published", "sample_code")
     content |= {name: True for name in switches if getattr(sampling, name, False)}
     if isinstance(sampling, Sampling) and sampling.guides_abduction:
-        content |= {"guidance": str(sampling.weights), "interval": list(sampling.guidance_interval)}
+        interval = sampling.intervals.plain
+        content |= {"guidance": str(sampling.weights)}
+        content["interval"] = interval if isinstance(interval, str) else list(interval)
     if isinstance(sampling, Sampling) and sampling.abduction == "dynamic":
         names = ("rate", "steps", "optimiser", "tolerance")
         content["alignment"] = {name: getattr(sampling.alignment, name) for name in names}

@@ -106,6 +106,22 @@ def test_help_is_short_and_lists_every_setting(script: str) -> None:
     assert "settings of --set NAME=VALUE:" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("0.3 20 FOLDER", "0.3:20"),
+        ("0.3:20 FOLDER", "0.3:20"),
+        ("slant=2:40,others=0.3:20 FOLDER", None),
+        ("5 FOLDER", "5"),
+    ],
+)
+def test_an_interval_is_two_words_or_one(words: str, text: str | None) -> None:
+    """What follows is left alone, and what is none is refused with all other settings."""
+    args = make_parser().read(["--guidance-interval", *words.split()])
+    assert args.settings == {"guidance_interval": text or words.split()[0]} and str(args.images) == "FOLDER"
+    assert make_parser().read(["--guidance-interval", "1", "2"]).typed == {"guidance_interval"}
+
+
 def test_what_changes_nothing_is_refused(parser: Parser) -> None:
     """A default that was typed too, and a setting; what was not typed is no matter."""
     for words in (["--steps", "20"], ["--steps=3"], ["--set", "grid=even"]):

@@ -23,6 +23,8 @@ def test_settings_are_kept_and_replaced(tmp_path: Path, capsys: pytest.CaptureFi
     sampling = load(path).mechanism.sampling
     assert str(sampling.weights) == "2" and sampling.guidance_interval == (2.0, 50.0) and sampling.solver == "ddim"
     assert "guidance=2 guidance_interval=(2.0, 50.0)" in capsys.readouterr().out
+    call(path, "--guidance-interval", "digit=2:40,others=1:9")
+    assert load(path).mechanism.sampling.guidance_interval == "digit=2:40,others=1:9"
     call(path)
     sampling = load(path).mechanism.sampling
     assert str(sampling.weights) == "1.5" and sampling.guidance_interval == (1.0, 1000.0), "the usual ones"

@@ -13,5 +13,8 @@ def test_weights_for_groups_of_parents_need_a_training_with_null_apart() -> None
     (note,) = note_guidance(model, [1.5, "do=2.5", "Smiling=2,others=1"])
     words = "was trained without null_apart, so conditions that are null in part only are new to it"
     assert spell(note) == f"guidance do=2.5,others=1 Smiling=2,others=1: celebahq-semantic.pt {words}"
+    assert note_guidance(model, [2], "0.3:20") == note_guidance(model, [2], (0.3, 20.0)) == []
+    (note,) = note_guidance(model, [2], "Smiling=0.3:20,others=1:2")
+    assert spell(note) == f"guidance_interval Smiling=0.3:20,others=1:2: celebahq-semantic.pt {words}"
     object.__setattr__(model.checkpoint, "settings", {**model.checkpoint.settings, "null_apart": True})
     assert note_guidance(model, ["do=2.5"]) == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.diffusion.guidance import EpsFn, Weights, guided
+from dscm.diffusion.guidance import EpsFn, Group, Interval, Intervals, Weights, guided, weigh
 
 
 class Predictor:
@@ -31,7 +31,14 @@ X = torch.randn(3, 1, 2, 2, generator=GENERATOR, dtype=torch.float64)
 T = torch.tensor([10.0, 500.0, 999.5], dtype=torch.float64)
 CONDITION = torch.randn(3, 4, generator=GENERATOR, dtype=torch.float64)
 NULL = torch.randn(4, generator=GENERATOR, dtype=torch.float64)
+FIRST, REST = torch.tensor([True, False, False, False]), torch.tensor([False, True, True, True])
+MIXED = torch.where(REST, CONDITION, NULL)
 GIVEN, WITHOUT = Predictor()(CONDITION)(X, T), Predictor()(NULL.expand(3, 4))(X, T)
+
+
+def first(t: Tensor) -> float:
+    """Take the first timestep for σ."""
+    return t[0].item()
 
 
 def test_weight_one_is_conditional_and_never_sees_the_null_token() -> None:
@@ -99,7 +106,7 @@ def test_gradient_reaches_the_null_token() -> None:
 def test_conditions_are_bound_once_and_tokens_that_change_with_each_evaluation() -> None:
     """However many evaluations follow; where nothing is guided the prediction is the conditional one."""
     eps = Predictor()
-    eps_fn = guided(eps, CONDITION, NULL, 1.5, lambda t: bool(t[0] < 100))
+    eps_fn = guided(eps, CONDITION, NULL, [Group(FIRST | REST, 1.5, (0.0, 100.0))], first)
     inside, outside = eps_fn(X, T), eps_fn(X, T.flip(0))
     assert torch.equal(outside, Predictor()(CONDITION)(X, T.flip(0))) and not torch.equal(inside, GIVEN)
     assert [torch.equal(eps_fn(X, T), inside) for _ in range(3)] == 3 * [True]
@@ -113,15 +120,12 @@ def test_conditions_are_bound_once_and_tokens_that_change_with_each_evaluation()
 
 # A weight for each group
 
-FIRST, REST = torch.tensor([True, False, False, False]), torch.tensor([False, True, True, True])
-MIXED = torch.where(REST, CONDITION, NULL)
-
 
 @pytest.mark.parametrize("weight", [0.5, 1.0, 3.0])
 def test_groups_of_one_weight_are_as_one(weight: float) -> None:
     """The same as joint guidance, and as cheap: what cancels is not evaluated."""
     eps, joint = Predictor(), Predictor()
-    result = guided(eps, CONDITION, NULL, [(FIRST, weight), (REST, weight)])(X, T)
+    result = guided(eps, CONDITION, NULL, [Group(FIRST, weight), Group(REST, weight)])(X, T)
     torch.testing.assert_close(result, guided(joint, CONDITION, NULL, weight)(X, T), rtol=0, atol=1e-12)
     assert [len(call[0]) for call in eps.calls] == [len(call[0]) for call in joint.calls]
 
@@ -129,7 +133,7 @@ def test_groups_of_one_weight_are_as_one(weight: float) -> None:
 def test_the_heavier_group_is_amplified_given_the_lighter() -> None:
     """ε(c_1) + ω·(ε(c) − ε(c_1)), c_1 without the amplified group; where the lighter weight is 1, ∅ has no say."""
     eps = Predictor()
-    result = guided(eps, CONDITION, NULL, [(FIRST, 3.0), (REST, 1.0)])(X, T)
+    result = guided(eps, CONDITION, NULL, [Group(FIRST, 3.0), Group(REST, 1.0)])(X, T)
     mixed = Predictor()(MIXED)(X, T)
     torch.testing.assert_close(result, mixed + 3 * (GIVEN - mixed), rtol=0, atol=1e-12)
     assert [len(call[0]) for call in eps.calls] == [6]
@@ -137,7 +141,7 @@ def test_the_heavier_group_is_amplified_given_the_lighter() -> None:
 
 def test_three_terms_in_one_pass() -> None:
     eps = Predictor()
-    result = guided(eps, CONDITION, NULL, [(FIRST, 3.0), (REST, 2.0)])(X, T)
+    result = guided(eps, CONDITION, NULL, [Group(FIRST, 3.0), Group(REST, 2.0)])(X, T)
     mixed = Predictor()(MIXED)(X, T)
     torch.testing.assert_close(result, WITHOUT + 2 * (mixed - WITHOUT) + 3 * (GIVEN - mixed), rtol=0, atol=1e-12)
     assert [len(call[0]) for call in eps.calls] == [9]
@@ -167,3 +171,68 @@ def test_do_stands_for_what_is_intervened_on() -> None:
     assert weights.resolve(["digit", "slant"]) == Weights(1.0, (("digit", 3.0), ("slant", 2.0)))
     assert Weights.read("do=3").resolve([]).trivial and not Weights.read("do=3").trivial
     assert Weights.read("do=3,others=2").largest == 3
+
+
+def test_one_variable_may_have_a_weight_where_it_is_intervened_on() -> None:
+    weights = Weights.read("do=3,do.slant=2")
+    assert weights.resolve(["digit", "slant"]) == Weights(1.0, (("digit", 3.0), ("slant", 2.0)))
+    assert weights.by_target and weights.named == ["slant"] and Weights.read("do.slant=2").resolve(["digit"]).trivial
+
+
+# An interval for each group
+
+
+@pytest.mark.parametrize(
+    ("sigma", "first_weight", "rest_weight"), [(5.0, 3.0, 1.0), (50.0, 3.0, 2.0), (500.0, 1.0, 2.0), (5000.0, 1.0, 1.0)]
+)
+def test_a_group_is_guided_in_its_own_interval(sigma: float, first_weight: float, rest_weight: float) -> None:
+    """Elsewhere its weight is 1, and what then cancels is not evaluated."""
+    eps, expected = Predictor(), Predictor()
+    t = torch.full((3,), sigma, dtype=torch.float64)
+    groups = [Group(FIRST, 3.0, (1.0, 100.0)), Group(REST, 2.0, (10.0, 1000.0))]
+    result = guided(eps, CONDITION, NULL, groups, first)(X, t)
+    constant = [Group(FIRST, first_weight), Group(REST, rest_weight)]
+    assert torch.equal(result, guided(expected, CONDITION, NULL, constant)(X, t))
+    assert len(eps.calls) == 1 and torch.equal(eps.calls[0][2], expected.calls[0][2])
+
+
+def test_conditions_are_bound_once_for_each_set_of_weights() -> None:
+    """Intervals that overlap make three; the null token is seen in none but the two where a weight is not 1."""
+    eps = Predictor()
+    groups = [Group(FIRST, 3.0, (0.0, 10.0)), Group(REST, 1.0)]
+    eps_fn = guided(eps, CONDITION, NULL, groups, first)
+    for level in (1.0, 20.0, 5.0, 30.0):
+        eps_fn(X, torch.full((3,), level, dtype=torch.float64))
+    assert [len(c) for c in eps.bound] == [3, 6] and [len(call[0]) for call in eps.calls] == [6, 3, 6, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "intervals", "plain"),
+    [
+        ("0.3:20", Intervals((0.3, 20.0)), (0.3, 20.0)),
+        ("others=0.3:20", Intervals((0.3, 20.0)), (0.3, 20.0)),
+        ("a=2:40, b=1:5,others=0:9", Intervals((0.0, 9.0), (("a", (2.0, 40.0)), ("b", (1.0, 5.0)))),
+         "a=2:40,b=1:5,others=0:9"),
+    ],
+)  # fmt: skip
+def test_intervals_are_read_and_written(text: str, intervals: Intervals, plain: Interval | str) -> None:
+    assert Intervals.read(text) == intervals == Intervals.read(str(intervals)) == Intervals.read(plain)
+    assert intervals.plain == plain
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "1", "1:2:3", "a=1:2", "others=1", "others=2:1", "a=1:2,a=1:2,others=1:2", "-1:2", "0:inf", "a:b"]
+)
+def test_intervals_that_make_no_sense(text: str) -> None:
+    with pytest.raises(ValueError, match="guidance_interval .*(must be two numbers|must not be above)"):
+        Intervals.read(text)
+
+
+def test_every_variable_has_its_weight_and_its_interval() -> None:
+    """Also where one is emphasised only because it is intervened on, in the images that the intervention changes."""
+    weights, intervals = Weights.read("do=3,do.b=2,others=1"), Intervals.read("b=2:40,others=0:9")
+    changed = torch.tensor([True, False, True])
+    groups = weigh(weights, intervals, {"a": 1, "b": 3}, {"b": changed}, CONDITION)
+    assert [(weight, interval) for _, weight, interval in groups] == [(1, (0, 9)), (2, (2, 40)), (1, (2, 40))]
+    assert torch.equal(groups[0].entries, FIRST) and torch.equal(groups[1].entries, REST & changed[:, None])
+    assert torch.equal(groups[1].entries | groups[2].entries, REST.expand(3, 4))

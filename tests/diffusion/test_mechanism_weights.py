@@ -68,7 +68,56 @@ def test_what_an_effect_changes_is_amplified(effect: str, amplified: set[str]) -
     assert {name for name, part in zip(model.widths, held, strict=True) if part.all()} == amplified
 
 
-@pytest.mark.parametrize("text", ["pose=3", "digit=2,hue=3"])
+@pytest.mark.parametrize(
+    ("guidance", "abduction"),
+    [("3", "semantic"), ("do=3,others=1.5", "semantic"), ("digit=3,others=2", "guided"), ("3", "residual")],
+)
+@torch.no_grad()
+def test_equal_intervals_of_all_variables_are_one_interval(guidance: str, abduction: str) -> None:
+    """Bit for bit."""
+    model = make().using(guidance=guidance, abduction=abduction, steps=4)
+    images = []
+    for interval in ((0.5, 30.0), "others=0.5:30", "digit=0.5:30,thickness=0.5:30,others=0.5:30"):
+        view = model.using(guidance_interval=interval)
+        images.append(view.predict(view.abduct(X, PARENTS), PARENTS, {"digit": torch.tensor([1, 0] * 3).bool()}))
+    assert torch.equal(images[0], images[1]) and torch.equal(images[0], images[2])
+
+
+@torch.no_grad()
+def test_what_is_intervened_on_is_amplified_in_its_own_interval() -> None:
+    """That of slant lies above all levels, so that slant is not amplified; digit has that of the others."""
+    model = emphasising().using(guidance_interval="slant=900:1000,others=0:1000")
+    noise, plain, single = model.abduct(X, PARENTS), model.using(guidance=1.0), emphasising()
+    for name, same in (("slant", plain), ("digit", single)):
+        changed = {name: torch.tensor(True)}
+        assert torch.equal(model.predict(noise, PARENTS, changed), same.predict(noise, PARENTS, changed))
+    part = model.using(guidance_interval="slant=5:1000,others=0:1000").predict(
+        noise, PARENTS, {"slant": changed["digit"]}
+    )
+    assert all(
+        (part - other.predict(noise, PARENTS, {"slant": changed["digit"]})).abs().max() > 1e-6
+        for other in (plain, single)
+    )
+
+
+def test_one_variable_has_a_weight_where_it_is_intervened_on() -> None:
+    model, noise = emphasising(), emphasising().abduct(X, PARENTS)
+    for name, weight in (("slant", 2.0), ("digit", 3.0)):
+        changed = {name: torch.tensor(True)}
+        images = [
+            model.using(guidance=text).predict(noise, PARENTS, changed) for text in ("do=3,do.slant=2", f"do={weight}")
+        ]
+        assert torch.equal(*images)
+
+
+@pytest.mark.parametrize("text", ["pose=1:2,others=1:2", "do=1:2,others=1:2", "z=1:2,others=1:2"])
+def test_intervals_name_parents(text: str) -> None:
+    known = "thickness, intensity, digit, slant, others"
+    with pytest.raises(InputError, match=f"guidance_interval (pose|do|z): not a parent of the image; known: {known}$"):
+        make().using(guidance_interval=text)
+
+
+@pytest.mark.parametrize("text", ["pose=3", "digit=2,hue=3", "do.pose=2"])
 def test_weights_name_parents(text: str) -> None:
     known = "thickness, intensity, digit, slant, do, others"
     with pytest.raises(InputError, match=f"guidance (pose|hue): not a parent of the image; known: {known}"):

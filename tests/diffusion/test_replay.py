@@ -22,7 +22,9 @@ SETTINGS: list[dict[str, Any]] = [
     {"abduction": "residual"},
     {"solver": "2m", "abduction": "guided"},
     {"guidance": "do=3,others=1.5"},
+    {"guidance": "do=3,others=1.5", "guidance_interval": "digit=1:20,others=0.1:9"},
 ]
+USUAL = {"guidance": 1.5, "guidance_interval": (0.0, 1000.0), "steps": 2}
 
 
 class Stand:
@@ -60,7 +62,7 @@ def cut(parents: dict[str, Tensor], n: int) -> dict[str, Tensor]:
 @torch.no_grad()
 def test_a_replay_is_what_it_replays(settings: dict[str, Any]) -> None:
     """Bit for bit, for other images, parents and interventions, and for a batch that is padded."""
-    eager = make().using(guidance_interval=(0.0, 1000.0), **{"guidance": 1.5, "steps": 2} | settings)
+    eager = make().using(**USUAL | settings)
     model, stand = replaying(eager)
     for x, parents, changed in ((X, PARENTS, [1, 0] * 3), (-X, OTHERS, [0, 1] * 3), (X / 2, PARENTS, [0] * 6)):
         noise = eager.abduct(x, parents)

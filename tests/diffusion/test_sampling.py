@@ -53,6 +53,12 @@ def test_guidance_is_a_number_or_a_weight_for_each_group() -> None:
     assert Sampling(guidance="thickness=3,others=2").weights == Weights(2.0, (("thickness", 3.0),))
 
 
+def test_the_guidance_interval_is_two_numbers_or_those_of_each_group() -> None:
+    assert Sampling(guidance_interval="0.3:20").guidance_interval == (0.3, 20.0)
+    several = Sampling(guidance_interval="digit=2:40, others=0.3:20")
+    assert several.guidance_interval == "digit=2:40,others=0.3:20" and several.intervals.others == (0.3, 20.0)
+
+
 def test_the_guidance_interval_depends_on_the_size() -> None:
     assert default_interval(28) == (1.0, 1000.0) and default_interval(64) == (0.2, 3.0)
 
@@ -72,6 +78,13 @@ def test_the_guidance_interval_depends_on_the_size() -> None:
         ({"solver": "2m", "fixed_point": 2}, "solver 2m fixed_point 2: 2m takes no fixed-point iterations"),
         ({"guidance": 0}, "guidance 0: must be a number, more than 0"),
         ({"guidance_interval": (5, 1)}, "guidance_interval 5 1: the first must not be above the second"),
+        ({"guidance_interval": "digit=5:1,others=1:2"}, "guidance_interval digit=5:1: the first must not be above"),
+        (
+            {"guidance_interval": "digit=1:5"},
+            "guidance_interval digit=1:5: must be two numbers, at least 0, or as NAME",
+        ),
+        ({"guidance_interval": "digit=1:2,others=1:2", "abduction": "dynamic"}, "must be two numbers"),
+        ({"guidance": "do.digit=3", "abduction": "guided"}, "cannot use `do` weights in guidance"),
         ({"guidance": "do=3", "abduction": "guided"}, "cannot use `do` weights in guidance"),
         ({"guidance": "do=3", "abduction": "residual"}, "cannot use `do` weights in guidance"),
         ({"guidance": "digit=3", "abduction": "dynamic"}, "aligns one token to one weight"),

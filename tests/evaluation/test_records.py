@@ -73,6 +73,10 @@ def test_a_record_is_read_back_from_json(row: Configuration) -> None:
     written = record(row)
     read = Record.from_json(written.to_json())
     assert read == written and read.to_json() == written.to_json()
+    for interval in ((1.0, 2.0), "digit=2:40,others=1:9"):
+        conditions = replace(CONDITIONS, guidance_interval=interval)
+        entry = json.loads(json.dumps(replace(written, conditions=conditions).to_json()))
+        assert Record.from_json(entry).conditions == conditions
 
 
 def test_labels_tell_rows_apart() -> None:
