@@ -37,15 +37,17 @@ class Parser(argparse.ArgumentParser):
     Args:
         description: the script's docstring, with its commands as typed in the checkout.
         kinds: classes of settings, whose fields without a flag are given by ``--set``.
+        without: the fields that cannot be given.
     """
 
-    def __init__(self, description: str | None, kinds: Sequence[type]) -> None:
+    def __init__(self, description: str | None, kinds: Sequence[type], without: Sequence[str] = ()) -> None:
         super().__init__(
             description=_as_installed(description or ""),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.kinds, self.flags, self.intervals = tuple(kinds), list[str](), list[str]()
+        self.kinds, self.without = tuple(kinds), tuple(without)
+        self.flags, self.intervals = list[str](), list[str]()
         self.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assigned",
                           help="a rarely used setting, listed below; may be repeated")  # fmt: skip
 
@@ -81,7 +83,7 @@ class Parser(argparse.ArgumentParser):
         """List the fields that ``--set`` takes, each with its class."""
         fields = {field.name: kind for kind in self.kinds for field in dataclasses.fields(kind)}
         typed = {action.dest for action in self._actions}
-        return {name: kind for name, kind in fields.items() if name not in typed}
+        return {name: kind for name, kind in fields.items() if name not in typed and name not in self.without}
 
     def read(self, arguments: Sequence[str] | None = None) -> Arguments:
         """Parse the command line.

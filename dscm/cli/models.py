@@ -15,19 +15,21 @@ from dscm.graphs import GRAPHS, get_graph
 from dscm.model import Model, load
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, first: bool = False) -> None:
     """Add ``--data``, ``--run``, ``--checkpoint``, ``--oracle`` and ``--attributes``.
 
     Args:
         parser: the parser of the script.
         several: take a list of checkpoints.
+        first: the checkpoint is typed without a flag.
     """
     group = parser.add_argument_group("model")
-    many: dict[str, Any] = {"nargs": "+"} if several else {}
+    many: dict[str, Any] = {"nargs": "+"} if several else {"nargs": "?"} if first else {}
+    flag = "checkpoint" if first else "--checkpoint"
     group.add_argument("--data", metavar="NAME", help=f"a bundled model: {', '.join(assets.SAMPLES)} "
                        "(default: morphomnist)")  # fmt: skip
     group.add_argument("--run", type=location, metavar="DIR", help="a folder made by train.py --run: all its parts")
-    group.add_argument("--checkpoint", type=location, metavar="CKPT", help="the mechanism of the image", **many)
+    group.add_argument(flag, type=location, metavar="CKPT", help="the mechanism of the image", **many)
     group.add_argument(
         "--oracle", type=location, metavar="CKPT", help="predicts attributes (default: the run's or bundled)"
     )
