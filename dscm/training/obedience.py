@@ -79,7 +79,7 @@ class Obedience(nn.Module):
 
 
 class Example(nn.Module):
-    """Add to a mechanism's loss the distance of its counterfactuals to the true ones: ``η·Σ|x* − x°|``.
+    """Add to a mechanism's loss the distance of its counterfactuals to the true ones: ``η·Σ(x* − x°)²``.
 
     Of a pair of images of one thing under different parents each is the true counterfactual x° of the other. x* is as
     in `Obedience`, and the sum is over pixels.
@@ -103,14 +103,14 @@ class Example(nn.Module):
             like: of each image, the first of its pair, int64 (B,), as `Pairs.like`.
 
         Returns:
-            Scalars: ``loss``; ``error``, the mean ``|x* − x°|``; and the mechanism's other terms.
+            Scalars: ``loss``; ``error``, the mean of ``(x* − x°)²``; and the mechanism's other terms.
         """
         terms = self.mechanism(value, parents, generator, like=like, **rest)
         n = -(-len(value) // SHARE)
         partner = find_partners(like, n)
         obs = {name: attribute[:n] for name, attribute in parents.items()}
         new = {name: attribute[partner] for name, attribute in parents.items()}
-        error = (predict(self.mechanism, value[:n], obs, new) - value[partner]).abs().mean()
+        error = (predict(self.mechanism, value[:n], obs, new) - value[partner]).square().mean()
         loss = terms["loss"] + self.weight * value[0].numel() * error
         return {**terms, "error": error.detach(), "loss": loss}
 
