@@ -1,8 +1,8 @@
 """Fit the noise levels of short paths to models: ``python -m dscm.cli.levels CKPT --data-dir D --steps 8``.
 
 The levels stay in the checkpoint, and are visited unless ``--steps`` or a grid is chosen. Several checkpoints get the
-same, so that they can stand in one table. What answers are compared with depends on them: ``python -m dscm.cli.trust``
-measures that anew.
+same, so that they can be compared along one path. What answers are compared with depends on them:
+``python -m dscm.cli.trust`` measures that anew.
 """
 
 import argparse

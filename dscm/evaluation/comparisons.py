@@ -45,7 +45,9 @@ def tabulate_spread(records: Records, groups: Mapping[Configuration, Sequence[Re
     lines = []
     for setting, members in groups.items():
         values = [records.values(record) for record in members]
-        line = [f"{setting.group}: {setting.label([setting])}", str(len(members))]
+        paths = len({record.configuration.route for record in members})
+        along = f" along {paths} paths" if paths > 1 else ""
+        line = [f"{setting.group}: {setting.label([setting])}{along}", str(len(members))]
         for metric, factor in metrics.values():
             line.append(_write_spread(metric, [found[metric] for found in values if metric in found], factor))
         lines.append(line)

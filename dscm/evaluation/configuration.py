@@ -1,13 +1,14 @@
 """The settings behind one row of the tables, and the conditions that all rows of a folder share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from dscm.diffusion.alignment import Alignment
-from dscm.diffusion.guidance import Interval, Weights
+from dscm.diffusion.guidance import Weights
 from dscm.errors import InputError, option
+from dscm.evaluation.route import NAMES, Route, mark
 
 ABDUCTIONS = ("dynamic", "residual", "guided")  # in the order of the tables, after the plain one
 FILES = {
@@ -21,6 +22,8 @@ FILES = {
 class Configuration:
     """The settings of one row of the tables; rows are equal if they measure the same.
 
+    That they do so along other paths does not count: a folder has one row of a setting, along one path.
+
     Args:
         sha256: the hash of the checkpoint.
         mechanism: its kind.
@@ -28,6 +31,7 @@ class Configuration:
         variant: that the code is sampled, and the settings of a baseline that differ from their defaults, in words.
         guidance: the guidance of a diffusion mechanism.
         alignment: the alignment of dynamic abduction.
+        route: the path between image and noise; None of a mechanism that follows none.
         checkpoint: its path.
         p_null, beta: p_∅ and β of its training.
         batch: images at a time.
@@ -43,6 +47,7 @@ class Configuration:
     variant: str = ""
     guidance: Weights | None = None
     alignment: Alignment | None = None
+    route: Route | None = field(default=None, compare=False)
     checkpoint: Path = field(default=Path(), compare=False)
     p_null: float | None = field(default=None, compare=False)
     beta: float | None = field(default=None, compare=False)
@@ -62,6 +67,7 @@ class Configuration:
             entry["abduction"].partition(" "),
         )
         weights = entry["weights"] or entry["guidance"]
+        guidance = None if weights is None else Weights.read(weights)
         rest = ("p_null", "beta", "batch", "device", "training_steps", "training_minutes", "parameters")
         if any(not isinstance(entry.get(name), int | float | None) for name in rest if name != "device"):
             raise TypeError("a number is none")
@@ -70,8 +76,9 @@ class Configuration:
             mechanism,
             abduction if abduction in ABDUCTIONS else None,
             variant,
-            None if weights is None else Weights.read(weights),
+            guidance,
             None if rate is None else Alignment(rate, entry["cta_steps"], entry["cta_optimizer"]),
+            Route.from_json(entry, guidance),
             Path(entry["checkpoint"]),
             **{name: entry.get(name) for name in rest},
             group=entry.get("group"),
@@ -98,6 +105,7 @@ class Configuration:
             "cta_lr": alignment.rate if alignment else None,
             "cta_steps": alignment.steps if alignment else None,
             "cta_optimizer": alignment.optimiser if alignment else None,
+            **(asdict(self.route) if self.route else dict.fromkeys(NAMES)),
         }
 
     @property
@@ -110,6 +118,15 @@ class Configuration:
         """Return what trainings of one setting have in common; None for a training that belongs to no group."""
         return replace(self, sha256=self.group) if self.group else None
 
+    def check_route(self, measured: "Configuration", path: Path) -> None:
+        """Check that a row of a file was measured along the path of this one, which is to be measured.
+
+        Raises:
+            InputError: along another one.
+        """
+        if self.route and measured.route:
+            _refuse_other(self.route, measured.route, path)
+
     def file_name(self, label: str) -> str:
         """Name the file of a row's numbers, without its suffix, after a label of the checkpoint."""
         words = [label, self.sha256[:8], self._name]
@@ -120,7 +137,7 @@ class Configuration:
         return "_".join(words)
 
     def label(self, rows: Sequence["Configuration"], without: Literal["ω", "η", ""] = "") -> str:
-        """Name a row in a few words: mechanism, checkpoint if there are several of a kind, abduction, η, ω.
+        """Name a row in a few words: mechanism, checkpoint if there are several of a kind, abduction, path, η, ω.
 
         Args:
             rows: all rows of the table.
@@ -136,6 +153,7 @@ class Configuration:
         if len({row.sha256 for row in alike}) > 1:
             words.append(f"({self.checkpoint.parent.name}/{self.checkpoint.stem} {self.sha256[:4]})")
         words += filter(None, [self.abduction, self.variant])
+        words += mark(self.route, (row.route for row in rows))
         if self.alignment:
             words += [f"η={self.alignment.rate:g}"] * (without != "η")
             if (self.alignment.steps, self.alignment.optimiser) != (1, "sgd"):
@@ -158,20 +176,14 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Conditions:
-    """The solver, the test images and the parts that judge them: the same for all records of a folder."""
+    """The test images, the parts that judge them, and what else all records of a folder have in common."""
 
-    guidance_interval: Interval | str
-    steps: int
-    grid: str
-    sigma_min: float
     precision: str
     split: str
     n: int
     seed: int
     cycles: int
     sampler: str
-    solver: str
-    fixed_point: int
     data_sha256: str
     oracle_sha256: str | None
     attributes_sha256: str | None
@@ -181,12 +193,7 @@ class Conditions:
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Conditions":
         """Read the entries of a record."""
-        values = {name.name: entry[name.name] for name in fields(cls)}
-        interval = values["guidance_interval"]
-        if not isinstance(interval, str):
-            low, high = interval
-            interval = low, high
-        return cls(**{**values, "guidance_interval": interval})
+        return cls(**{name.name: entry[name.name] for name in fields(cls)})
 
     def check(self, other: "Conditions", path: Path) -> None:
         """Check that records of a file were measured under these conditions.
@@ -194,11 +201,19 @@ class Conditions:
         Raises:
             InputError: the other ones differ.
         """
-        for name in (name.name for name in fields(self)):
-            was, wanted = getattr(other, name), getattr(self, name)
-            if was != wanted:
-                words = FILES.get(name, f"with {option(name)} {was}, not {wanted}")
-                raise InputError(
-                    f"{path}: was measured {words}; name another {option('out')}, or start over with "
-                    f"{option('overwrite')}"
-                )
+        _refuse_other(self, other, path)
+
+
+def _refuse_other(wanted: Conditions | Route, was: Conditions | Route, path: Path) -> None:
+    """Check that records of a file were measured as they are wanted.
+
+    Raises:
+        InputError: a field differs.
+    """
+    for name in (one.name for one in fields(wanted)):
+        old, new = getattr(was, name), getattr(wanted, name)
+        if old != new:
+            words = FILES.get(name, f"with {option(name)} {old}, not {new}")
+            raise InputError(
+                f"{path}: was measured {words}; name another {option('out')}, or start over with {option('overwrite')}"
+            )

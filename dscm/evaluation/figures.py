@@ -1,14 +1,15 @@
 """The pictures of an evaluation: the soundness sheet, the paper's panels, and its trade-off curves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from dscm.causal.graph import Graph
 from dscm.evaluation.cells import METRIC_NAMES, main_error
+from dscm.evaluation.configuration import Configuration
 from dscm.evaluation.records import Record, Records, lookup
 from dscm.evaluation.statistics import CHANGED
-from dscm.evaluation.tables import describe_solver
+from dscm.evaluation.tables import describe_path
 from dscm.plots.curves import Point, draw_curves
 from dscm.plots.sheets import Row, draw_comparison, draw_panel, draw_sheet
 
@@ -26,7 +27,7 @@ def draw_soundness(path: Path, records: Records) -> None:
         for label, images in records.images(middle).items():
             prefix = f"{middle.configuration.label(rows)}: " if label == "observation" else ""
             sheet.append(Row(prefix + label, images, label.endswith("reversed")))
-    draw_sheet(path, sheet, describe_solver(records.conditions))
+    draw_sheet(path, sheet, describe_path(records))
 
 
 def draw_panels(folder: Path, records: Records, graph: Graph) -> None:
@@ -58,15 +59,18 @@ def draw_trade_offs(folder: Path, records: Records, graph: Graph) -> None:
     aligned = [record for record in guided if record.configuration.alignment]
     quantities = _quantities(guided, graph)
     titles = list(quantities)
-    draw_curves(folder / "tradeoff.png", titles, _lines(guided, quantities, "ω"), "guidance ω")
-    draw_curves(folder / "alignment.png", titles, _lines(aligned, quantities, "η"), "step size η", log=True)
+    rows = [record.configuration for record in records.records]
+    draw_curves(folder / "tradeoff.png", titles, _lines(guided, rows, quantities, "ω"), "guidance ω")
+    draw_curves(folder / "alignment.png", titles, _lines(aligned, rows, quantities, "η"), "step size η", log=True)
 
 
 def _lines(
-    records: list[Record], quantities: Mapping[str, Quantity], symbol: Literal["ω", "η"]
+    records: list[Record],
+    rows: Sequence[Configuration],
+    quantities: Mapping[str, Quantity],
+    symbol: Literal["ω", "η"],
 ) -> dict[str, list[Point]]:
-    """Join the rows that differ in ω, or in η, alone."""
-    rows = [record.configuration for record in records]
+    """Join the rows that differ in ω, or in η, alone; they are named as among all ``rows``."""
     lines: dict[str, list[Point]] = {}
     for record in records:
         alignment = record.configuration.alignment

@@ -11,14 +11,16 @@ from dscm.causal.particles import MOST, sample_codes
 from dscm.checkpoint import Restored
 from dscm.diffusion.guidance import Weights
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.diffusion.sampling import PER_STEP, Sampling, Trajectory, default_interval
+from dscm.diffusion.sampling import PER_STEP, Sampling, Trajectory
 from dscm.errors import InputError, option
 from dscm.evaluation.configuration import Configuration
+from dscm.evaluation.route import Route
 from dscm.model import Model
 from dscm.settings import setting
 from dscm.training.presets import get_preset
 
-SHARED = (*(field.name for field in fields(Trajectory)), "guidance_interval", "precision", "published")  # by all rows
+SHARED = ("precision", "published")  # by all rows of a folder
+PATH = (*(field.name for field in fields(Trajectory)), "guidance_interval")  # of the rows that follow one
 VARIANTS = {  # the words for settings of a code, or of a baseline, that differ from their defaults
     "pixel_noise": "without pixel noise",
     "sample_code": "sampled code",
@@ -181,12 +183,12 @@ def check_group(models: Sequence[Model], name: str) -> None:
 
 
 def check_names(models: Sequence[Model], names: Sequence[str]) -> None:
-    """Check that each of the settings ``names`` belongs to a model or is one of `SHARED`.
+    """Check that each of the settings ``names`` belongs to a model, or may belong to other rows of the folder.
 
     Raises:
         InputError: one does not.
     """
-    known = {*SHARED, *(name for model in models for name in _list_settings(model))}
+    known = {*SHARED, *PATH, *(name for model in models for name in _list_settings(model))}
     for name in names:
         if name not in known:
             kinds = ", ".join(sorted({model.mechanism.kind for model in models}))
@@ -195,15 +197,15 @@ def check_names(models: Sequence[Model], names: Sequence[str]) -> None:
             )
 
 
-def share_sampling(models: Sequence[Model], evaluation: EvaluationSettings, changes: Mapping[str, Any]) -> Sampling:
-    """Return the settings that all rows share, completed where no mechanism has them.
+def find_shared(models: Sequence[Model], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that all rows of a folder share, as chosen where no mechanism has them.
 
     Args:
         models: with their settings, from `vary`.
-        evaluation, changes: as in `vary`.
+        changes: as in `vary`.
 
     Raises:
-        InputError: the models have different ones.
+        InputError: the models have different ones, or a value is not allowed.
     """
     shared: dict[str, Any] = {}
     for sampling in (model.mechanism.sampling for model in models):
@@ -211,9 +213,8 @@ def share_sampling(models: Sequence[Model], evaluation: EvaluationSettings, chan
             value = getattr(sampling, name)
             if shared.setdefault(name, value) != value:
                 raise InputError(f"{option(name)}: {shared[name]} and {value}: choose one for all models")
-    usual = {"guidance_interval": default_interval(models[0].mechanism.shape[-1]), "solver": evaluation.solver}
-    chosen = {name: value for name, value in changes.items() if name in SHARED and value is not None}
-    return Sampling(guidance=1.0, **(usual | settings.complete(Sampling, chosen | shared)))
+    chosen = Sampling(guidance=1.0, **{name: value for name, value in changes.items() if name in (*SHARED, *PATH)})
+    return {name: getattr(chosen, name) for name in SHARED} | shared
 
 
 def describe(model: Model) -> Configuration:
@@ -229,6 +230,7 @@ def describe(model: Model) -> Configuration:
         variant=_describe_variant(sampling),
         guidance=sampling.weights if diffusion else None,
         alignment=sampling.alignment if aligned else None,
+        route=Route.of(sampling) if isinstance(sampling, Trajectory) else None,
         checkpoint=image.path,
         p_null=training.get("p_null"),
         beta=_find_beta(image),

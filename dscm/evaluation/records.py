@@ -14,6 +14,7 @@ from torch import Tensor
 from dscm.errors import InputError, option
 from dscm.evaluation.configuration import Conditions, Configuration
 from dscm.evaluation.protocol import PerImage
+from dscm.evaluation.route import Route
 from dscm.evaluation.statistics import bootstrap_interval, summarise
 from dscm.files import UNFINISHED, atomic_path, parse_json
 from dscm.runs import check_output
@@ -114,6 +115,22 @@ class Records:
         """Return the names of the rows, each in a few words."""
         rows = [record.configuration for record in self.records]
         return [row.label(rows) for row in rows]
+
+    @property
+    def routes(self) -> list[Route | None]:
+        """Return the paths of the rows."""
+        return [record.configuration.route for record in self.records]
+
+    def check_routes(self, rows: Iterable[Configuration]) -> None:
+        """Check that rows to measure that have a record were measured along the same path.
+
+        Raises:
+            InputError: along another one.
+        """
+        old = {record.configuration: record.configuration for record in self.records}
+        for row in rows:
+            if row in old:
+                row.check_route(old[row], self.folder / METRICS)
 
     def measured(self, with_lpips: bool) -> set[Configuration]:
         """Return the configurations that are measured already, with LPIPS where it is available."""

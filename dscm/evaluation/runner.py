@@ -33,9 +33,9 @@ from dscm.evaluation.plan import (
     check_alike,
     check_group,
     check_names,
+    find_shared,
     find_unguided,
     plan_rows,
-    share_sampling,
     vary,
 )
 from dscm.evaluation.protocol import Judge, PerImage, evaluate_batch
@@ -158,7 +158,7 @@ class Evaluation:
             check_group(models, name)
         check_names(models, [*typed, *(name for name in ("guidance", "abduction") if name in choices)])
         views = vary(models, self.settings, changes)
-        self.sampling, self.rows = share_sampling(views, self.settings, changes), plan_rows(views, name)
+        self.shared, self.rows = find_shared(views, changes), plan_rows(views, name)
         self.model, self.machine = views[0], machine or Machine(models[0].device)
         mixture = find_mixture(models) if self.settings.mixture is None else self.settings.mixture
         source = replace(source, framing=self.model.framing, mixture=mixture)
@@ -166,7 +166,7 @@ class Evaluation:
         self.data_set.check_source()
         self.split: Mapping[str, Tensor] = {}  # every image of the split, from `_load`
         self.probed: dict[str, PerImage] = {}  # by checkpoint
-        if self.sampling.precision == "bfloat16":
+        if self.shared["precision"] == "bfloat16":
             warn_of_emulation(self.machine.device)
         for path in find_unguided(models, self.settings) if self.machine.first else ():
             print(f"{path}: {UNTRAINED}: measured at ω = 1 alone", file=sys.stderr)
@@ -183,6 +183,7 @@ class Evaluation:
         data = self._load()
         check_oracle(self.model, data, self.settings.oracle_accuracy)
         records = Records(out, self._describe(data), overwrite)
+        records.check_routes(row.configuration for row in self.rows)
         if self.machine.first:
             remove_unfinished(out)
             records.name_groups(row.configuration for row in self.rows)
@@ -269,25 +270,18 @@ class Evaluation:
     def _describe(self, data: Mapping[str, Tensor]) -> Conditions:
         """Describe the conditions, with the hashes of the test images and of the parts that judge them."""
         content = hashlib.sha256(b"".join(data[name].cpu().numpy().tobytes() for name in sorted(data)))
-        sampling, chosen, model = self.sampling, self.settings, self.model
+        chosen, model = self.settings, self.model
         return Conditions(
-            guidance_interval=sampling.guidance_interval,
-            steps=sampling.count,
-            grid=sampling.spacing,
-            sigma_min=sampling.lowest,
-            precision=sampling.precision,
             split=chosen.split,
             n=len(data["image"]),
             seed=chosen.seed,
             cycles=chosen.cycles,
             sampler=chosen.sampler,
-            solver=sampling.ode_solver.kind,
-            fixed_point=sampling.ode_solver.evaluations,
             data_sha256=content.hexdigest(),
             oracle_sha256=model.oracle_checkpoint.sha256 if model.oracle_checkpoint else None,
             attributes_sha256=model.attributes_checkpoint.sha256 if model.attributes_checkpoint else None,
             particles=chosen.particles,
-            published=sampling.published,
+            **self.shared,
         )
 
     def _choose_batch(self, task: Task) -> int:

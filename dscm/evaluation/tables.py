@@ -5,13 +5,12 @@ import itertools
 from dscm.causal.graph import Graph
 from dscm.causal.support import RARE
 from dscm.causal.variables import Variable
-from dscm.diffusion.guidance import Intervals
 from dscm.evaluation.cells import METRIC_NAMES, Rows, cell, main_error, table
 from dscm.evaluation.comparisons import find_groups, tabulate_differences, tabulate_spread
-from dscm.evaluation.configuration import Conditions
 from dscm.evaluation.particles import FLOOR, WIDTH, expected_coverage
 from dscm.evaluation.records import Record, Records
 from dscm.evaluation.resemblance import OBSERVED
+from dscm.evaluation.route import describe, find_intervals, find_paths
 from dscm.evaluation.statistics import CHANGED
 from dscm.evaluation.trust_tables import tabulate_trust
 from dscm.training.readers import READERS
@@ -51,7 +50,7 @@ def markdown(records: Records, graph: Graph) -> str:
         row to the first. L1 is ×10⁻² on [0, 1]; intervals are 95% bootstrap intervals over the images.
     """
     rows = list(zip(records.labels, records.records))
-    parts = [_caption(records.conditions), _soundness(rows), _cost(rows)]
+    parts = [_caption(records), *_list_paths(records), _soundness(rows), _cost(rows)]
     parts += ["Effectiveness on the images whose value changed:", _effectiveness(rows, graph, CHANGED)]
     parts += ["On all images, as the paper has it:", _effectiveness(rows, graph, "")]
     if any(variable.kind == "binary" for variable in graph.attributes):
@@ -71,17 +70,17 @@ def markdown(records: Records, graph: Graph) -> str:
         parts += ["Trainings of one setting, mean ± standard deviation over them [95% interval over the images]:"]
         parts.append(tabulate_spread(records, groups, graph))
     if len(rows) > 1:
-        parts.append(f"Paired differences to {rows[0][0]} (L1 and LPIPS ×10⁻²):")
+        parts.append(f"Paired differences to {rows[0][0]} (L1 and LPIPS ×10⁻²){_warn_of_paths(records)}:")
         parts.append(tabulate_differences(records, rows, graph))
     return "\n\n".join(parts) + "\n"
 
 
-def _caption(conditions: Conditions) -> str:
+def _caption(records: Records) -> str:
     """Say under which conditions the numbers were measured, and what they are."""
-    guided = Intervals.read(conditions.guidance_interval).words
+    conditions = records.conditions
     return (
         f"{conditions.n} {SPLITS[conditions.split]} images, seed {conditions.seed}, "
-        f"{conditions.sampler} interventions, {describe_solver(conditions)}, guided at {guided}, "
+        f"{', '.join([f'{conditions.sampler} interventions', *filter(None, [describe_path(records)])])}, "
         f"{conditions.cycles} cycle(s). L1 ×10⁻² on [0, 1], LPIPS ×10⁻² (AlexNet), with 95% bootstrap intervals over "
         "the images. Composition: guided as the counterfactual is. 8 bits: images saved between two queries. "
         "Identity: counterfactual to composition. Truth: counterfactual to the true one; redrawn: its floor, the "
@@ -90,15 +89,26 @@ def _caption(conditions: Conditions) -> str:
     )
 
 
-def describe_solver(conditions: Conditions) -> str:
-    """Describe the solver of the ODE in a few words."""
-    if conditions.published:
-        return PUBLISHED
-    implicit = f", implicit steps of {conditions.fixed_point} evaluation(s)" if conditions.fixed_point else ""
-    low = ", bfloat16" if conditions.precision == "bfloat16" else ""
-    fitted = conditions.grid.startswith("σ")
-    grid = f"at {conditions.grid}" if fitted else f"grid {conditions.grid} to σ = {conditions.sigma_min:g}"
-    return f"{conditions.steps} steps of {conditions.solver}{implicit}, {grid}{low}"
+def describe_path(records: Records) -> str:
+    """Describe the path between image and noise, and where it is guided, in a few words; none where no row has one."""
+    path, *guidance = describe(records.routes) or [""]
+    if records.conditions.published:
+        path = PUBLISHED
+    elif path and records.conditions.precision == "bfloat16":
+        path += ", bfloat16"
+    return ", ".join(filter(None, [path, *guidance]))
+
+
+def _list_paths(records: Records) -> list[str]:
+    """List the paths of rows by number, where there are several."""
+    paths = find_paths(records.routes)
+    return ["\n".join(f"- path {i + 1}: {path}" for i, path in enumerate(paths))] if len(paths) > 1 else []
+
+
+def _warn_of_paths(records: Records) -> str:
+    """Say that differences of rows come from their paths, too, where these differ."""
+    several = len(find_paths(records.routes)) > 1 or len(find_intervals(records.routes)) > 1
+    return "; rows along another path, or guided elsewhere, differ in that, too" if several else ""
 
 
 def _soundness(rows: Rows) -> str:

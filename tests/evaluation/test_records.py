@@ -14,25 +14,21 @@ from dscm.diffusion.guidance import Weights
 from dscm.errors import InputError
 from dscm.evaluation.configuration import Conditions, Configuration
 from dscm.evaluation.records import Record, Records, arrange
+from dscm.evaluation.route import Route
 
 CONDITIONS = Conditions(
-    guidance_interval=(1.0, 1000.0),
-    steps=20,
-    grid="edm",
-    sigma_min=0.01,
     precision="bfloat16",
     split="test",
     n=8,
     seed=0,
     cycles=1,
     sampler="marginal",
-    solver="ddim",
-    fixed_point=2,
     data_sha256="d",
     oracle_sha256="o",
     attributes_sha256=None,
 )
-PLAIN = Configuration("b", "semantic", guidance=Weights(1.5), beta=1.0, p_null=0.1)
+ROUTE = Route(20, "edm", 0.01, "ddim", 2, (1.0, 1000.0))
+PLAIN = Configuration("b", "semantic", guidance=Weights(1.5), route=ROUTE, beta=1.0, p_null=0.1)
 ALIGNED = replace(PLAIN, abduction="dynamic", alignment=Alignment(0.1))
 BASELINE = Configuration("a", "vae", variant="without pixel noise mix=1")
 
@@ -74,9 +70,9 @@ def test_a_record_is_read_back_from_json(row: Configuration) -> None:
     read = Record.from_json(written.to_json())
     assert read == written and read.to_json() == written.to_json()
     for interval in ((1.0, 2.0), "digit=2:40,others=1:9"):
-        conditions = replace(CONDITIONS, guidance_interval=interval)
-        entry = json.loads(json.dumps(replace(written, conditions=conditions).to_json()))
-        assert Record.from_json(entry).conditions == conditions
+        route = replace(ROUTE, guidance_interval=interval)
+        entry = json.loads(json.dumps(record(replace(row, route=route)).to_json()))
+        assert Record.from_json(entry).configuration.route == (route if row.guidance else ROUTE.unguided)
 
 
 def test_labels_tell_rows_apart() -> None:
@@ -99,8 +95,8 @@ def test_labels_tell_rows_apart() -> None:
 
 def test_other_conditions_are_named() -> None:
     """The setting, what it was, and what it should be now."""
-    with pytest.raises(InputError, match="m.json: was measured with steps 10, not 20; name another out"):
-        CONDITIONS.check(replace(CONDITIONS, steps=10), Path("m.json"))
+    with pytest.raises(InputError, match="m.json: was measured with n 10, not 8; name another out"):
+        CONDITIONS.check(replace(CONDITIONS, n=10), Path("m.json"))
     with pytest.raises(InputError, match="was measured on other test images"):
         CONDITIONS.check(replace(CONDITIONS, data_sha256="e"), Path("m.json"))
 
@@ -118,6 +114,8 @@ def test_other_conditions_are_named() -> None:
         lambda entry: entry.update(seconds_per_image="fast"),
         lambda entry: entry.update(beta="one"),
         lambda entry: entry.update(values={}),
+        lambda entry: entry.update(steps="many"),
+        lambda entry: entry.update(guidance_interval=[1.0]),
     ],
 )
 def test_metrics_have_the_form_of_their_numbers(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -140,6 +138,25 @@ def test_records_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
         (tmp_path / "metrics.json").write_text(json.dumps([{k: v for k, v in entries[0].items() if k != name}]))
         with pytest.raises(InputError, match="metrics.json: damaged, or of another version"):
             Records(tmp_path, CONDITIONS, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 10}, "steps 10, not 20"),
+        ({"grid": "σ = 80, 1, 0.05"}, "grid σ = 80, 1, 0.05, not edm"),
+        ({"guidance_interval": (0.0, 3.0)}, r"guidance_interval \(0.0, 3.0\), not \(1.0, 1000.0\)"),
+    ],
+)
+def test_a_row_has_one_path(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    """Measured along another one it is refused, before anything is measured; other rows may follow theirs."""
+    theirs = replace(PLAIN, route=replace(ROUTE, **change))
+    records = Records(tmp_path, CONDITIONS, overwrite=False)
+    records.add(theirs, "x", {("seconds",): torch.rand(8)}, {})
+    for found in (records, Records(tmp_path, CONDITIONS, overwrite=False)):
+        found.check_routes([theirs, replace(PLAIN, sha256="c"), replace(PLAIN, guidance=Weights(3.0)), BASELINE])
+        with pytest.raises(InputError, match=f"metrics.json: was measured with {words}; name another out"):
+            found.check_routes([BASELINE, PLAIN])
 
 
 def test_trainings_that_were_measured_before_get_the_name_that_they_share(tmp_path: Path) -> None:

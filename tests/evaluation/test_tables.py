@@ -9,10 +9,11 @@ from torch import Tensor
 
 from dscm.evaluation.comparisons import find_groups, write_differences
 from dscm.evaluation.records import Records
+from dscm.evaluation.route import Route
 from dscm.evaluation.statistics import mean_over
 from dscm.evaluation.tables import markdown
 from dscm.graphs import get_graph
-from tests.evaluation.test_records import CONDITIONS, PLAIN
+from tests.evaluation.test_records import BASELINE, CONDITIONS, PLAIN, ROUTE
 
 GRAPH = get_graph("morphomnist-digit")
 
@@ -88,3 +89,35 @@ def test_rows_that_lack_a_column_stand_beside_those_that_have_it(tmp_path: Path)
     assert "| digit accuracy | 0.500 ± 0.010 | 0.700 | 0.100 |" in text
     differences = write_differences(records).splitlines()
     assert [line.partition(",")[2].split(",")[2:] for line in differences if "frechet" in line] == [["0.0", "", ""]]
+
+
+def test_rows_along_several_paths_say_so(tmp_path: Path) -> None:
+    """The head lists the paths, each row names its own, and so do the differences of two rows."""
+    records = Records(tmp_path / "out", CONDITIONS, overwrite=False)
+    records.add(PLAIN, "a", values(0.01, 3), {})
+    records.add(BASELINE, "b", values(0.03, 3), {})
+    single = markdown(records, GRAPH)
+    words = "20 steps of ddim, implicit steps of 2 evaluation(s), grid edm to σ = 0.01"
+    assert f"marginal interventions, {words}, bfloat16, guided at σ from 1 to 1000, 1 cycle(s)" in single
+    assert "path 1" not in single and "differ in that" not in single
+    fitted = Route(2, "σ = 80, 1, 0.05", 0.05, "trapezoid", 1, (0.2, 3.0))
+    records.add(replace(PLAIN, sha256="c", route=fitted), "c", values(0.5, 3), {})
+    text = markdown(records, GRAPH)
+    assert "marginal interventions, each row along its path, bfloat16, each row guided in its interval, 1" in text
+    assert f"\n- path 1: {words}\n- path 2: 2 steps of trapezoid, implicit steps of 1 " in text
+    labels = [line[0] for line in cells(text, "| semantic") + cells(text, "| vae")]
+    assert {"path 1 guided at σ from 1 to 1000 ω=1.5", "path 2 guided at σ from 0.2 to 3 ω=1.5"} == {
+        label.partition(") ")[2] for label in labels if label.startswith("semantic")
+    }
+    assert {label for label in labels if label.startswith("vae")} == {"vae without pixel noise mix=1"}
+    assert "; rows along another path, or guided elsewhere, differ in that, too:" in text
+    lines = [line for line in write_differences(records).splitlines() if "semantic" in line.partition("vae")[0]]
+    assert any("path 2" in line and "path 1" in line for line in lines)
+
+
+def test_trainings_along_several_paths_say_so(records: Records) -> None:
+    """Their mean is that of trainings whose levels were each fitted, perhaps."""
+    other = replace(PLAIN, sha256="d", group="ours", route=replace(ROUTE, steps=3))
+    records.add(other, "d", values(0.02, 3), {})
+    (line,) = cells(markdown(records, GRAPH), "| ours: ")
+    assert line[:2] == ["ours: semantic ω=1.5 along 2 paths", "3"]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dscm.diffusion.alignment import Alignment
 from dscm.diffusion.guidance import Weights
-from dscm.evaluation.configuration import Conditions, Configuration
-from dscm.evaluation.tables import describe_solver
+from dscm.evaluation.configuration import Configuration
+from dscm.evaluation.route import Route, describe
 from dscm.plots.sheets import (
     BLUE,
     FONT_SIZE,
@@ -159,14 +159,14 @@ def test_sheet_is_the_same_every_time_and_replaces_the_old_one(tmp_path: Path) -
 
 def test_the_words_of_a_report_can_be_drawn() -> None:
     """Pillow's own font has a glyph for each letter, once those that it lacks are spelt out."""
-    plain = Configuration("b", "semantic", guidance=Weights(1.5), p_null=0.1, beta=1)
+    route = Route(20, "edm", 0.01, "ddim", 2, (1.0, 1000.0))
+    plain = Configuration("b", "semantic", guidance=Weights(1.5), p_null=0.1, beta=1, route=route)
     rows = [
         plain,
         replace(plain, p_null=0.2, abduction="dynamic", alignment=Alignment(0.1, 5, "adam")),
-        replace(plain, sha256="d", beta=2, guidance=Weights.read("do=3,others=1")),
+        replace(plain, sha256="d", beta=2, guidance=Weights.read("do=3,others=1"), route=replace(route, steps=10)),
     ]
-    low = Conditions((1.0, 1000.0), 20, "edm", 0.01, "bfloat16", "test", 8, 0, 1, "marginal", "ddim", 2, "d", "o", None)
-    words = describe_solver(low) + "".join(row.label(rows) for row in rows)
+    words = " ".join([*describe([route]), *(row.label(rows) for row in rows)])
     font = ImageFont.load_default(FONT_SIZE)
     missing = bytes(font.getmask("\u0378"))  # no letter at all
     assert {letter for letter in words.translate(SPELT) if bytes(font.getmask(letter)) == missing} == set()

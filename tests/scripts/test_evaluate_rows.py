@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dscm import checkpoint
 from dscm.evaluation import lpips
 from tests.support.evaluation import PARENTS, numbers, read_records
 from tests.support.scripts import MACHINE, TrainingRun, call_script, refuse, succeed
@@ -86,6 +87,7 @@ def test_adds_rows_and_measures_none_twice(
     [
         (lambda out: None, ("--n", 5), "was measured with --n 4, not 5"),
         (lambda out: None, ("--seed", 1), "was measured with --seed 0, not 1"),
+        (lambda out: None, ("--steps", 2), "was measured with --steps 1, not 2"),
         (lambda out: cut(out / "metrics.json"), (), "metrics.json: damaged"),
         (lambda out: (out / "metrics.json").write_text("[{}]"), (), "metrics.json: damaged"),
         (lambda out: shutil.rmtree(out / "values"), (), ".npz: missing"),
@@ -141,8 +143,12 @@ def test_without_alexnet_the_rest_is_computed(
 def test_a_mechanism_without_null_token_is_not_guided(
     train: Callable[..., TrainingRun], spatial_run: TrainingRun, digits: Path, data_arguments: tuple, tmp_path: Path
 ) -> None:
-    """Its one row, at ω = 1, stands beside those of others, and a line says so; where none is asked, it is refused."""
+    """Its one row, at ω = 1, stands beside those of others, and a line says so; where none is asked, it is refused.
+
+    It has levels that were fitted, the others have none: each row follows its own path.
+    """
     run = train(tmp_path / "run", "--mechanism", "spatial", "--patch", 4, "--steps", 1, "--set", "p_null=0")
+    checkpoint.add_sampling(run.checkpoint, {"levels": (80.0, 1.0, 0.05)})
     brief = ("--n", 2, "--steps", 1, "--out", tmp_path / "out", *data_arguments, *MACHINE)
     assert "trained without a null token" in refuse(
         "evaluate.py", "--checkpoint", run.checkpoint, *brief, "--guidance", 3
@@ -150,7 +156,11 @@ def test_a_mechanism_without_null_token_is_not_guided(
     both = ("--checkpoint", run.checkpoint, spatial_run.checkpoint)
     done = call_script("evaluate.py", *both, *brief, "--guidance", 1, 3)
     assert f"{run.checkpoint}: trained without a null token (p_∅ = 0): measured at ω = 1 alone" in done.stderr
-    assert [(r["p_null"], r["guidance"]) for r in read_records(tmp_path / "out")] == [(0, 1), (0.1, 1), (0.1, 3)]
+    records = read_records(tmp_path / "out")
+    assert [(r["p_null"], r["guidance"]) for r in records] == [(0, 1), (0.1, 1), (0.1, 3)]
+    assert [r["grid"] for r in records] == ["σ = 80, 1, 0.05", "log-sigma", "log-sigma"]
+    assert [r["guidance_interval"] for r in records] == [None, None, [1, 1000]]
+    assert "- path 1: 1 steps of trapezoid, implicit steps of 1 evaluation(s), at σ = 80, 1, 0.05\n" in done.stdout
     query = ("--checkpoint", run.checkpoint, "--do", "digit=3", "--steps", 1, *MACHINE)
     assert "--guidance must be 1" in refuse("counterfactual.py", digits, *query, "--out", tmp_path / "answers")
     succeed(call_script("counterfactual.py", digits, *query, "--guidance", 1, "--out", tmp_path / "answers"))
@@ -174,7 +184,7 @@ def test_the_published_procedure(
     (record,) = read_records(tmp_path / "out")
     assert record["published"] and record["steps"] == 1000 and record["guidance_interval"] == [0, 1000]
     assert "the procedure of the paper's code" in (tmp_path / "out" / "metrics.md").read_text()
-    assert "was measured with --guidance-interval (0.0, 1000.0)" in refuse("evaluate.py", *measured)
+    assert "was measured with --published True, not False" in refuse("evaluate.py", *measured)
     query = (digits, *common, "--do", "slant=0.9", "--set", "published=on", "--out", tmp_path / "answers")
     assert "--steps 5: contradicts --set published" in refuse("counterfactual.py", *query, "--steps", 5)
     succeed(call_script("counterfactual.py", *query))
