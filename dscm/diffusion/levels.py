@@ -40,7 +40,7 @@ def fit_levels(
     steps: int = STEPS,
     ends: tuple[float, float] = ENDS,
 ) -> tuple[float, ...]:
-    """Fit the levels of K steps to a trained mechanism, with the guidance in use.
+    """Fit the levels of K steps to a trained mechanism, with the guidance in use; with none, if it cannot be guided.
 
     Args:
         mechanism: the mechanism.
@@ -53,6 +53,8 @@ def fit_levels(
     Returns:
         Levels σ, descending, K + 1 of them, to three digits.
     """
+    if not mechanism.null_trained:
+        mechanism = mechanism.using(guidance=1.0)
     parents = {variable.name: data[variable.name][:IMAGES] for variable in mechanism.scaling.variables}
     others = {name: value.roll(1) for name, value in parents.items()}
     images = to_signed(data["image"][:IMAGES])

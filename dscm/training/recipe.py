@@ -11,6 +11,7 @@ from dscm import settings
 from dscm.causal.graph import Graph
 from dscm.checkpoint import Part
 from dscm.data.framing import Fit
+from dscm.diffusion.levels import CANDIDATES, IMAGES, STEPS
 from dscm.diffusion.process import size_shift
 from dscm.errors import InputError, option
 from dscm.machine import warn_of_emulation
@@ -30,12 +31,13 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "null_apart": ("spatial", "semantic"),
     "pairs": ("spatial", "semantic"),
     "shift": ("spatial", "semantic", "diffscm"),
+    "levels": ("spatial", "semantic"),
     "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
 ADDED = ("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey")  # absent from older files: kept where on
-RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust")  # may change later
+RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust", "levels")  # may change
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,13 @@ class Recipe:
         1024,
         "Validation images, at most, that later answers are compared with; 0 leaves the checks without them.",
         low=0,
+    )
+    levels: int = setting(
+        STEPS,
+        "Steps each way whose noise levels are fitted to the model in the end, which it then visits unless others are "
+        f"chosen; to {IMAGES} images for validation, if there are as many. 0 fits none.",
+        low=0,
+        high=CANDIDATES,
     )
     skip_missing: bool = setting(
         False,

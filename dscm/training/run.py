@@ -24,6 +24,7 @@ from dscm.machine import Machine, first_process_first, leave, set_up, wait
 from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.further import PriorFit, restore_trained
+from dscm.training.levels import place_steps
 from dscm.training.log import Log, check_state
 from dscm.training.obedience import Example, Obedience
 from dscm.training.pairs import find_groups
@@ -265,10 +266,11 @@ class Training:
         """Score the averaged model on the test split, and on that for validation, and complete the records."""
         report = score(trainer.average, self.graph, splits["test"])
         if "valid" in splits:
-            chosen = score(trainer.average, self.graph, splits["valid"])
-            report |= {f"validation {name.removeprefix('test ')}": value for name, value in chosen.items()}
-        reference = refer(self.graph, trainer.average, splits, self.recipe.trust, self.recipe.seed)
-        self.save(trainer, log, test=report, reference=reference)
+            scores = score(trainer.average, self.graph, splits["valid"])
+            report |= {f"validation {name.removeprefix('test ')}": value for name, value in scores.items()}
+        model, chosen = place_steps(self.recipe, trainer.average, splits.get("valid", {}))
+        reference = refer(self.graph, model, splits, self.recipe.trust, self.recipe.seed)
+        self.save(trainer, log, test=report, reference=reference, **chosen)
         if isinstance(trainer.average, LearnedAttributes):
             draw_calibration(self.folder / "calibration.png", trainer.average, splits["test"])
         log.finish(trainer.step, trainer.seconds, report)

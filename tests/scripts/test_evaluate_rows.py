@@ -141,14 +141,25 @@ def test_without_alexnet_the_rest_is_computed(
 
 
 def test_a_mechanism_without_null_token_is_not_guided(
-    train: Callable[..., TrainingRun], spatial_run: TrainingRun, digits: Path, data_arguments: tuple, tmp_path: Path
+    train: Callable[..., TrainingRun],
+    spatial_run: TrainingRun,
+    digits: Path,
+    data_arguments: tuple,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its one row, at ω = 1, stands beside those of others, and a line says so; where none is asked, it is refused.
 
-    It has levels that were fitted, the others have none: each row follows its own path.
+    Its training fitted levels, the other's had too few images for that: each row follows its own path.
     """
-    run = train(tmp_path / "run", "--mechanism", "spatial", "--patch", 4, "--steps", 1, "--set", "p_null=0")
-    checkpoint.add_sampling(run.checkpoint, {"levels": (80.0, 1.0, 0.05)})
+    monkeypatch.setattr("dscm.training.levels.IMAGES", 8)  # as many as there are for validation
+    monkeypatch.setattr("dscm.diffusion.levels.CANDIDATES", 4)
+    brief = ("--steps", 1, "--set", "p_null=0", "--set", "levels=2")
+    run = train(tmp_path / "run", "--mechanism", "spatial", "--patch", 4, *brief)
+    fitted = (
+        f"σ = {', '.join(f'{level:g}' for level in checkpoint.read(run.checkpoint, 'image')['sampling']['levels'])}"
+    )
+    assert fitted.startswith("σ = 80, ") and fitted.endswith(", 0.02")
     brief = ("--n", 2, "--steps", 1, "--out", tmp_path / "out", *data_arguments, *MACHINE)
     assert "trained without a null token" in refuse(
         "evaluate.py", "--checkpoint", run.checkpoint, *brief, "--guidance", 3
@@ -158,9 +169,9 @@ def test_a_mechanism_without_null_token_is_not_guided(
     assert f"{run.checkpoint}: trained without a null token (p_∅ = 0): measured at ω = 1 alone" in done.stderr
     records = read_records(tmp_path / "out")
     assert [(r["p_null"], r["guidance"]) for r in records] == [(0, 1), (0.1, 1), (0.1, 3)]
-    assert [r["grid"] for r in records] == ["σ = 80, 1, 0.05", "log-sigma", "log-sigma"]
+    assert [r["grid"] for r in records] == [fitted, "log-sigma", "log-sigma"]
     assert [r["guidance_interval"] for r in records] == [None, None, [1, 1000]]
-    assert "- path 1: 1 steps of trapezoid, implicit steps of 1 evaluation(s), at σ = 80, 1, 0.05\n" in done.stdout
+    assert f"- path 1: 1 steps of trapezoid, implicit steps of 1 evaluation(s), at {fitted}\n" in done.stdout
     query = ("--checkpoint", run.checkpoint, "--do", "digit=3", "--steps", 1, *MACHINE)
     assert "--guidance must be 1" in refuse("counterfactual.py", digits, *query, "--out", tmp_path / "answers")
     succeed(call_script("counterfactual.py", digits, *query, "--guidance", 1, "--out", tmp_path / "answers"))
