@@ -213,7 +213,7 @@ def test_wrong_settings_effects_and_observations(model: Model, obs: dict[str, Te
 
 
 def test_load_refuses(tmp_path: Path) -> None:
-    known = "bundled models: celebahq, .*morphomnist-spatial"
+    known = "bundled models: celeba, .*morphomnist-spatial"
     with pytest.raises(InputError, match=f"absent: no such checkpoint or run folder; {known}"):
         dscm.load(tmp_path / "absent")
     with pytest.raises(InputError, match="no trained mechanism of the image is there"):

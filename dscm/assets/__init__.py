@@ -1,7 +1,7 @@
 """Small trained models and sample images that need no download.
 
-The digits derive from MNIST (LeCun, Cortes and Burges); faces and mammograms are drawn by ``dscm.data.phantoms``. The
-``.json`` file beside each checkpoint holds the command, data, seed and number of steps of its training.
+The digits derive from MNIST (LeCun, Cortes and Burges); faces and mammograms are drawn by ``dscm.data.phantoms``, and
+the people are nobody: the model of ``celeba`` drew them. The ``.json`` file beside each checkpoint holds the command, data, seed and number of steps of its training.
 """
 
 from pathlib import Path
@@ -19,7 +19,12 @@ from dscm.graphs import GRAPHS
 
 FOLDER = Path(__file__).parent
 DIGITS = FOLDER / "digits"
-SAMPLES = {"morphomnist": DIGITS, "celebahq": FOLDER / "faces", "embed": FOLDER / "mammograms"}
+SAMPLES = {
+    "morphomnist": DIGITS,
+    "celebahq": FOLDER / "faces",
+    "celeba": FOLDER / "people",
+    "embed": FOLDER / "mammograms",
+}
 ImagePart = Literal["semantic", "spatial"]
 AssetName = Literal["semantic", "spatial", "attributes", "oracle"]
 
