@@ -29,6 +29,7 @@ ALL, NONE = (0.0, 1000.0), (900.0, 1000.0)
 def faces() -> Sweep:
     """Five images of noise, whose smiles a random mechanism and a random oracle flip."""
     generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)  # of the weights
     n, parents = 5, [variable for variable in GRAPH.attributes if variable.name in GRAPH.image_parents]
     data: dict[str, Tensor] = {v.name: torch.randint(2, (n,), generator=generator) for v in GRAPH.attributes}
     data["image"] = torch.randint(256, (n, 3, 8, 8), generator=generator, dtype=torch.uint8)
