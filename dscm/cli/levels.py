@@ -27,20 +27,21 @@ def main() -> None:
     )
     parser.add_argument("--ends", type=number(float, 0.001), nargs=2, default=ENDS, metavar=("HIGH", "LOW"),
                         help="the highest and the lowest noise level (default: 80 0.02)")  # fmt: skip
+    parser.add_argument("--attributes", type=location, help="learned mechanisms (default: the run's or bundled)")
     add_source(parser)
     args = parser.parse_args()
     source = find_source(args)
     try:
         if args.ends[0] <= args.ends[1]:
             raise InputError(f"{option('ends')} {args.ends[0]:g} {args.ends[1]:g}: the first must be above the second")
-        model = load(args.checkpoint[0])
+        model = load(args.checkpoint[0], None, None, args.attributes)
         if not isinstance(model.mechanism, DiffusionMechanism):
             raise InputError(f"{args.checkpoint[0]}: {model.mechanism.kind} has no noise levels")
         _, data = read_held_out(model, source)
         some = {name: value[:IMAGES].to(model.device) for name, value in data.items()}
         levels = fit_levels(model.mechanism, some, args.steps, tuple(args.ends))
         for path in args.checkpoint:
-            kept = load(path).checkpoint
+            kept = load(path, None, None, args.attributes).checkpoint
             checkpoint.add_sampling(kept.path, {**kept.sampling, "levels": levels})
             print(f"{kept.path}: {' '.join(f'{level:g}' for level in levels)}")
     except InputError as error:
