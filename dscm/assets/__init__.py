@@ -1,7 +1,8 @@
 """Small trained models and sample images that need no download.
 
 The digits derive from MNIST (LeCun, Cortes and Burges); faces and mammograms are drawn by ``dscm.data.phantoms``, and
-the people are nobody: the model of ``celeba`` drew them. The ``.json`` file beside each checkpoint holds the command, data, seed and number of steps of its training.
+the people are nobody: the model of ``celeba`` drew them. The ``.json`` file beside each checkpoint holds the command,
+data, seed and number of steps of its training.
 """
 
 from pathlib import Path

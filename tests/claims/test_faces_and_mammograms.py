@@ -66,7 +66,7 @@ def test_glasses_and_smiles_show_on_people() -> None:
     assert distance(model.predict(noise)["image"], obs["image"]).max() < 0.01
     for name, least in (("Eyeglasses", 14), ("Smiling", 12)):
         asked = model.graph.interventions[name]
-        answer = model.effect(obs, noise, {key: 1 - obs[name] for key in asked}, "total")
+        answer = model.effect(obs, noise, dict.fromkeys(asked, 1 - obs[name]), "total")
         seen = model.observe(list(answer["image"]))
         assert (seen[name] == answer[name]).sum() >= least, name
         assert distance(answer["image"], obs["image"]).mean() < 0.1
