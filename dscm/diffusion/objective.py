@@ -7,11 +7,11 @@ from torch import Tensor
 
 from dscm.diffusion.alignment import at_timestep, residuals
 from dscm.diffusion.guidance import ConditionalEps, shifted
-from dscm.diffusion.process import EpsFn, Schedule, sample_timesteps
+from dscm.diffusion.process import EpsFn, Schedule, add_noise, ddim_step, sample_timesteps
 from dscm.diffusion.solvers import Solver, inversion_path, sample
 
 SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose codes are read again
-SHORT = (10.0, 3.0, 1.0, 0.3)  # those of counterfactuals that an oracle judges; below the last one the image stays
+SHORT = (10.0, 3.0, 1.0, 0.3)  # those of counterfactuals that are judged; below the last one the image stays
 EXPLICIT = Solver("ddim", 0)
 
 
@@ -123,6 +123,32 @@ def counterfactual_in_short(
         path = [*inversion_path(field, value, schedule, grid, EXPLICIT)][::-1]
         missing = residuals(field, path, schedule, grid)
     return sample(shifted(eps(new), at_timestep(grid, missing)), path[0], schedule, grid, EXPLICIT)
+
+
+def predict_clean(
+    eps: ConditionalEps, conditions: Sequence[Tensor], value: Tensor, schedule: Schedule, generator: torch.Generator
+) -> list[Tensor]:
+    """Predict clean images from one noised version of them under each of several conditions, ``x̂₀(x_t, c)``.
+
+    log σ is uniform over the levels at which counterfactuals are made.
+
+    Args:
+        eps: ``eps(c)(x, t)``.
+        conditions: each c, (B, D).
+        value: the images, in [-1, 1], (B, C, H, W).
+        schedule: the noise schedule.
+        generator: source of the levels and of the noise.
+
+    Returns:
+        For each condition images, (B, C, H, W), with gradients.
+    """
+    low, high = torch.tensor((SHORT[-1], SHORT[0]), dtype=torch.float64, device=value.device).log()
+    place = torch.rand(len(value), generator=generator, device=value.device, dtype=torch.float64)
+    t = schedule.timestep((low + (high - low) * place).exp())
+    noise = torch.randn(value.shape, generator=generator, device=value.device, dtype=value.dtype)
+    x_t = add_noise(value, noise, schedule.alpha_bar(t))
+    a = schedule.alpha_bar(t)[:, None, None, None]
+    return [ddim_step(x_t, eps(c)(x_t, t), a, torch.ones_like(a)) for c in conditions]
 
 
 def _grid(sigmas: Sequence[float], schedule: Schedule, like: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from dscm.causal.scm import SCM
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.diffusion.objective import counterfactual_in_short
+from dscm.diffusion.objective import counterfactual_in_short, predict_clean
 from dscm.oracle import Oracle
 from dscm.training.pairs import find_partners
 from dscm.training.tuning import intervene
 
 SHARE = 4  # one in so many images of a batch is intervened on
+ALIKE = 0.1  # λ, what a change counts where two images of a pair are alike
 CLOSE = 10.0  # ρ, nats that a change of every pixel by 1 costs, on [-1, 1]
 
 
@@ -79,10 +80,16 @@ class Obedience(nn.Module):
 
 
 class Example(nn.Module):
-    """Add to a mechanism's loss the distance of its counterfactuals to the true ones: ``η·Σ(x* − x°)²``.
+    """Add to a mechanism's loss how far its predictions for two images of one thing are from these: ``η·D·missed``.
 
-    Of a pair of images of one thing under different parents each is the true counterfactual x° of the other. x* is as
-    in `Obedience`, and the sum is over pixels.
+    Of a pair, x under pa and x° under pa°, each image is the true counterfactual of the other. From one x_t of x, its σ
+    among those at which counterfactuals are made, the network shall predict x given pa, x° given pa°, and the same
+    wherever x and x° are alike. With y = x̂₀(x_t, pa), y° = x̂₀(x_t, pa°), m = 1 where x ≠ x°, else 0, and λ = 0.1:
+
+        missed = (‖m·(y − x)‖² + ‖m·(y° − x°)‖² + λ·‖(1 − m)·(y° − y)‖²) / ‖x − x°‖²
+
+    An x_t that shows a marker does not occur under parents without one, so that the usual loss says nothing of it, but
+    counterfactuals pass through it. The denominator lets the smallest difference count as much as the largest.
 
     Args:
         mechanism: trained.
@@ -103,24 +110,48 @@ class Example(nn.Module):
             like: of each image, the first of its pair, int64 (B,), as `Pairs.like`.
 
         Returns:
-            Scalars: ``loss``; ``error``, the mean of ``(x* − x°)²``; and the mechanism's other terms.
+            Scalars: ``loss``; ``missed``, a mean over the pairs among a fourth of the batch; and the mechanism's other
+            terms.
         """
         terms = self.mechanism(value, parents, generator, like=like, **rest)
         n = -(-len(value) // SHARE)
         partner = find_partners(like, n)
         obs = {name: attribute[:n] for name, attribute in parents.items()}
         new = {name: attribute[partner] for name, attribute in parents.items()}
-        error = (predict(self.mechanism, value[:n], obs, new) - value[partner]).square().mean()
-        loss = terms["loss"] + self.weight * value[0].numel() * error
-        return {**terms, "error": error.detach(), "loss": loss}
+        conditions = describe(self.mechanism, value[:n], obs, new)
+        own, other = predict_clean(self.mechanism.eps, conditions, value[:n], self.mechanism.schedule, generator)
+        missed = miss_pairs(own, other, value[:n], value[partner])
+        return {**terms, "missed": missed.detach(), "loss": terms["loss"] + self.weight * value[0].numel() * missed}
+
+
+def miss_pairs(own: Tensor, other: Tensor, value: Tensor, truth: Tensor) -> Tensor:
+    """Compute ``missed`` of `Example`, a scalar: 0 if both images are predicted, 1 if x is twice; 0 without a pair.
+
+    Args:
+        own, other: x̂₀ given the parents of x and given those of x°, (B, C, H, W).
+        value, truth: x and x°; images without a partner, x° = x, do not count.
+    """
+    due = truth - value
+    inside = ((own - value).square() + (other - truth).square()) * (due != 0)
+    outside = (other - own).square() * (due == 0)
+    size, paired = due.square().sum(dim=(1, 2, 3)), due.flatten(1).any(dim=1)
+    missed = (inside + ALIKE * outside).sum(dim=(1, 2, 3)) / torch.where(paired, size, 1.0)
+    return (missed * paired).sum() / paired.sum().clamp_min(1)
+
+
+def describe(
+    mechanism: DiffusionMechanism, value: Tensor, obs: Mapping[str, Tensor], changed: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the conditions, (B, D), of images in [-1, 1], (B, C, H, W), and of them when their attributes change."""
+    own = [variable.name for variable in mechanism.scaling.variables]
+    pa, new = (mechanism.scaling({name: values[name] for name in own}) for values in (obs, changed))
+    z = mechanism.encode(value, pa)
+    return mechanism.condition(z, pa), mechanism.condition(z, new)
 
 
 def predict(
     mechanism: DiffusionMechanism, value: Tensor, obs: Mapping[str, Tensor], changed: Mapping[str, Tensor]
 ) -> Tensor:
     """Predict the counterfactuals of images in [-1, 1], (B, C, H, W), whose attributes change; with gradients."""
-    own = [variable.name for variable in mechanism.scaling.variables]
-    pa, new = (mechanism.scaling({name: values[name] for name in own}) for values in (obs, changed))
-    z = mechanism.encode(value, pa)
-    conditions = mechanism.condition(z, pa), mechanism.condition(z, new)
+    conditions = describe(mechanism, value, obs, changed)
     return counterfactual_in_short(mechanism.eps, *conditions, value, mechanism.schedule).clamp(-1, 1)

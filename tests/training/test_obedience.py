@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dscm.diffusion.objective import counterfactual_in_short
+from dscm.diffusion.objective import counterfactual_in_short, predict_clean
+from dscm.diffusion.process import EpsFn
 from dscm.errors import InputError
 from dscm.oracle import Oracle
-from dscm.training.obedience import Example, Obedience
+from dscm.training.obedience import Example, Obedience, miss_pairs
 from dscm.training.recipe import Recipe
 from dscm.training.trainer import list_arguments
 from tests.support.networks import GRAPH, PARENTS, X, make, randn
@@ -56,16 +57,50 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
 
 
 def test_of_a_pair_the_other_image_is_the_truth() -> None:
-    """Under its parents; an image without a partner is asked about its own."""
+    """Under its parents, from one noised image; one without a partner does not count."""
     model, like, partner = make().requires_grad_(True), torch.tensor([0, 1, 2, 0, 4, 5]), [3, 1]
     terms = Example(model, 0.3)(X, PARENTS, torch.Generator().manual_seed(0), like, **ARGUMENTS)
+    generator = torch.Generator().manual_seed(0)
+    own = model(X, PARENTS, generator, like=like, **ARGUMENTS)
     pa = model.scaling(PARENTS)
     z = model.encode(X[:2], pa[:2])
     conditions = model.condition(z, pa[:2]), model.condition(z, pa[partner])
-    image = counterfactual_in_short(model.eps, *conditions, X[:2], model.schedule).clamp(-1, 1)
-    torch.testing.assert_close(terms["error"], (image - X[partner]).square().mean())
-    own = model(X, PARENTS, torch.Generator().manual_seed(0), like=like, **ARGUMENTS)
-    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * terms["error"])
+    predicted = predict_clean(model.eps, conditions, X[:2], model.schedule, generator)
+    torch.testing.assert_close(terms["missed"], miss_pairs(*(x[:1] for x in (*predicted, X, X[partner]))).detach())
+    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * terms["missed"])
+
+
+def test_what_pairs_miss_is_known() -> None:
+    """0 for the two images, 1 for one of them twice, λ of what changes besides; no pair misses nothing."""
+    truth = X.clone()
+    truth[:, :, :2] += 0.5
+    assert miss_pairs(X, truth, X, truth) == 0
+    torch.testing.assert_close(miss_pairs(X, X, X, truth).item(), 1.0)
+    moved = truth.clone()
+    moved[:, :, 2:4] += 0.5
+    torch.testing.assert_close(miss_pairs(X, moved, X, truth).item(), 0.1)
+    torch.testing.assert_close(miss_pairs(X[:4], X[:4], X[:4], torch.cat([X[:2], truth[2:4]])).item(), 1.0)
+    value = X.clone().requires_grad_()
+    alone = miss_pairs(value, X.roll(1, 0), X, X)
+    alone.backward()
+    assert alone == 0 and value.grad is not None and not value.grad.any()
+
+
+def test_a_network_that_knows_the_image_predicts_it() -> None:
+    """From every noise level at which counterfactuals are made, whatever the condition says."""
+    model, seen = make(), []
+
+    def knows(c: Tensor) -> EpsFn:
+        def eps_fn(x: Tensor, t: Tensor) -> Tensor:
+            a = model.schedule.alpha_bar(t)[:, None, None, None]
+            seen.append(model.schedule.sigma(t))
+            return (x - a.sqrt() * X) / (1 - a).sqrt()
+
+        return eps_fn
+
+    for image in predict_clean(knows, [X[:, 0, 0]] * 2, X, model.schedule, torch.Generator().manual_seed(0)):
+        torch.testing.assert_close(image, X, rtol=0, atol=1e-9)
+    assert torch.equal(*seen) and seen[0].min() >= 0.29 and seen[0].max() <= 10.1 and len(seen[0].unique()) == 6
 
 
 def test_it_takes_what_its_mechanism_takes() -> None:
