@@ -94,7 +94,7 @@ class Recipe:
     obey: float = setting(
         0.0,
         "Of a diffusion mechanism to fine-tune: weight η of what an oracle says of counterfactuals or, with pairs, of "
-        "their distance to the true ones.",
+        "the distance of predictions to both images.",
         low=0,
     )
     likelihood: Literal["gaussian", "discretised"] | None = setting(
