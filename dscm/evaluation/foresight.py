@@ -19,12 +19,13 @@ def foretell(values: Mapping[tuple[str, ...], Tensor]) -> Paths:
 
     Returns:
         For each intervention, and for `ALL` of them together, and each measure ``("foresight", intervention, measure +
-        "_correlation")``, as `correlate_ranks`, and ``"_caught"``, as `catch_worst`; each (1,).
+        "_correlation")``, as `correlate_ranks`, and ``"_caught"``, as `catch_worst`; each (1,). A mark has no order:
+        of it ``"marked_worst"`` and ``"marked_rest"``, the shares of the worst answers and of the others that have one.
     """
     names = [path[1] for path in values if path[0] == "truth" and path[2] == "l1"]
     errors = {name: values["truth", name, "l1"] for name in names}
     found: dict[str, dict[str, Tensor]] = {name: {} for name in names}
-    for _, name, measure in (key for key in values if key[0] == "trust" and key[1] in found and key[2] != "marked"):
+    for _, name, measure in (key for key in values if key[0] == "trust" and key[1] in found):
         found[name][measure] = values["trust", name, measure]
     if len(names) > 1 and all(found[name].keys() == found[names[0]].keys() for name in names):
         found[ALL] = {m: torch.cat([found[name][m].cpu() for name in names]) for m in found[names[0]]}
@@ -32,9 +33,20 @@ def foretell(values: Mapping[tuple[str, ...], Tensor]) -> Paths:
     result: Paths = {}
     for name, measures in found.items():
         for measure, doubt in measures.items() if len(errors[name]) >= LEAST else ():
-            foretold = {"correlation": correlate_ranks(doubt, errors[name]), "caught": catch_worst(doubt, errors[name])}
+            foretold = _judge_marks(doubt, errors[name]) if measure == "marked" else _judge(doubt, errors[name])
             result |= {("foresight", name, f"{measure}_{kind}"): torch.tensor([x]) for kind, x in foretold.items()}
     return result
+
+
+def _judge(doubt: Tensor, error: Tensor) -> dict[str, float]:
+    """Compare a measure that orders answers with their errors."""
+    return {"correlation": correlate_ranks(doubt, error), "caught": catch_worst(doubt, error)}
+
+
+def _judge_marks(marked: Tensor, error: Tensor) -> dict[str, float]:
+    """Compare marks, 1 or 0, with the errors of the answers."""
+    worst, rest = split_marked(marked, error)
+    return {"worst": worst, "rest": rest}
 
 
 def rank(x: Tensor) -> Tensor:
@@ -68,6 +80,18 @@ def catch_worst(doubt: Tensor, error: Tensor, share: float = SHARE) -> float:
     above, ties = doubt > edge, doubt == edge
     weight = above.double() + ties.double() * (n - above.sum()) / ties.sum()
     return weight[worst].mean().item()
+
+
+def split_marked(marked: Tensor, error: Tensor, share: float = SHARE) -> tuple[float, float]:
+    """Return the share of the worst answers that are marked, and of the others: one less the misses; false alarms.
+
+    Args:
+        marked: of each answer 1 or 0, (N,).
+        error: of each answer, (N,); high is bad.
+        share: of the answers that are called worst.
+    """
+    order, n = error.argsort(descending=True, stable=True), max(1, round(share * len(error)))
+    return marked[order[:n]].double().mean().item(), marked[order[n:]].double().mean().item()
 
 
 def area_under_curve(usual: Tensor, foreign: Tensor) -> float:

@@ -14,8 +14,9 @@ MEASURES = {  # the checks of `Checks.measures`, in words
 }
 FORESIGHT = (
     "How well each check foretells the error against the true counterfactual: rank correlation over the images, and "
-    f"the share of the worst tenth that is among the most doubtful tenth ({100 * SHARE:g}% by chance); the share of "
-    "answers with a mark. Doubt is a weighted sum of effectiveness, composition, identity and support."
+    f"the share of the worst tenth that is among the most doubtful tenth ({100 * SHARE:g}% by chance). The share with "
+    "a mark, of the worst tenth (of which the rest is missed) and of the others (false alarms). Doubt is a weighted "
+    "sum of effectiveness, composition, identity and support."
 )
 DETECTION = (
     "Whether the checks tell foreign images, and questions outside the training data, from test images and usual "
@@ -42,10 +43,10 @@ def _foresight(rows: Rows) -> str:
             for measure in MEASURES:
                 numbers = [found.get(f"{measure}_{kind}") for kind in ("correlation", "caught")]
                 cells.append("–" if None in numbers else f"{numbers[0]:.2f}, {100 * numbers[1]:.0f}%")
-            marked = record.metrics["trust"].get(do, {}).get("marked")
-            share = "–" if marked is None else f"{100 * marked:.1f}"
+            marked = [found.get(f"marked_{kind}") for kind in ("worst", "rest")]
+            share = "–" if None in marked else ", ".join(f"{100 * x:.1f}" for x in marked)
             lines.append([label, ALL if do == ALL else f"do({do})", *cells, share])
-    return table(["mechanism", "intervention", *MEASURES.values(), "marked %"], lines)
+    return table(["mechanism", "intervention", *MEASURES.values(), "marked % of the worst, others"], lines)
 
 
 def _detection(rows: Rows) -> str:

@@ -30,15 +30,18 @@ def test_the_area_is_the_share_of_pairs_in_order() -> None:
 
 
 def test_measures_are_compared_where_the_truth_is_known() -> None:
-    """Of enough images; a mark is no measure."""
+    """Of enough images; a mark has no order."""
     error = torch.arange(40.0)
     values = {("trust", do, name): error for do in ("thickness", "digit") for name in ("doubt", "marked")}
     values["truth", "thickness", "l1"] = error
+    values["trust", "thickness", "marked"] = (error >= 37).double()  # three of the four worst, and none of the others
     found = foretell(values)
     assert not [key for key in found if key[1] == ALL]  # of one intervention there is nothing to join
     assert {key: value.item() for key, value in found.items()} == {
         ("foresight", "thickness", "doubt_correlation"): pytest.approx(1),
         ("foresight", "thickness", "doubt_caught"): 1,
+        ("foresight", "thickness", "marked_worst"): 0.75,
+        ("foresight", "thickness", "marked_rest"): 0,
     }
     assert not foretell({key: value[: LEAST - 1] for key, value in values.items()})
 
