@@ -17,7 +17,7 @@ from dscm.evaluation.task import Task, draw_parents
 from dscm.oracle import find_faults, observe
 from dscm.trust.inspection import Inspector
 from dscm.trust.ranks import ALARM
-from dscm.trust.typicality import Typicality, describe_noise
+from dscm.trust.typicality import Typicality, describe
 
 MOST = 128  # images of each kind
 ONE_SIDED = ("embed",)  # data sets whose images all lie on one side, so that a mirrored one is foreign
@@ -91,7 +91,7 @@ def rank_images(scm: SCM, inspector: Inspector, typicality: Typicality, images: 
         return ranks
     chosen = {name: value[kept] for name, value in obs.items()}
     noise = scm.abduct({**chosen, "image": x[kept]}, make_streams(seed, kept.tolist(), x.device))
-    found = [typicality.how_usual(describe_noise(noise["image"]))]
+    found = [typicality.how_usual(describe(noise["image"], x[kept]))]
     found += [support.quantile(chosen)] if support else []
     ranks[~refused] = torch.stack([rank.cpu() for rank in found]).amin(dim=0)
     return ranks

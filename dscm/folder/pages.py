@@ -83,7 +83,7 @@ def describe_checks(checks: Checks, i: int, before: Values, after: Values, graph
         share = f"{100 * checks.support[i].item():.3g}% of the training data are as unusual as the new attributes"
         lines.append(f"Support: {share}; the oddest: {checks.odd[i]}.")
     if origin.noise is not None:
-        share = f"{100 * origin.noise[i].item():.3g}% of the validation images have noise as unusual as this one's"
+        share = f"{100 * origin.noise[i].item():.3g}% of the validation images, or their noise, are as unusual"
         lines.append(f"Typicality: {share}; the oddest: {origin.odd[i]}.")
     if origin.composition is not None:
         lines.append(f"Composition: asked for no change, the image differs by {origin.composition[i].item():.3g} (L1)"

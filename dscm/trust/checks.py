@@ -24,8 +24,9 @@ class Origin:
     """The checks of N images that are the same under every query.
 
     Args:
-        noise: share of the validation images whose noise is at least as unusual, (N,); None where nothing is known.
-        odd: of each image, which number of its noise is odd.
+        noise: share of the validation images that are, or whose noise is, at least as unusual, (N,); None where nothing
+            is known.
+        odd: of each image, which number of it is odd.
         composition: L1 to the image under the null intervention, guided as the query is, (N,); None if it would cost a
             prediction of its own.
         composition_rank: share of the validation images with at least as large a one, (N,).
@@ -147,12 +148,12 @@ def check_origin(
     Args:
         reference: of the checkpoint.
         suits: as `Reference.suits` says of the settings in use.
-        described: their noise, as `describe_noise` has it.
+        described: they and their noise, as `describe` has it.
         composition: as in `Origin`.
         n: number of images.
     """
     noise, odd, rank = None, [""] * n, None
-    if reference and suits[0] and reference.noise and described.keys() >= set(reference.noise.names):
+    if reference and suits[0] and reference.noise and reference.noise.knows(described):
         noise, odd = reference.noise.how_usual(described), reference.noise.odd(described)
     if reference and suits[1] and reference.composition is not None and composition is not None:
         rank = how_usual(reference.composition, composition)

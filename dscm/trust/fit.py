@@ -16,7 +16,7 @@ from dscm.data.scaling import l1, to_signed
 from dscm.data.sets import Split
 from dscm.oracle import Oracle, observe
 from dscm.trust.reference import Reference, describe_settings, make_gauges
-from dscm.trust.typicality import Typicality, describe_noise
+from dscm.trust.typicality import Typicality, describe
 
 CHUNK = 64  # images at a time
 
@@ -88,8 +88,8 @@ def fit_reference(
         for name, value in numbers:
             found.setdefault(name, []).append(value.cpu())
     joined = {name: torch.cat(values) for name, values in found.items()}
-    noise_names = [name for name in joined if name.startswith("noise ")]
-    typicality = Typicality.fit({name.removeprefix("noise "): joined[name] for name in noise_names})
+    described = {name.removeprefix("is "): value for name, value in joined.items() if name.startswith("is ")}
+    typicality = Typicality.fit(described)
     identity = {name.removeprefix("do "): _sort(x) for name, x in joined.items() if name.startswith("do ")}
     errors = read_errors(graph, data)
     words = describe_settings(mechanism.sampling)
@@ -128,9 +128,9 @@ def _ask(
 
 
 def _describe(noise: Noise, x: Tensor, composition: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield the numbers of noise and composition of one batch."""
-    for name, value in describe_noise(noise).items():
-        yield f"noise {name}", value
+    """Yield what images and their noise are like, and their composition, of one batch."""
+    for name, value in describe(noise, x).items():
+        yield f"is {name}", value
     yield "composition", l1(composition, x)
 
 

@@ -17,7 +17,7 @@ from dscm.diffusion.sampling import Sampling
 from dscm.oracle import Oracle, observe
 from dscm.trust.checks import Checks, Readings, check_answers, check_origin
 from dscm.trust.reference import Reference, make_gauges
-from dscm.trust.typicality import describe_noise
+from dscm.trust.typicality import describe
 
 IMAGE = "image"
 Query = tuple[Collection[str], Effect]  # the variables that it sets, and the paths along which it acts
@@ -96,7 +96,7 @@ class Watch:
             answers: by query, every variable.
         """
         if not self.described:
-            self.described = describe_noise(self._take_mean_noise(noise[IMAGE]))
+            self.described = describe(self._take_mean_noise(noise[IMAGE]), self.obs[IMAGE])
             for name, (variables, _) in self.queries.items() if self.inspector.thorough and self.by_target else ():
                 null = {variable: self.obs[variable] for variable in variables}
                 self.compositions[name] = self.scm.predict(noise, null)[IMAGE]

@@ -29,7 +29,7 @@ class Reference:
     Args:
         abduction, prediction: the settings of either, as `describe_settings` writes them; ``noise`` holds under the
             former alone, ``composition`` and ``identity`` under both.
-        noise: how usual abducted noise is.
+        noise: how usual images and their noise are.
         composition: L1 of each image to its composition, sorted, (n,).
         identity: by the variables that are set, joined by commas, L1 of each counterfactual to the composition under
             values that are permuted within the images, sorted, (n,).

@@ -1,11 +1,12 @@
-"""How usual abducted noise is: its energy in bands of the spectrum, its peaks, and the norm of its code."""
+"""How usual an image is: the spectrum and peaks of its abducted noise, the norm of its code, and its coarse look."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from dscm.causal.mechanisms import Noise
 from dscm.trust.ranks import how_usual
@@ -13,18 +14,29 @@ from dscm.trust.ranks import how_usual
 BANDS = 4  # octaves of the spectrum, the last one up to the finest structure
 TINY = 1e-12  # energy that counts as none
 LEAST = 2  # images in either half of a reference
+COARSE = 8  # cells a side of an image that is seen from afar
+NEAREST = 0.999  # the largest cosine that is told apart
+LOOK, LIKENESS = "image", "image, likeness"
 SHRINK = 0.02  # share of the diagonal in a covariance, which keeps it invertible
 
 
-def describe_noise(noise: Noise) -> dict[str, Tensor]:
-    """Describe the noise of images by a few numbers, each (B,).
+def describe(noise: Noise, image: Tensor) -> dict[str, Tensor]:
+    """Describe images by a few numbers, each (B,), and by what they look like from afar.
 
     Of u (B, C, H, W) the log of the mean energy in each octave of its spectrum, and that of the kurtosis; of z (B, D),
-    or an autoencoder's latents, the log of the mean square. Noise without such parts has no description.
+    or an autoencoder's latents, the log of the mean square; noise without such parts has no numbers. An image from afar
+    is its mean in each of 8 × 8 cells, less the mean of all, of length 1: under `LOOK`, (B, 64·C).
 
     Args:
-        noise: of an image, from `Mechanism.abduct`.
+        noise: of the images, from `Mechanism.abduct`.
+        image: (B, C, H, W).
     """
+    coarse = adaptive_avg_pool2d(image.float(), COARSE).flatten(1)
+    return _describe_noise(noise) | {LOOK: normalize(coarse - coarse.mean(dim=1, keepdim=True), dim=1)}
+
+
+def _describe_noise(noise: Noise) -> dict[str, Tensor]:
+    """Describe the noise of images by numbers, each (B,)."""
     found: dict[str, Tensor] = {}
     if (u := getattr(noise, "u", None)) is not None and u.numel():
         power = torch.fft.fft2(u.float(), norm="ortho").abs().square().mean(dim=1)  # (B, H, W)
@@ -41,16 +53,18 @@ def describe_noise(noise: Noise) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Typicality:
-    """Tell how usual noise is among that of validation images.
+    """Tell how usual images are among those for validation.
 
-    The numbers of `describe_noise` are compared by their Mahalanobis distance. Mean and covariance are of one half of
-    the images, the distances to compare with of the other, so that those of further images are exchangeable with them.
+    The numbers of `describe`, and the likeness ``artanh cos`` of an image seen from afar to the mean of them, are
+    compared by their Mahalanobis distance. Means and covariance are of one half of the images, the distances to compare
+    with of the other, so that those of further images are exchangeable with them.
 
     Args:
         names: of the S numbers.
         mean: (S,).
         precision: the inverse of their covariance, (S, S).
         distances: squared, of the second half, sorted, (n,).
+        pattern: the mean image seen from afar, of length 1, (D,); empty where likeness is none of the numbers.
 
     Source: Lee et al. 2018, A simple unified framework for detecting out-of-distribution samples; Papadopoulos et al.
     2002, Inductive confidence machines.
@@ -60,23 +74,29 @@ class Typicality:
     mean: Tensor
     precision: Tensor
     distances: Tensor
+    pattern: Tensor
 
     @classmethod
     def fit(cls, described: Mapping[str, Tensor]) -> "Typicality | None":
-        """Describe the noise of validation images, each number (N,); None where there is too little of it."""
-        if not described or len(next(iter(described.values()))) < 2 * LEAST:
+        """Describe validation images, each entry (N, …) as `describe` has it; None where there are too few."""
+        if len(described[LOOK]) < 2 * LEAST:
             return None
-        table = torch.stack([*described.values()], dim=1).double().cpu()
+        pattern = normalize(described[LOOK][::2].mean(dim=0), dim=0).cpu()
+        names = (*(name for name in described if name != LOOK), LIKENESS)
+        table = _tabulate(described, names, pattern).cpu()
         first, second = table[::2], table[1::2]
         mean, spread = first.mean(dim=0), torch.cov(first.T, correction=1).reshape(table.shape[1], table.shape[1])
         diagonal = spread.diagonal().clamp_min(TINY).diag()
         precision = torch.linalg.inv((1 - SHRINK) * spread + SHRINK * diagonal)
-        return cls(
-            tuple(described), mean.float(), precision.float(), _measure(second - mean, precision).float().sort().values
-        )
+        distances = _measure(second - mean, precision).float().sort().values
+        return cls(names, mean.float(), precision.float(), distances, pattern)
+
+    def knows(self, described: Mapping[str, Tensor]) -> bool:
+        """Tell whether images are described by all that is compared here."""
+        return described.keys() >= {LOOK if name == LIKENESS else name for name in self.names}
 
     def how_usual(self, described: Mapping[str, Tensor]) -> Tensor:
-        """Return the share of validation images whose noise is at least as far from the mean, (B,), as in `ranks`."""
+        """Return the share of validation images that are at least as far from the mean, (B,), as in `ranks`."""
         away, precision = self._leave(described)
         return how_usual(self.distances, _measure(away, precision))
 
@@ -90,27 +110,44 @@ class Typicality:
 
     def state(self) -> dict[str, Any]:
         """Return plain data for a checkpoint."""
-        tensors = {"mean": self.mean, "precision": self.precision, "distances": self.distances}
+        tensors = {"mean": self.mean, "precision": self.precision, "distances": self.distances, "pattern": self.pattern}
         return {"names": list(self.names), **tensors}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Typicality":
-        """Restore from plain data.
+        """Restore from plain data; of earlier versions, which knew no likeness, without it.
 
         Raises:
             ValueError, TypeError, KeyError, AttributeError: it is damaged.
         """
         names = tuple(map(str, state["names"]))
         mean, precision, distances = (state[name].float() for name in ("mean", "precision", "distances"))
+        pattern = state.get("pattern", torch.empty(0)).float()
         shapes = mean.shape == (len(names),) and precision.shape == (len(names), len(names)) and distances.dim() == 1
-        if not names or not shapes or not all(x.isfinite().all() for x in (mean, precision, distances)):
+        likeness = (LIKENESS in names) == (pattern.numel() > 0) and pattern.dim() == 1
+        known = all(x.isfinite().all() for x in (mean, precision, distances, pattern))
+        if not (names and shapes and likeness and known):
             raise ValueError("the typicality is not readable")
-        return cls(names, mean, precision, distances)
+        return cls(names, mean, precision, distances, pattern)
 
     def _leave(self, described: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the deviations from the mean, (B, S), and the precision, on their device."""
-        table = torch.stack([described[name] for name in self.names], dim=1).double()
+        table = _tabulate(described, self.names, self.pattern)
         return table - self.mean.to(table), self.precision.to(table)
+
+
+def _tabulate(described: Mapping[str, Tensor], names: Sequence[str], pattern: Tensor) -> Tensor:
+    """Return the named numbers of images as columns, float64 (N, S)."""
+    columns = [_liken(described[LOOK], pattern) if name == LIKENESS else described[name] for name in names]
+    return torch.stack(columns, dim=1).double()
+
+
+def _liken(look: Tensor, pattern: Tensor) -> Tensor:
+    """Return ``artanh cos`` of images seen from afar, (N, D), and their mean, (D,), both of length 1; (N,).
+
+    It is nearly normal where the cosine, a correlation, is not (Fisher 1915).
+    """
+    return (look @ pattern.to(look)).clamp(-NEAREST, NEAREST).atanh()
 
 
 def _measure(away: Tensor, precision: Tensor) -> Tensor:
