@@ -1,5 +1,5 @@
 """Morpho-MNIST: measure digits, redraw them with other attributes, read and write the data set."""
 
-from dscm.data.morphomnist.dataset import load
+from dscm.data.morphomnist.dataset import FILES, cut, load, load_file
 
-__all__ = ["load"]
+__all__ = ["FILES", "cut", "load", "load_file"]

@@ -60,9 +60,15 @@ def load(
         InputError: the folder or one of its files is missing or damaged, or no digits are drawn with the attributes
             of the graph.
     """
-    data = _load_file(
-        _with_equations(graph), data_dir, FILES[split], cache_dir, workers, MIXTURE if mixture else PUBLISHED
-    )
+    return cut(load_file(graph, data_dir, FILES[split], cache_dir, workers, mixture), split)
+
+
+def cut(data: Mapping[str, Tensor], split: Split) -> dict[str, Tensor]:
+    """Take a split out of all digits of its file, as `load_file` returns them.
+
+    Raises:
+        EmptySplit: there are too few digits for validation.
+    """
     first = len(data["image"]) - len(data["image"]) // VALID_SHARE
     part = {"train": slice(first), "valid": slice(first, None), "test": slice(None)}[split]
     chosen = {name: value[part] for name, value in data.items()}
@@ -115,10 +121,11 @@ def generate(
     return {"image": image, "digit": digit, **measured}
 
 
-def _load_file(
-    graph: Graph, data_dir: Path | None, file: File, cache_dir: Path, workers: int, mixture: Mapping[str, float]
+def load_file(
+    graph: Graph, data_dir: Path | None, file: File, cache_dir: Path, workers: int = 1, mixture: bool = True
 ) -> dict[str, Tensor]:
-    """Load all digits of the training or the test file as `load`."""
+    """Load all digits of the training or the test file as `load`, with the same arguments."""
+    graph, shares = _with_equations(graph), MIXTURE if mixture else PUBLISHED
     names = [variable.name for variable in graph.attributes if variable.name != "digit"]
     if data_dir is not None and is_morpho_folder(data_dir):
         data = read_split(data_dir, file, names, partial(measure_attributes, names=names))
@@ -135,7 +142,7 @@ def _load_file(
     digit = read_digits(find_idx(raw, f"{file}-labels-idx1-ubyte"), len(base))
     if not {*MORPHED, "hue"} & set(names):
         return {"image": base, "digit": digit, "base": base}
-    return _cached(graph, base, digit, file, cache_dir, workers, mixture) | {"base": base}
+    return _cached(graph, base, digit, file, cache_dir, workers, shares) | {"base": base}
 
 
 def redraw(base: Tensor, attributes: Mapping[str, Tensor]) -> Tensor:
