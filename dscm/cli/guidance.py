@@ -158,8 +158,8 @@ def write_title(sweep: Sweep, split: Split) -> str:
     graph, obs, sampling = sweep.model.graph, sweep.task.obs, sweep.model.mechanism.sampling
     variable, n = graph.variable(sweep.name), len(obs["image"])
     having = f", {int(obs[sweep.name].sum())} of which have it" if variable.kind == "binary" else ""
-    read = sweep.judge.read(obs)
-    right = read["oracle", sweep.name, "accuracy"].mean().item() if variable.discrete else None
+    read = sweep.judge.read(obs["image"])[sweep.name]
+    right = (read == obs[sweep.name]).double().mean().item() if variable.discrete else None
     reading = "" if right is None else f"; read as recorded on {100 * right:.1f}% of them"
     return (
         f"do({', '.join(graph.interventions[sweep.name])}): {n} {SPLITS[split]} images{having}{reading}; "

@@ -13,7 +13,6 @@ from dscm.causal.scm import Intervention
 from dscm.causal.variables import Variable
 from dscm.data.scaling import to_levels, to_signed, to_unit
 from dscm.evaluation.statistics import CHANGED, f1_terms, mean_over
-from dscm.oracle import Oracle, observe
 
 Values = Mapping[str, Tensor]  # every variable, each (B,), and the image in [-1, 1], (B, C, H, W)
 Save = Callable[[Tensor], Tensor]  # what happens to an image in [-1, 1] between two queries
@@ -97,14 +96,18 @@ def reversals(
 
 
 def effectiveness(
-    graph: Graph, oracle: Oracle | None, values: Mapping[str, Tensor], obs: Mapping[str, Tensor], changed: Tensor
+    graph: Graph,
+    observed: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    obs: Mapping[str, Tensor],
+    changed: Tensor,
 ) -> dict[str, dict[str, Tensor]]:
     """Compare the attributes that are measured or predicted on images with those that they should have.
 
     Args:
         graph: the causal graph.
-        oracle: as in `observe`.
-        values: the images, and every attribute as it should be, such as the counterfactual parents.
+        observed: every attribute as it is read off the images, (B,), by `dscm.oracle.observe`.
+        values: every attribute as it should be, such as the counterfactual parents.
         obs: the observation.
         changed: the images whose value the intervention changes, bool (B,).
 
@@ -113,7 +116,6 @@ def effectiveness(
         A binary one also has ``added`` and ``removed``, the fractions of the additions that the oracle detects and of
         the removals that it no longer does, and ``balanced``, their mean; as `mean_over`.
     """
-    observed = observe(values["image"], graph, oracle)
     result = {}
     for v in graph.attributes:
         errors = attribute_errors(v, observed[v.name], values[v.name])
@@ -122,6 +124,29 @@ def effectiveness(
             errors |= _switches(observed[v.name], obs[v.name], values[v.name])
         result[v.name] = errors
     return result
+
+
+def kept(
+    graph: Graph,
+    observed: Mapping[str, Tensor],
+    before: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    obs: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Tell of the classes that should stay whether they are read off images as they were before.
+
+    Whether a reading is right does not matter here, only that an intervention does not change it.
+
+    Args:
+        graph: the causal graph.
+        observed, before: every attribute as it is read off the counterfactuals, and off the observations.
+        values, obs: as in `effectiveness`.
+
+    Returns:
+        By attribute, as `mean_over` the images whose value does not change.
+    """
+    names = [v.name for v in graph.attributes if v.discrete]
+    return {name: mean_over(observed[name] == before[name], values[name] == obs[name]) for name in names}
 
 
 def _over(errors: Tensor, chosen: Tensor) -> Tensor:

@@ -36,20 +36,29 @@ class Judge:
         """Return every distance between two batches under ``path``."""
         return {(*path, prefix + name): distance(x, y) for name, distance in self.distances.items()}
 
-    def read(self, obs: Mapping[str, Tensor]) -> PerImage:
+    def read(self, image: Tensor) -> dict[str, Tensor]:
+        """Read every attribute off images."""
+        return observe(image, self.graph, self.oracle)
+
+    def misread(self, obs: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> PerImage:
         """Return the errors of the oracle, or of measurement, on the observed images themselves."""
-        found = observe(obs["image"], self.graph, self.oracle)
         errors = {v.name: metrics.attribute_errors(v, found[v.name], obs[v.name]) for v in self.graph.attributes}
         return {("oracle", name, metric): error for name, e in errors.items() for metric, error in e.items()}
 
     def judge(
-        self, path: tuple[str, ...], values: Mapping[str, Tensor], obs: Mapping[str, Tensor], changed: Tensor
+        self,
+        path: tuple[str, ...],
+        values: Mapping[str, Tensor],
+        obs: Mapping[str, Tensor],
+        changed: Tensor,
+        before: Mapping[str, Tensor],
     ) -> PerImage:
-        """Return `metrics.effectiveness` of images under ``path``."""
-        found = metrics.effectiveness(self.graph, self.oracle, values, obs, changed)
-        return {
-            (*path, attribute, name): error for attribute, errors in found.items() for name, error in errors.items()
-        }
+        """Return `metrics.effectiveness` and `metrics.kept` of images under ``path``."""
+        observed = self.read(values["image"])
+        found = metrics.effectiveness(self.graph, observed, values, obs, changed)
+        errors = {(*path, name, metric): error for name, each in found.items() for metric, error in each.items()}
+        kept = metrics.kept(self.graph, observed, before, values, obs)
+        return errors | {(*path, name, "kept"): share for name, share in kept.items()}
 
     def compare_cycles(self, path: tuple[str, ...], images: Iterable[Tensor], y: Tensor) -> PerImage:
         """Return every distance of each cycle's images to ``y``, (B, cycles)."""
@@ -85,7 +94,8 @@ def evaluate_batch(
     plain: dict[str, Query] = {PLAIN: ({}, None)} if watch and by_target else {}
     queries = nulls | {name: (do, obs) for name, do in task.interventions.items()} | plain
     reply = subject.ask(obs, queries, covered, watch.see if watch else None)
-    result: PerImage = {("seconds",): torch.full((len(x),), reply.seconds)} | judge.read(obs)
+    before = judge.read(x)
+    result: PerImage = {("seconds",): torch.full((len(x),), reply.seconds)} | judge.misread(obs, before)
     if reply.unsolved.numel():
         result["unsolved",] = reply.unsolved
     images = {"observation": x, "composition": reply.answers[_composition(names[0])]["image"]}
@@ -95,10 +105,10 @@ def evaluate_batch(
             chains = _compose_again(subject, judge, task, name, composed, cycles)
         result |= {("composition", name, metric): value for metric, value in chains.items()}
         counterfactual = reply.answers[name]
-        result |= judge.judge(("effectiveness", name), counterfactual, obs, task.changed(name))
+        result |= judge.judge(("effectiveness", name), counterfactual, obs, task.changed(name), before)
         result |= judge.compare(("identity", name), counterfactual["image"], composed)
         result |= judge.compare(("identity", name), counterfactual["image"], x, "factual_")
-        result |= _compare_truth(judge, task, name, counterfactual) | _compare_particles(reply, task, name)
+        result |= _compare_truth(judge, task, name, counterfactual, before) | _compare_particles(reply, task, name)
         distances, restored = _reverse(subject, judge, task, name, counterfactual, cycles)
         result |= distances
         images |= {f"do({name})": counterfactual["image"], f"do({name}) reversed": restored}
@@ -180,7 +190,9 @@ def _compare_particles(reply: Reply, task: Task, name: str) -> PerImage:
     return result
 
 
-def _compare_truth(judge: Judge, task: Task, name: str, counterfactual: Mapping[str, Tensor]) -> PerImage:
+def _compare_truth(
+    judge: Judge, task: Task, name: str, counterfactual: Mapping[str, Tensor], before: Mapping[str, Tensor]
+) -> PerImage:
     """Compare counterfactual images, (B, C, H, W), with the true ones, where these are known.
 
     Beside the distance stand that of the unchanged observation, and the floor: that of the observation to itself as
@@ -192,7 +204,8 @@ def _compare_truth(judge: Judge, task: Task, name: str, counterfactual: Mapping[
     result: PerImage = {("truth", name, "l1"): l1(image, truth), ("truth", name, "factual_l1"): l1(x, truth)}
     if task.redrawn is not None:
         result["truth", name, "floor_l1"] = l1(to_signed(task.redrawn), x)
-    result |= judge.judge(("ceiling", name), {**counterfactual, "image": truth}, task.obs, task.changed(name))
+    shown = {**counterfactual, "image": truth}
+    result |= judge.judge(("ceiling", name), shown, task.obs, task.changed(name), before)
     if name in task.places:
         removal = (task.obs[name] == 1) & (task.interventions[name][name] == 0)
         split = metrics.l1_by_place(image, truth, task.places[name], removal)

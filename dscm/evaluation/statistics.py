@@ -12,6 +12,7 @@ RATIOS = (  # metrics with numerators and denominators
     "added",
     "removed",
     "balanced",
+    "kept",
     "inside_l1",
     "outside_l1",
     "covered",

@@ -123,7 +123,8 @@ class Sweep:
         answer = scm.predict(noise, do, obs)
         others = [v for v in graph.attributes if v.name not in do.keys() | scm.descendants(do)]
         before = observe(x, graph, oracle, [v.name for v in others])
-        found = metrics.effectiveness(graph, oracle, {**answer, **before}, obs, task.changed(self.name))
+        observed = self.judge.read(answer["image"])
+        found = metrics.effectiveness(graph, observed, {**answer, **before}, obs, task.changed(self.name))
         result = {metric: value for metric, value in found[self.name].items() if metric in COLUMNS}
         for v in others:
             error = 1 - found[v.name]["accuracy"] if v.discrete else found[v.name]["mae"]

@@ -19,6 +19,10 @@ SUPPORT = (
     "Support: the error of what is intervened on, of the images that change (MAE in its unit, else %), where the "
     f"counterfactual parents are usual, and where they are rarer than all but {100 * RARE:g}% of the training data."
 )
+KEPT = (
+    "Classes that should stay: the share of the images in which the oracle reads what it read off the observation, %. "
+    "Where a reading was wrong before, it should be as wrong after."
+)
 PROBE = (
     "What the semantic code tells of the parents, ± standard error; an exogenous code tells nothing. Readers are "
     "fitted to three quarters of the codes of the whole split, 10,000 at most, and read the others."
@@ -55,6 +59,8 @@ def markdown(records: Records, graph: Graph) -> str:
     parts += ["On all images, as the paper has it:", _effectiveness(rows, graph, "")]
     if any(variable.kind == "binary" for variable in graph.attributes):
         parts += ["Binary attributes, added and removed:", _switches(rows, graph)]
+    if any(variable.discrete for variable in graph.attributes):
+        parts += [KEPT, _kept(rows, graph)]
     if any("support" in record.metrics for _, record in rows):
         parts += [SUPPORT, _support(rows, graph)]
     if any("probe" in record.metrics for _, record in rows):
@@ -200,6 +206,20 @@ def _switches(rows: Rows, graph: Graph) -> str:
             lines.append([label, f"do({do})", *cells])
     places = ["truth L1 inside its place", "truth L1 outside"]
     return table(["mechanism", "intervention", "added %", "removed %", "mean %", *places], lines)
+
+
+def _kept(rows: Rows, graph: Graph) -> str:
+    """Tabulate how often the reading of each class stays where the class does."""
+    names = [variable.name for variable in graph.attributes if variable.discrete]
+
+    def line(label: str, shown: str, record: Record, path: tuple[str, ...]) -> list[str]:
+        return [label, shown, *(cell(record, (*path, name, "kept"), 100, 1) for name in names)]
+
+    first = rows[0][1]
+    lines = [line("oracle", f"true do({do})", first, ("ceiling", do)) for do in first.metrics.get("ceiling", {})]
+    for label, record in rows:
+        lines += [line(label, f"do({do})", record, ("effectiveness", do)) for do in record.metrics["effectiveness"]]
+    return table(["mechanism", "intervention", *names], lines)
 
 
 def _support(rows: Rows, graph: Graph) -> str:

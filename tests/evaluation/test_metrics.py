@@ -80,3 +80,12 @@ def test_everyone_wearing_glasses_is_half_right() -> None:
     assert summarise("f1", errors["f1"]).item() == pytest.approx(160 / 180)
     shares = {name: summarise(name, x).item() for name, x in metrics._switches(got, before, 1 - before).items()}
     assert shares == {"added": 1.0, "removed": 0.0, "balanced": 0.5}
+
+
+def test_a_class_is_kept_where_its_reading_stays_even_if_it_was_wrong() -> None:
+    """Only images count whose class should stay; of the three here one reading changes."""
+    graph = get_graph("morphomnist")
+    obs, values = torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 3, 5])
+    before, observed = torch.tensor([1, 7, 3, 4]), torch.tensor([1, 7, 8, 5])
+    found = metrics.kept(graph, {"digit": observed}, {"digit": before}, {"digit": values}, {"digit": obs})
+    assert [*found] == ["digit"] and summarise("kept", found["digit"]).item() == pytest.approx(2 / 3)

@@ -174,6 +174,14 @@ def test_accuracy_of_changed_images_is_none_or_all(null: Scores, perfect: Scores
     assert 0 < unchanged < 0.5 and [row["accuracy"] for row in summary] == pytest.approx([unchanged, 1])
 
 
+def test_both_keep_the_digit_unless_it_is_asked_for(null: Scores, perfect: Scores) -> None:
+    """As the true images do."""
+    for scores in (null, perfect):
+        for column in ("effectiveness", "ceiling"):
+            for do, found in scores.record.metrics[column].items():
+                assert found["digit"]["kept"] == 1 or do == "digit"
+
+
 def test_each_fails_the_checks_of_the_other(null: Scores, perfect: Scores) -> None:
     """So the checks can fail."""
     for scores, check in ((null, check_perfect), (perfect, check_null)):
