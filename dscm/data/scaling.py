@@ -22,3 +22,13 @@ def to_unit(x: Tensor) -> Tensor:
 def l1(x: Tensor, y: Tensor) -> Tensor:
     """Return the mean absolute difference on [0, 1] of images in [-1, 1], shape (B, C, H, W); (B,)."""
     return (to_unit(x) - to_unit(y)).abs().mean(dim=(1, 2, 3))
+
+
+def edges(x: Tensor, y: Tensor) -> Tensor:
+    """Return the total variation of the difference on [0, 1] of images in [-1, 1], shape (B, C, H, W); (B,).
+
+    It is the mean absolute difference of horizontal neighbours and that of vertical ones, added (Rudin, Osher and
+    Fatemi 1992): large where what differs has many or sharp edges.
+    """
+    difference = to_unit(x) - to_unit(y)
+    return sum((difference.diff(dim=dim).abs().mean(dim=(1, 2, 3)) for dim in (2, 3)), x.new_zeros(len(x)))

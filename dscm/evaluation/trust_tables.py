@@ -10,13 +10,14 @@ MEASURES = {  # the checks of `Checks.measures`, in words
     "reading": "effectiveness",
     "wrong": "missed, moved",
     "identity": "identity",
+    "edges": "edges",
     "doubt": "doubt",
 }
 FORESIGHT = (
     "How well each check foretells the error against the true counterfactual: rank correlation over the images, and "
     f"the share of the worst tenth that is among the most doubtful tenth ({100 * SHARE:g}% by chance). The share with "
     "a mark, of the worst tenth (of which the rest is missed) and of the others (false alarms). Doubt is a weighted "
-    "sum of effectiveness, composition, identity and support."
+    "sum of edges, the total variation of what an answer changes, of effectiveness and of support."
 )
 DETECTION = (
     "Whether the checks tell foreign images, and questions outside the training data, from test images and usual "

@@ -13,7 +13,7 @@ from dscm.trust.checks import MISSED, MOVED, OFF, UNLIKE, Checks
 
 TRUST = "trust.csv"
 HEAD = ("image", "query", "mark", "doubt", "support", "odd", "noise", "noise_odd", "composition", "composition_rank")
-TAIL = ("missed", "moved", "identity", "identity_rank")
+TAIL = ("missed", "moved", "identity", "identity_rank", "edges")
 BETWEEN = "; "  # marks of one answer, and names within a cell
 
 
@@ -36,7 +36,7 @@ def tabulate_checks(names: Sequence[str], query: str, checks: Checks, columns: S
     origin, marks, doubt = checks.origin, checks.marks, checks.doubt
     numbers = {"doubt": doubt, "support": checks.support, "noise": origin.noise, "identity": checks.identity}
     numbers |= {"composition": origin.composition, "composition_rank": origin.composition_rank}
-    numbers |= {"identity_rank": checks.identity_rank}
+    numbers |= {"identity_rank": checks.identity_rank, "edges": checks.edges}
     numbers |= {f"error_{name}": value for name, value in checks.errors.items()}
     numbers |= {f"spread_{name}": value for name, value in checks.spread.items()}
     rows = []

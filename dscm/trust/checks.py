@@ -14,7 +14,7 @@ from dscm.trust.ranks import ALARM, how_usual
 from dscm.trust.reference import Gauge, Reference
 
 OFF, UNLIKE, MISSED, MOVED = "off the support", "unlike the training data", "missed its target", "side effect"
-WEIGHTS = {"identity": 1.0, "composition": 0.5, "reading": 0.3, "support": 0.2}  # chosen on validation digits
+WEIGHTS = {"edges": 1.0, "reading": 0.3, "support": 0.2}  # of doubt, chosen on validation digits
 TINY = 1e-4  # rank or distance below which differences mean nothing
 MARKS = (OFF, UNLIKE, MISSED, MOVED)  # why an answer is doubtful, in the order in which they are told
 
@@ -54,6 +54,21 @@ class Readings:
 
 
 @dataclass(frozen=True, eq=False)
+class Change:
+    """How far N counterfactuals are from their compositions.
+
+    Args:
+        identity: L1, (N,).
+        edges: the total variation of the difference, as `dscm.data.scaling.edges`, (N,).
+        suits: whether the reference's numbers about images hold under the settings in use.
+    """
+
+    identity: Tensor
+    edges: Tensor
+    suits: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Checks:
     """How far to trust the answers to one query about N images.
 
@@ -72,6 +87,7 @@ class Checks:
             the share that differs from the most frequent one, (N,).
         identity: L1 of the counterfactual to the composition, (N,).
         identity_rank: rank among the same query about validation images; None where it is not known.
+        edges: total variation of what the query changed in the composition, (N,).
     """
 
     support: Tensor | None
@@ -84,6 +100,7 @@ class Checks:
     spread: Mapping[str, Tensor]
     identity: Tensor
     identity_rank: Tensor | None
+    edges: Tensor
 
     def __len__(self) -> int:
         """Count the answers."""
@@ -111,10 +128,11 @@ class Checks:
     def measures(self) -> dict[str, Tensor]:
         """Return each check of which something is known as a number that grows with doubt, float64 (N,), by name.
 
-        A rank becomes ``−log rank``, an L1 its logarithm, the readings ``log(1 + e)`` of the largest error in units of
-        its tolerance, and wrong answers the number of attributes that were missed or moved.
+        A rank becomes ``−log rank``, an L1 or a total variation its logarithm, the readings ``log(1 + e)`` of the
+        largest error in units of its tolerance, and wrong answers the number of attributes that were missed or moved.
         """
-        ranks, distances = {"support": self.support, "noise": self.origin.noise}, {"identity": self.identity}
+        ranks = {"support": self.support, "noise": self.origin.noise}
+        distances = {"identity": self.identity, "edges": self.edges}
         found = {name: -_log(rank) for name, rank in ranks.items() if rank is not None}
         if self.origin.composition is not None:
             distances["composition"] = self.origin.composition
@@ -170,7 +188,7 @@ def check_answers(
     obs: Mapping[str, Tensor],
     values: Mapping[str, Tensor],
     readings: Readings,
-    identity: tuple[Tensor, bool],
+    change: Change,
 ) -> Checks:
     """Check the answers to one query.
 
@@ -187,10 +205,9 @@ def check_answers(
         parents: those of the image.
         obs, values: every variable as observed and under the query, (N,).
         readings: what is read off the images.
-        identity: as in `Checks`, and whether the reference's numbers about images hold under the settings in use.
+        change: of the images.
     """
-    (names, effect), (distance, suits) = query, identity
-    n = len(distance)
+    (names, effect), n = query, len(change.identity)
     missed, moved = [list[str]() for _ in range(n)], [list[str]() for _ in range(n)]
     errors = {}
     for name in (name for name in parents if name in gauges):
@@ -203,10 +220,12 @@ def check_answers(
             errors[name] = units
     rank = support.quantile(values) if support else None
     odd = explain_support(support, values) if support else [""] * n
-    usual = reference.identity.get(",".join(sorted(names))) if reference and suits and effect == "total" else None
-    identity_rank = None if usual is None else how_usual(usual, distance)
+    among = reference.identity if reference and change.suits and effect == "total" else {}
+    usual = among.get(",".join(sorted(names)))
+    identity_rank = None if usual is None else how_usual(usual, change.identity)
     spread = {name: _spread(gauges[name], x) for name, x in readings.several.items() if name in gauges}
-    return Checks(rank, odd, origin, readings.after, errors, missed, moved, spread, distance, identity_rank)
+    last = (spread, change.identity, identity_rank, change.edges)
+    return Checks(rank, odd, origin, readings.after, errors, missed, moved, *last)
 
 
 def _join(parts: Sequence[Any]) -> Any:

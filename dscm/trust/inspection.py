@@ -12,10 +12,10 @@ from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Noise
 from dscm.causal.scm import SCM, Effect
 from dscm.causal.support import Support
-from dscm.data.scaling import l1
+from dscm.data.scaling import edges, l1
 from dscm.diffusion.sampling import Sampling
 from dscm.oracle import Oracle, observe
-from dscm.trust.checks import Checks, Readings, check_answers, check_origin
+from dscm.trust.checks import Change, Checks, Readings, check_answers, check_origin
 from dscm.trust.reference import Reference, make_gauges
 from dscm.trust.typicality import describe
 
@@ -130,10 +130,10 @@ class Watch:
             seen = self.readings.get(name, [])
             each = {k: torch.stack([reading[k] for reading in seen]) for k in seen[0]} if seen else {}
             readings = Readings(before, self._read(values[IMAGE]) if self._reads else {}, each)
-            distance = (l1(values[IMAGE], composition), suits[1])
+            change = Change(l1(values[IMAGE], composition), edges(values[IMAGE], composition), suits[1])
             known = [parent for parent in own.graph.image_parents if parent in readings.after]
             checks[name] = check_answers(
-                own.support, own.reference, gauges, origin, query, known, self.obs, values, readings, distance
+                own.support, own.reference, gauges, origin, query, known, self.obs, values, readings, change
             )
         return checks
 

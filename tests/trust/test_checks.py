@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dscm.causal.support import Support
 from dscm.causal.variables import Variable
-from dscm.trust.checks import MISSED, MOVED, OFF, UNLIKE, Checks, Origin, Readings, check_answers, check_origin
+from dscm.trust.checks import MISSED, MOVED, OFF, UNLIKE, Change, Checks, Origin, Readings, check_answers, check_origin
 from dscm.trust.reference import Gauge, Reference, make_gauges
 
 SIZE = Variable("size", "positive", (), 0, 100, "px")
@@ -19,11 +19,16 @@ OBS = {"size": torch.tensor([2.0, 2.0, 2.0]), "kind": torch.tensor([0, 0, 1])}
 def check(after: dict[str, Tensor], gauges: dict[str, Gauge] = GAUGES) -> Checks:
     """Check do(size=5) of three images, whose attributes are read as ``after``."""
     values = {**OBS, "size": torch.full((3,), 5.0)}
-    readings, distance = Readings(OBS, after, {}), (torch.full((3,), 0.1), True)
+    readings, change = Readings(OBS, after, {}), Change(torch.full((3,), 0.1), torch.full((3,), 0.2), True)
     reference = Reference(identity={"size": torch.arange(1.0, 200.0) / 1000})
     origin = Origin(torch.tensor([0.5, 0.5, 0.001]), ["", "", "u"])
     asked = (origin, ({"size"}, "total"), ["size", "kind"])
-    return check_answers(None, reference, gauges, *asked, OBS, values, readings, distance)
+    return check_answers(None, reference, gauges, *asked, OBS, values, readings, change)
+
+
+def none(n: int) -> Change:
+    """Change nothing."""
+    return Change(torch.zeros(n), torch.zeros(n), False)
 
 
 def test_targets_are_met_or_missed_and_the_others_stay_or_move() -> None:
@@ -40,8 +45,8 @@ def test_a_reading_that_was_wrong_before_is_no_side_effect() -> None:
     """An image that was recorded as kind 1 and is read as 0, before and after."""
     readings = Readings({**OBS, "kind": torch.tensor([0, 0, 0])}, {"kind": torch.tensor([0, 0, 0])}, {})
     asked = (Origin(odd=[""] * 3), ({"size"}, "total"), ["kind"])
-    values, distance = {**OBS, "size": torch.full((3,), 5.0)}, (torch.zeros(3), False)
-    assert check_answers(None, None, GAUGES, *asked, OBS, values, readings, distance).moved == [[], [], []]
+    values, change = {**OBS, "size": torch.full((3,), 5.0)}, none(3)
+    assert check_answers(None, None, GAUGES, *asked, OBS, values, readings, change).moved == [[], [], []]
 
 
 def test_what_has_no_gauge_is_not_judged() -> None:
@@ -56,7 +61,7 @@ def test_off_the_support_says_what_is_odd() -> None:
     values = {"size": torch.tensor([2.5, 9.0]), "kind": torch.tensor([0, 1])}
     obs = {"size": torch.tensor([2.2, 2.2]), "kind": torch.tensor([0, 1])}
     asked = (Origin(odd=["", ""]), ({"size"}, "total"), [])
-    found = check_answers(support, None, {}, *asked, obs, values, Readings({}, {}, {}), (torch.zeros(2), False))
+    found = check_answers(support, None, {}, *asked, obs, values, Readings({}, {}, {}), none(2))
     assert found.marks == [[], [OFF]] and found.odd[1].startswith("size above 3") and found.odd[1].endswith(" px")
 
 
@@ -66,7 +71,7 @@ def test_spread_of_particles() -> None:
     several["colour"] = torch.tensor([[0.99], [0.01]])
     gauges = {**GAUGES, "colour": Gauge(COLOUR, 0.1)}
     readings, asked = Readings({}, {}, several), (Origin(odd=[""]), ({"size"}, "total"), [])
-    found = check_answers(None, None, gauges, *asked, {}, {}, readings, (torch.zeros(1), False)).spread
+    found = check_answers(None, None, gauges, *asked, {}, {}, readings, none(1)).spread
     assert found["size"].item() == pytest.approx(2**0.5) and found["kind"].item() == 0.25
     assert found["colour"].item() == pytest.approx(0.01, rel=0.05)
 
