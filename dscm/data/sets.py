@@ -216,24 +216,16 @@ class MorphoMNIST(DataSet):
 
     def load(self, split: Split, size: int) -> dict[str, Tensor]:
         """Load a split as `DataSet.load`; digits have 28×28 pixels."""
-        return morphomnist.cut(self._load_file(split, size), split)
+        if size != DIGIT_SIZE:
+            raise InputError(f"{option('size')} {size}: digits are {DIGIT_SIZE} pixels a side")
+        source = self.source
+        return morphomnist.load(self.graph, source.data_dir, split, source.cache_dir, source.workers, source.mixture)
 
     def load_all(self, size: int) -> dict[Split, dict[str, Tensor]]:
         """Load every split as `DataSet.load_all`, and the file of which two are parts once."""
-        digits = self._load_file("train", size)
-        splits: dict[Split, dict[str, Tensor]] = {"train": morphomnist.cut(digits, "train")}
-        with contextlib.suppress(EmptySplit):
-            splits["valid"] = morphomnist.cut(digits, "valid")
-        return splits | {"test": self.load("test", size)}
-
-    def _load_file(self, split: Split, size: int) -> dict[str, Tensor]:
-        """Load all digits of the file that holds a split."""
-        if size != DIGIT_SIZE:
-            raise InputError(f"{option('size')} {size}: digits are {DIGIT_SIZE} pixels a side")
-        source, file = self.source, morphomnist.FILES[split]
-        return morphomnist.load_file(
-            self.graph, source.data_dir, file, source.cache_dir, source.workers, source.mixture
-        )
+        test, source = self.load("test", size), self.source
+        place = (source.data_dir, source.cache_dir, source.workers, source.mixture)
+        return {**morphomnist.load_training(self.graph, *place), "test": test}
 
     def truth(self) -> Truth | None:
         """Return the generator of true digits under interventions on the measured attributes."""

@@ -1,5 +1,5 @@
 """Morpho-MNIST: measure digits, redraw them with other attributes, read and write the data set."""
 
-from dscm.data.morphomnist.dataset import FILES, cut, load, load_file
+from dscm.data.morphomnist.dataset import load, load_training
 
-__all__ = ["FILES", "cut", "load", "load_file"]
+__all__ = ["load", "load_training"]

@@ -1,5 +1,6 @@
 """Morpho-MNIST: MNIST digits redrawn with attributes sampled from a causal graph."""
 
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -60,15 +61,22 @@ def load(
         InputError: the folder or one of its files is missing or damaged, or no digits are drawn with the attributes
             of the graph.
     """
-    return cut(load_file(graph, data_dir, FILES[split], cache_dir, workers, mixture), split)
+    return _cut(_load_file(graph, data_dir, FILES[split], cache_dir, workers, mixture), split)
 
 
-def cut(data: Mapping[str, Tensor], split: Split) -> dict[str, Tensor]:
-    """Take a split out of all digits of its file, as `load_file` returns them.
+def load_training(
+    graph: Graph, data_dir: Path | None, cache_dir: Path, workers: int = 1, mixture: bool = True
+) -> dict[Split, dict[str, Tensor]]:
+    """Load both splits of the training file as `load`; that for validation is left out if there are too few digits."""
+    digits = _load_file(graph, data_dir, "train", cache_dir, workers, mixture)
+    splits: dict[Split, dict[str, Tensor]] = {"train": _cut(digits, "train")}
+    with contextlib.suppress(EmptySplit):
+        splits["valid"] = _cut(digits, "valid")
+    return splits
 
-    Raises:
-        EmptySplit: there are too few digits for validation.
-    """
+
+def _cut(data: Mapping[str, Tensor], split: Split) -> dict[str, Tensor]:
+    """Take a split, or raise `EmptySplit`, out of all digits of its file."""
     first = len(data["image"]) - len(data["image"]) // VALID_SHARE
     part = {"train": slice(first), "valid": slice(first, None), "test": slice(None)}[split]
     chosen = {name: value[part] for name, value in data.items()}
@@ -121,8 +129,8 @@ def generate(
     return {"image": image, "digit": digit, **measured}
 
 
-def load_file(
-    graph: Graph, data_dir: Path | None, file: File, cache_dir: Path, workers: int = 1, mixture: bool = True
+def _load_file(
+    graph: Graph, data_dir: Path | None, file: File, cache_dir: Path, workers: int, mixture: bool
 ) -> dict[str, Tensor]:
     """Load all digits of the training or the test file as `load`, with the same arguments."""
     graph, shares = _with_equations(graph), MIXTURE if mixture else PUBLISHED
