@@ -96,8 +96,7 @@ def evaluate_batch(
     reply = subject.ask(obs, queries, covered, watch.see if watch else None)
     before = judge.read(x)
     result: PerImage = {("seconds",): torch.full((len(x),), reply.seconds)} | judge.misread(obs, before)
-    if reply.unsolved.numel():
-        result["unsolved",] = reply.unsolved
+    result |= {("unsolved",): reply.unsolved} if reply.unsolved.numel() else {}
     images = {"observation": x, "composition": reply.answers[_composition(names[0])]["image"]}
     for name in names:
         if by_target or name == names[0]:
