@@ -38,6 +38,19 @@ def test_digits_raise_few_alarms_and_foreign_images_many(model: Model, digits: t
         assert (rank(model, images) < ALARM).float().mean() > 0.7, kind
 
 
+FOREIGN = [("celeba", "people", "inverted"), ("embed", "mammograms", "mirrored")]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "folder", "kind"), FOREIGN)
+def test_images_whose_noise_is_usual_are_known_by_their_look(name: str, folder: str, kind: str) -> None:
+    """Some of those that a model drew itself raise an alarm, too: they are no photographs."""
+    other = load(name)
+    images = other.observe(sorted((assets.FOLDER / folder).glob("*.png"))[:3])["image"]
+    foreign = draw_foreign(images, one_sided=True, seed=0)[kind]
+    assert (rank(other, foreign) < ALARM).all() and (rank(other, images) < ALARM).float().mean() < 0.5
+
+
 def test_a_question_far_off_the_data_is_marked(model: Model) -> None:
     """And more doubtful than an ordinary one about the same digits."""
     paths = sorted(assets.DIGITS.glob("*.png"))[:4]
