@@ -33,7 +33,8 @@ def foretell(values: Mapping[tuple[str, ...], Tensor]) -> Paths:
     result: Paths = {}
     for name, measures in found.items():
         for measure, doubt in measures.items() if len(errors[name]) >= LEAST else ():
-            foretold = _judge_marks(doubt, errors[name]) if measure == "marked" else _judge(doubt, errors[name])
+            judge = split_marked if measure == "marked" else _judge
+            foretold = judge(doubt, errors[name])
             result |= {("foresight", name, f"{measure}_{kind}"): torch.tensor([x]) for kind, x in foretold.items()}
     return result
 
@@ -41,12 +42,6 @@ def foretell(values: Mapping[tuple[str, ...], Tensor]) -> Paths:
 def _judge(doubt: Tensor, error: Tensor) -> dict[str, float]:
     """Compare a measure that orders answers with their errors."""
     return {"correlation": correlate_ranks(doubt, error), "caught": catch_worst(doubt, error)}
-
-
-def _judge_marks(marked: Tensor, error: Tensor) -> dict[str, float]:
-    """Compare marks, 1 or 0, with the errors of the answers."""
-    worst, rest = split_marked(marked, error)
-    return {"worst": worst, "rest": rest}
 
 
 def rank(x: Tensor) -> Tensor:
@@ -82,8 +77,8 @@ def catch_worst(doubt: Tensor, error: Tensor, share: float = SHARE) -> float:
     return weight[worst].mean().item()
 
 
-def split_marked(marked: Tensor, error: Tensor, share: float = SHARE) -> tuple[float, float]:
-    """Return the share of the worst answers that are marked, and of the others: one less the misses; false alarms.
+def split_marked(marked: Tensor, error: Tensor, share: float = SHARE) -> dict[str, float]:
+    """Return the share of the ``worst`` answers that are marked, and of the ``rest``: 1 − misses, and false alarms.
 
     Args:
         marked: of each answer 1 or 0, (N,).
@@ -91,7 +86,8 @@ def split_marked(marked: Tensor, error: Tensor, share: float = SHARE) -> tuple[f
         share: of the answers that are called worst.
     """
     order, n = error.argsort(descending=True, stable=True), max(1, round(share * len(error)))
-    return marked[order[:n]].double().mean().item(), marked[order[n:]].double().mean().item()
+    parts = {"worst": order[:n], "rest": order[n:]}
+    return {name: marked[part].double().mean().item() for name, part in parts.items()}
 
 
 def area_under_curve(usual: Tensor, foreign: Tensor) -> float:

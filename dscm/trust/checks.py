@@ -224,8 +224,8 @@ def check_answers(
     usual = among.get(",".join(sorted(names)))
     identity_rank = None if usual is None else how_usual(usual, change.identity)
     spread = {name: _spread(gauges[name], x) for name, x in readings.several.items() if name in gauges}
-    last = (spread, change.identity, identity_rank, change.edges)
-    return Checks(rank, odd, origin, readings.after, errors, missed, moved, *last)
+    read = (readings.after, errors, missed, moved, spread)
+    return Checks(rank, odd, origin, *read, change.identity, identity_rank, change.edges)
 
 
 def _join(parts: Sequence[Any]) -> Any:
