@@ -5,7 +5,8 @@ clean image that ε implies, ``D = x̄ − σ·ε``, every step here is a DDIM s
 
     ddim        ``D`` at the upper level of the step, in both directions
     2m          ``D + (D − D₋)/2r``, extrapolated from the level before (DPM-Solver++(2M), Lu et al. 2022)
-    trapezoid   ``(D + D')/2``, the mean over both ends, which is symmetric in them
+    trapezoid   ``(D + D')/2``, the mean over both ends, which is symmetric in them; D' from guesses of the end, the
+                first of which is that of 2m
 
 A step is inverted exactly by solving for its start. The step down of ``ddim`` is explicit and the step up implicit;
 ``trapezoid``, of second order, is implicit both ways; ``2m`` is explicit both ways, and not exactly invertible.
@@ -53,7 +54,7 @@ class Solver:
 Watch = Callable[[Tensor], None]  # receives the last change of each image's solution, RMS (B,), after each step
 
 
-Memory = tuple[Tensor, Tensor, Tensor]  # image, ε and ᾱ of one level
+Memory = tuple[Tensor, Tensor]  # D and ᾱ of one level
 
 
 def ignore(moved: Tensor) -> None:
@@ -138,30 +139,34 @@ def _explicit_path(
     memory: Memory | None = None
     for k in range(len(a) - 1):
         eps = eps_fn(x, _fill(timesteps[k], x))
-        memory, before = (x, eps, a[k]), memory
-        steps = a[k - 1], a[k], a[k + 1]
-        x = ddim_step(x, _extrapolate(memory, before, steps) if extrapolate else eps, a[k], a[k + 1])
+        if extrapolate:
+            memory, before = (clean_image(x, eps, a[k]), a[k]), memory
+            eps = eps_towards(x, _extrapolate(memory, before, a[k + 1]), a[k]) if before else eps
+        x = ddim_step(x, eps, a[k], a[k + 1])
         yield x
 
 
 def _trapezoid_path(
     eps_fn: EpsFn, x: Tensor, schedule: Schedule, timesteps: Tensor, solver: Solver, watch: Watch = ignore
 ) -> Iterator[Tensor]:
-    """Yield the states along timesteps, up or down, none of them 0, by the trapezoid."""
+    """Yield the states along timesteps, up or down, none of them 0, by the trapezoid.
+
+    The D of a level is that of the last guess at its state: D changes less with the state than ε does.
+    """
     a = schedule.alpha_bar(timesteps)
     memory: Memory | None = None
-    eps = eps_fn(x, _fill(timesteps[0], x))
+    clean = clean_image(x, eps_fn(x, _fill(timesteps[0], x)), a[0])
     for k in range(len(a) - 1):
         t = _fill(timesteps[k + 1], x)
-        memory, before = (x, eps, a[k]), memory
-        start = ddim_step(x, _extrapolate(memory, before, (a[k - 1], a[k], a[k + 1])), a[k], a[k + 1])
+        memory, before = (clean, a[k]), memory
+        ahead = _extrapolate(memory, before, a[k + 1])
+        start = ddim_step(x, eps_towards(x, ahead, a[k]), a[k], a[k + 1])
 
         def correct(guess: Tensor) -> tuple[Tensor, Tensor]:
-            arrived = eps_fn(guess, t)
-            mean = (clean_image(x, eps, a[k]) + clean_image(guess, arrived, a[k + 1])) / 2
-            return ddim_step(x, eps_towards(x, mean, a[k]), a[k], a[k + 1]), arrived
+            arrived = clean_image(guess, eps_fn(guess, t), a[k + 1])
+            return ddim_step(x, eps_towards(x, (clean + arrived) / 2, a[k]), a[k], a[k + 1]), arrived
 
-        x, eps = _settle(correct, start, solver.evaluations, watch)
+        x, clean = _settle(correct, start, solver.evaluations, watch)
         yield x
 
 
@@ -193,27 +198,27 @@ def _settle(
     depth one), which also converges where plain iteration oscillates.
 
     Args:
-        improve: returns the better guess and the ε that it was made with.
+        improve: returns the better guess, and what the network said of the one before.
         x: the first guess.
         evaluations: iterations, at least 1.
         watch: as in `inversion_path`.
 
     Returns:
-        The solution, and ε at the guess before it.
+        The solution, and what the network said of the guess before it.
     """
-    target, eps = improve(x)
+    target, seen = improve(x)
     step = target - x
     x = target
     for _ in range(evaluations - 1):
         last_target, last_step = target, step
-        target, eps = improve(x)
+        target, seen = improve(x)
         step = target - x
         change = step - last_step
         size = _over_pixels(change.square()).clamp_min(torch.finfo(x.dtype).tiny)
         share = (_over_pixels(change * step) / size).clamp(-1, 1)
         x = target - share * (target - last_target)
     watch(step.square().mean(dim=(1, 2, 3)).sqrt())
-    return x, eps
+    return x, seen
 
 
 def _over_pixels(values: Tensor) -> Tensor:
@@ -221,20 +226,19 @@ def _over_pixels(values: Tensor) -> Tensor:
     return values.sum(dim=(1, 2, 3), keepdim=True)
 
 
-def _extrapolate(now: Memory, before: Memory | None, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Return the ε whose DDIM step is that of 2M, with D extrapolated in log σ to the middle of the step.
+def _extrapolate(now: Memory, before: Memory | None, a_to: Tensor) -> Tensor:
+    """Return the D whose DDIM step is that of 2M: extrapolated in log σ to the middle of the step.
 
     Args:
-        now, before: at this level, and at the last, if there is one.
-        levels: ᾱ of the last, this and the next level.
+        now, before: of this level, and of the last, if there is one.
+        a_to: ᾱ of the next level.
     """
-    x, eps, a = now
-    if before is None or max(levels) >= 1:  # log σ of the clean image is −∞
-        return eps
-    log_sigma = torch.stack([(1 / a - 1).log() / 2 for a in levels])
+    clean, a = now
+    if before is None or max(before[1], a, a_to) >= 1:  # log σ of the clean image is −∞
+        return clean
+    log_sigma = [(1 / level - 1).log() / 2 for level in (before[1], a, a_to)]
     share = (log_sigma[2] - log_sigma[1]) / (log_sigma[1] - log_sigma[0]) / 2  # 1/2r
-    clean, last = clean_image(x, eps, a), clean_image(*before)
-    return eps_towards(x, clean + share.to(x.dtype) * (clean - last), a)
+    return clean + share.to(clean.dtype) * (clean - before[0])
 
 
 def clean_image(x: Tensor, eps: Tensor, a: Tensor) -> Tensor:
