@@ -1,4 +1,4 @@
-"""Trained diffusion mechanisms that are trained further: all of one, or the flow prior of its code alone."""
+"""Trained models that are trained further: an oracle; a diffusion mechanism, or the flow prior of its code alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from dscm.causal.graph import Graph
-from dscm.checkpoint import build, restore_image
+from dscm.checkpoint import build, restore_image, restore_oracle
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.prior import FlowPrior
 from dscm.errors import InputError, option
+from dscm.oracle import Oracle
 from dscm.training.recipe import Recipe
 
 SETTLED = ("p_null", "null_apart")  # settings that the trained mechanism has, and its checkpoint must keep
@@ -90,3 +91,22 @@ def restore_trained(recipe: Recipe, graph: Graph, device: torch.device) -> tuple
     assert isinstance(mechanism, DiffusionMechanism)
     mechanism.load_state_dict(mechanism.state_dict() | trained.model.state_dict())
     return mechanism.to(device), config
+
+
+def restore_judge(recipe: Recipe, graph: Graph, device: torch.device) -> tuple[Oracle, Mapping[str, Any]]:
+    """Restore the oracle whose training a recipe goes on with, as one of drawings that shall know photographs.
+
+    Args:
+        recipe, graph, device: as in `restore_trained`.
+
+    Returns:
+        The oracle, and the arguments of its constructor.
+
+    Raises:
+        InputError: the checkpoint holds something else, or is of another graph.
+    """
+    trained = restore_oracle(Path(str(recipe.fine_tune)), device)
+    if trained.graph.key != graph.key:
+        words = f"an oracle of {trained.graph.name}, not {graph.name}"
+        raise InputError(f"{option('fine_tune')} {recipe.fine_tune}: {words}")
+    return trained.model.requires_grad_(True), trained.config

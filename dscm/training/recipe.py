@@ -19,10 +19,10 @@ from dscm.settings import setting
 from dscm.training.presets import BASELINES, MechanismName, Preset, PresetName, get_preset
 from dscm.training.schedule import Hyperparameters
 
-OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image alone
+OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image, or of another part, alone
     "prior": ("semantic",),
     "likelihood": ("vae", "hvae", "hvae-mediator", "vci"),
-    "fine_tune": ("vae", "hvae", "hvae-mediator", "semantic", "spatial"),
+    "fine_tune": ("vae", "hvae", "hvae-mediator", "semantic", "spatial", "oracle"),
     "only_prior": ("semantic",),
     "gamma": ("semantic",),
     "kappa": ("semantic",),
@@ -68,7 +68,7 @@ class Recipe:
     fine_tune: Path | str | None = setting(
         None,
         "Checkpoint: of a VAE or HVAE, tune it until an oracle detects interventions in its counterfactuals; of a "
-        "diffusion mechanism, train it further.",
+        "diffusion mechanism or an oracle, train it further.",
     )
     only_prior: bool = setting(
         False, "Of a semantic mechanism to fine-tune: fit its prior, a flow, to its codes, and leave all else."
@@ -173,7 +173,7 @@ class Recipe:
             if value == getattr(type(self), name):  # the default
                 continue
             chosen = option(name) + ("" if value is True else f" {value}")
-            if self.part != "image" or self.mechanism not in owners:
+            if self.trained not in owners:
                 trained = self.mechanism if self.part == "image" else f"{option('part')} {self.part}"
                 raise InputError(f"{chosen}: not known to {trained}; a setting of {', '.join(owners)}")
             if self.fine_tune and name in ARCHITECTURE:
@@ -186,14 +186,20 @@ class Recipe:
             raise InputError(f"{option('only_prior')}: needs {option('fine_tune')}, and {option('prior')} flow")
 
     @property
+    def trained(self) -> str:
+        """Name what is trained: the mechanism of the image, or another part."""
+        return self.mechanism if self.part == "image" else self.part
+
+    @property
     def judged(self) -> bool:
         """Tell whether an oracle judges counterfactuals in the training."""
-        return self.fine_tune is not None and ((self.obey > 0 and not self.pairs) or not self.tunes_diffusion)
+        tuned = self.fine_tune is not None and self.part == "image"
+        return tuned and ((self.obey > 0 and not self.pairs) or not self.tunes_diffusion)
 
     @property
     def tunes_diffusion(self) -> bool:
         """Tell whether a trained diffusion mechanism is trained further."""
-        return self.fine_tune is not None and self.mechanism in ("spatial", "semantic")
+        return self.fine_tune is not None and self.trained in ("spatial", "semantic")
 
     def choose_preset(self, graph: Graph, part: Part | None = None) -> Preset:
         """Return the preset of what is trained, or of another part of the same model, with the chosen patches."""

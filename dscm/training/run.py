@@ -23,7 +23,7 @@ from dscm.files import remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
 from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
-from dscm.training.further import PriorFit, restore_trained
+from dscm.training.further import PriorFit, restore_judge, restore_trained
 from dscm.training.levels import place_steps
 from dscm.training.log import Log, check_state
 from dscm.training.obedience import Example, Obedience
@@ -187,6 +187,9 @@ class Training:
                 objective = Obedience(model, *judges, queries, recipe.obey)
             elif recipe.obey:
                 objective = Example(model, recipe.obey)
+        elif recipe.fine_tune and recipe.part == "oracle":
+            objective, self.config = restore_judge(recipe, self.graph, machine.device)
+            model = objective
         elif recipe.fine_tune:
             beta = self.hyperparameters.beta
             tuning, self.config = start_tuning(recipe, self.graph, self.run, data, beta, machine.device)

@@ -1,4 +1,4 @@
-"""The fit of a flow prior to a trained semantic mechanism."""
+"""What is trained further: a flow prior fitted to a trained mechanism, an oracle."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from dscm import checkpoint
+from dscm import assets, checkpoint
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
-from dscm.training.further import PriorFit, restore_trained
+from dscm.graphs import get_graph
+from dscm.training.further import PriorFit, restore_judge, restore_trained
 from dscm.training.recipe import Recipe
 from tests.support.networks import GRAPH, scatter
 
@@ -77,3 +78,18 @@ def test_another_mechanism_or_another_dropping_is_refused(tmp_path: Path) -> Non
     write(tmp_path / "flow.pt", "flow")
     with pytest.raises(InputError, match="prior conditional: the model of fine_tune has flow; only flow may follow"):
         restore_trained(Recipe(prior="conditional", fine_tune=tmp_path / "flow.pt"), GRAPH, CPU)
+
+
+def test_an_oracle_goes_on_from_its_weights_and_with_its_graph() -> None:
+    """A bundled one is trained further as it is; the oracle of another graph is refused."""
+    graph = get_graph("embed")
+    path = assets.find("oracle", graph)
+    assert path is not None
+    recipe = Recipe(part="oracle", fine_tune=path)
+    assert recipe.trained == "oracle" and not recipe.tunes_diffusion and not recipe.judged
+    oracle, config = restore_judge(recipe, graph, CPU)
+    held = checkpoint.read(path, "oracle")
+    assert config == held["config"] and all(parameter.requires_grad for parameter in oracle.parameters())
+    assert all(torch.equal(value.half(), held["model"][name].half()) for name, value in oracle.state_dict().items())
+    with pytest.raises(InputError, match="embed-oracle.pt: an oracle of embed, not morphomnist"):
+        restore_judge(recipe, GRAPH, CPU)
