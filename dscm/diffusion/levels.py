@@ -7,11 +7,12 @@ the two. The levels of K steps with the least sum of such errors are a shortest 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from dscm.causal.mechanisms import Parents
 from dscm.data.scaling import to_signed
@@ -80,9 +81,17 @@ def trace_paths(
     pa, new = mechanism.scaling(parents), mechanism.scaling(others)
     z = mechanism.encode(value, pa)
     observed, changed = mechanism.eps(mechanism.condition(z, pa)), mechanism.guide(mechanism.condition(z, new))
-    up = [*inversion_path(observed, value, schedule, grid, FINE)]
-    down = sampling_path(changed, up[-1], schedule, grid, FINE)
+    with tqdm(total=2 * CANDIDATES + 1, desc="placing steps", unit="step") as bar:
+        up = [*_show(inversion_path(observed, value, schedule, grid, FINE), bar)]
+        down = [*_show(sampling_path(changed, up[-1], schedule, grid, FINE), bar)]
     return [trace(observed, up, schedule, grid.flip(0)), trace(changed, [up[-1], *down], schedule, grid)]
+
+
+def _show(states: Iterable[Tensor], bar: tqdm) -> Iterator[Tensor]:
+    """Yield the states of a path, and move a bar with each."""
+    for state in states:
+        bar.update()
+        yield state
 
 
 def trace(eps_fn: EpsFn, states: Iterable[Tensor], schedule: Schedule, timesteps: Tensor) -> Trace:

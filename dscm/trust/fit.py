@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from dscm.causal.draws import make_streams
 from dscm.causal.graph import Graph
@@ -74,7 +75,7 @@ def fit_reference(
     scm = graph.scm(mechanism, learned).to(data["image"].device) if whole else None
     donors = torch.randperm(len(data["image"]), generator=torch.Generator().manual_seed(seed)).to(data["image"].device)
     found: dict[str, list[Tensor]] = {}
-    for part in torch.arange(len(donors), device=donors.device).split(CHUNK):
+    for part in tqdm(torch.arange(len(donors), device=donors.device).split(CHUNK), desc="what is usual", unit="batch"):
         obs = {variable.name: data[variable.name][part] for variable in graph.attributes}
         obs["image"] = to_signed(data["image"][part])
         given = {variable.name: data[variable.name][donors[part]] for variable in graph.attributes}
