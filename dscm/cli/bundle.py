@@ -98,6 +98,7 @@ def describe_data(name: str, folder: Path | None) -> str:
     if recipe is None:
         raise InputError(f"{option('data_dir')} {folder}: not written by this version of dscm.data.phantoms")
     drawn = f" --n {recipe.n}" if recipe.n else ""
+    drawn += f" --drawn-versions {recipe.drawn_versions}" if recipe.drawn_versions > 1 else ""
     real = f" --on MAMMOGRAMS --versions {recipe.versions}" if recipe.real else ""
     return f"python -m dscm.cli.phantoms {recipe.kind}{drawn}{real} --seed {recipe.seed} --out D"
 

@@ -13,8 +13,8 @@ from dscm.oracle import Oracle
 from dscm.training.pairs import find_partners
 from dscm.training.tuning import intervene
 
-SHARE = 4  # one in so many images of a batch is intervened on
-ALIKE = 0.1  # λ, what a change counts where two images of a pair are alike
+SHARE = 4  # one in so many images of a batch is intervened on, where an oracle judges
+ALIKE = 0.2  # λ, what a change counts where two images of a pair are alike
 CLOSE = 10.0  # ρ, nats that a change of every pixel by 1 costs, on [-1, 1]
 
 
@@ -82,9 +82,9 @@ class Obedience(nn.Module):
 class Example(nn.Module):
     """Add to a mechanism's loss how far its predictions for two images of one thing are from these: ``η·D·missed``.
 
-    Of a pair, x under pa and x° under pa°, each image is the true counterfactual of the other. From one x_t of x, its σ
-    among those at which counterfactuals are made, the network shall predict x given pa, x° given pa°, and the same
-    wherever x and x° are alike. With y = x̂₀(x_t, pa), y° = x̂₀(x_t, pa°), m = 1 where x ≠ x°, else 0, and λ = 0.1:
+    Of a pair, x under pa and x° under pa°, each image is the true counterfactual of the other. From one x_t of x, at a
+    σ that `predict_clean` draws, the network shall predict x given pa, x° given pa°, and the same wherever x and x° are
+    alike. With y = x̂₀(x_t, pa), y° = x̂₀(x_t, pa°), m = 1 where x ≠ x°, else 0, and λ = 0.2:
 
         missed = (‖m·(y − x)‖² + ‖m·(y° − x°)‖² + λ·‖(1 − m)·(y° − y)‖²) / ‖x − x°‖²
 
@@ -110,11 +110,11 @@ class Example(nn.Module):
             like: of each image, the first of its pair, int64 (B,), as `Pairs.like`.
 
         Returns:
-            Scalars: ``loss``; ``missed``, a mean over the pairs among a fourth of the batch; and the mechanism's other
+            Scalars: ``loss``; ``missed``, a mean over the pairs of the batch; and the mechanism's other
             terms.
         """
         terms = self.mechanism(value, parents, generator, like=like, **rest)
-        n = -(-len(value) // SHARE)
+        n = len(value) // 2  # each pair once
         partner = find_partners(like, n)
         obs = {name: attribute[:n] for name, attribute in parents.items()}
         new = {name: attribute[partner] for name, attribute in parents.items()}

@@ -37,7 +37,7 @@ from dscm.plots.sheets import to_picture
 
 SCRIPT = Path(__file__).parents[2] / "counterfactual.py"
 EVERYWHERE = (0.0, 1000.0)
-FASTEST: dict[str, Any] = {"steps": 6}
+FASTEST: dict[str, Any] = {"steps": 5}
 Make = Callable[[DiffusionMechanism], Mechanism[Any]]
 OURS: Mapping[str, dict[str, Any]] = {
     "default": {},

@@ -58,14 +58,14 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
 
 def test_of_a_pair_the_other_image_is_the_truth() -> None:
     """Under its parents, from one noised image; one without a partner does not count."""
-    model, like, partner = make().requires_grad_(True), torch.tensor([0, 1, 2, 0, 4, 5]), [3, 1]
+    model, like, partner = make().requires_grad_(True), torch.tensor([0, 1, 2, 0, 4, 5]), [3, 1, 2]
     terms = Example(model, 0.3)(X, PARENTS, torch.Generator().manual_seed(0), like, **ARGUMENTS)
     generator = torch.Generator().manual_seed(0)
     own = model(X, PARENTS, generator, like=like, **ARGUMENTS)
     pa = model.scaling(PARENTS)
-    z = model.encode(X[:2], pa[:2])
-    conditions = model.condition(z, pa[:2]), model.condition(z, pa[partner])
-    predicted = predict_clean(model.eps, conditions, X[:2], model.schedule, generator)
+    z = model.encode(X[:3], pa[:3])
+    conditions = model.condition(z, pa[:3]), model.condition(z, pa[partner])
+    predicted = predict_clean(model.eps, conditions, X[:3], model.schedule, generator)
     torch.testing.assert_close(terms["missed"], miss_pairs(*(x[:1] for x in (*predicted, X, X[partner]))).detach())
     torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * terms["missed"])
 
@@ -78,7 +78,7 @@ def test_what_pairs_miss_is_known() -> None:
     torch.testing.assert_close(miss_pairs(X, X, X, truth).item(), 1.0)
     moved = truth.clone()
     moved[:, :, 2:4] += 0.5
-    torch.testing.assert_close(miss_pairs(X, moved, X, truth).item(), 0.1)
+    torch.testing.assert_close(miss_pairs(X, moved, X, truth).item(), 0.2)
     torch.testing.assert_close(miss_pairs(X[:4], X[:4], X[:4], torch.cat([X[:2], truth[2:4]])).item(), 1.0)
     value = X.clone().requires_grad_()
     alone = miss_pairs(value, X.roll(1, 0), X, X)
@@ -87,7 +87,7 @@ def test_what_pairs_miss_is_known() -> None:
 
 
 def test_a_network_that_knows_the_image_predicts_it() -> None:
-    """From every noise level at which counterfactuals are made, whatever the condition says."""
+    """From every noise level at which something is decided, whatever the condition says."""
     model, seen = make(), []
 
     def knows(c: Tensor) -> EpsFn:
@@ -100,7 +100,7 @@ def test_a_network_that_knows_the_image_predicts_it() -> None:
 
     for image in predict_clean(knows, [X[:, 0, 0]] * 2, X, model.schedule, torch.Generator().manual_seed(0)):
         torch.testing.assert_close(image, X, rtol=0, atol=1e-9)
-    assert torch.equal(*seen) and seen[0].min() >= 0.29 and seen[0].max() <= 10.1 and len(seen[0].unique()) == 6
+    assert torch.equal(*seen) and seen[0].min() >= 0.149 and seen[0].max() <= 40.1 and len(seen[0].unique()) == 6
 
 
 def test_it_takes_what_its_mechanism_takes() -> None:
