@@ -151,7 +151,8 @@ def _trapezoid_path(
 ) -> Iterator[Tensor]:
     """Yield the states along timesteps, up or down, none of them 0, by the trapezoid.
 
-    The D of a level is that of the last guess at its state: D changes less with the state than ε does.
+    The D of a level is that of the last guess at its state. Where noise hides the detail of images, D changes less with
+    the state than ε does; at lower levels ε changes less, and D needs shorter steps there.
     """
     a = schedule.alpha_bar(timesteps)
     memory: Memory | None = None

@@ -110,8 +110,7 @@ class Example(nn.Module):
             like: of each image, the first of its pair, int64 (B,), as `Pairs.like`.
 
         Returns:
-            Scalars: ``loss``; ``missed``, a mean over the pairs of the batch; and the mechanism's other
-            terms.
+            Scalars: ``loss``; ``missed``, a mean over the pairs of the batch; and the mechanism's other terms.
         """
         terms = self.mechanism(value, parents, generator, like=like, **rest)
         n = len(value) // 2  # each pair once

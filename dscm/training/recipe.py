@@ -157,8 +157,9 @@ class Recipe:
         """Check each setting, and that it belongs to what is trained."""
         settings.check(self)
         for name in ("oracle", "attributes"):
-            if getattr(self, name) is not None and self.fine_tune is None:
-                raise InputError(f"{option(name)} {getattr(self, name)}: has no effect without {option('fine_tune')}")
+            if getattr(self, name) is not None and (self.fine_tune is None or self.part != "image"):
+                words = f"has no effect without {option('fine_tune')} of a mechanism of the image"
+                raise InputError(f"{option(name)} {getattr(self, name)}: {words}")
         if self.part != "image" and self.sample_every != type(self).sample_every:
             raise InputError(
                 f"{option('sample_every')} {self.sample_every}: {option('part')} {self.part} has no samples"

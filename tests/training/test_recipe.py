@@ -134,6 +134,7 @@ def test_images_become_squares_as_is_usual_for_their_data(tmp_path: Path) -> Non
         ({"oracle": "oracle.pt"}, "oracle oracle.pt: has no effect without fine_tune"),
         ({"attributes": "a.pt"}, "attributes a.pt: has no effect without fine_tune"),
         ({"part": "oracle", "sample_every": 5}, "sample_every 5: part oracle has no samples"),
+        ({"part": "oracle", "fine_tune": "a.pt", "oracle": "b.pt"}, "oracle b.pt: has no effect without fine_tune of"),
     ],
 )
 def test_settings_without_effect_are_refused(choices: dict[str, Any], message: str) -> None:
