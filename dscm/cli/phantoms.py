@@ -1,12 +1,13 @@
 """Write a synthetic data set, or draw skin markers onto real mammograms.
 
     python -m dscm.cli.phantoms celebahq --out D --n 30000
-    python -m dscm.cli.phantoms embed --out D --on MAMMOGRAMS --labels MAMMOGRAMS/labels.csv --versions 10
+    python -m dscm.cli.phantoms embed --out D --on MAMMOGRAMS --labels MAMMOGRAMS/labels.csv --versions 12
 
 The second writes versions of real mammograms with and without circle and triangle markers in EMBED's layout, and the
 unmarked images in D/unmarked, so that the true counterfactual of every marker is known: train.py --data embed learns
 from it, and evaluate.py measures how well markers are removed from images like yours. With --n, D also gets drawings.
-Versions of one mammogram have the same number in the column group, by which --set pairs=on of train.py finds them.
+Four versions of a mammogram show every combination of markers at the same places; they have the same number in the
+column group, by which --set pairs=on of train.py finds them.
 """
 
 import argparse
@@ -17,11 +18,12 @@ from typing import get_args
 
 from dscm.cli.arguments import number
 from dscm.data.phantoms.layouts import Kind, Recipe, new_folder, write_plain, write_set
+from dscm.data.phantoms.mammograms import COMBINATIONS
 from dscm.data.phantoms.marked import write_marked
 from dscm.data.phantoms.tissue_labels import list_mammograms
 from dscm.errors import InputError, option, spell
 
-VERSIONS = 10  # of each real mammogram
+VERSIONS = 12  # of each real mammogram: every combination of markers at three places
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -41,9 +43,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--on", type=Path, metavar="FOLDER", help="of embed: real mammograms to draw markers onto")
     words = "whose they are, for the split: columns image and woman, and density, cancer (default: FOLDER/labels.csv)"
     parser.add_argument("--labels", type=Path, metavar="CSV", help=words)
-    words = f"of each mammogram of --on (default: {VERSIONS})"
+    words = f"of each mammogram of --on, four with markers at the same places (default: {VERSIONS})"
     parser.add_argument("--versions", type=number(int, 1, 1000), metavar="K", help=words)
-    words = "of each drawing of embed, with other attributes; N images in all (default: 1)"
+    words = "of each drawing of embed, with other markers; N images in all (default: 1)"
     parser.add_argument("--drawn-versions", type=number(int, 1, 1000), metavar="K", help=words)
     cores = os.cpu_count() or 1
     parser.add_argument("--workers", type=number(int, 1), default=cores, help="processes (default: number of cores)")
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     real, notes = list_mammograms(args.on, args.labels)
     for note in notes:
         print(f"note: {spell(note, _flag)}", file=sys.stderr)
-    versions = {"versions": args.versions or VERSIONS, "drawn_versions": drawn_versions}
+    versions = {"versions": args.versions or VERSIONS, "drawn_versions": drawn_versions, "grouped": COMBINATIONS}
     recipe = Recipe("embed", args.n or 0, args.seed, real=len(real), **versions)
     with new_folder(args.out) as folder:
         write_marked(folder, recipe, args.on, real, args.workers)

@@ -43,7 +43,9 @@ class Recipe:
         version: `VERSION` when it was drawn.
         real: number of real mammograms with markers drawn onto them, besides.
         versions: how many of each there are.
-        drawn_versions: how many consecutive drawings are of one mammogram, with other attributes.
+        drawn_versions: how many consecutive drawings are of one mammogram, with other markers.
+        grouped: how many consecutive versions of a real mammogram have their markers at the same places, and so are a
+            group; in the sets of earlier programs each had other places.
     """
 
     kind: Kind
@@ -53,6 +55,7 @@ class Recipe:
     real: int = 0
     versions: int = 0
     drawn_versions: int = 1
+    grouped: int = 1
 
 
 @contextmanager
@@ -155,7 +158,8 @@ def _write_embed(folder: Path, recipe: Recipe, workers: int) -> None:
     (folder / "images").mkdir()
     write_mammograms(folder / "images", recipe, workers)
     index = torch.arange(recipe.n)
-    drawn = {name: values.tolist() for name, values in mammograms.draw_attributes(recipe.seed, index).items()}
+    attributes = mammograms.draw_attributes(recipe.seed, index, recipe.drawn_versions)
+    drawn = {name: values.tolist() for name, values in attributes.items()}
     markers, density = {name: drawn[name] for name in mammograms.MARKERS}, [1 + value for value in drawn["density"]]
     group = index // recipe.drawn_versions
     write_embed_tables(folder, mammograms.number_patients(group), group.tolist(), markers, density, drawn["cancer"])
@@ -221,7 +225,7 @@ def _save_faces(folder: Path, seed: int, part: range) -> int:
 def _save_mammograms(folder: Path, seed: int, part: range, versions: int = 1) -> int:
     """Draw and save some mammograms, several versions of each; return the number of images."""
     index = torch.tensor(part)
-    images = mammograms.redraw(seed, index // versions, mammograms.draw_attributes(seed, index))
+    images = mammograms.redraw(seed, index // versions, mammograms.draw_attributes(seed, index, versions))
     for i, image in zip(part, images):
         Image.fromarray(image).save(folder / name_png(i), compress_level=1)  # noise hardly compresses
     return len(part)

@@ -17,6 +17,7 @@ BATCH = 8  # images painted together; as many as fit the cache of a CPU
 FIRST_PATIENT = 10_000_000  # so that every patient number has eight digits
 PATIENT_OF = (0, 1, 1, 2, 2, 2, 3, 3, 3, 3)  # patients of every ten consecutive images
 MARKERS = ("circle marker", "triangle marker")
+COMBINATIONS = 2 ** len(MARKERS)
 SHARES = {  # probability of each value from 0 upwards; every attribute is a root
     "circle marker": (0.75, 0.25),
     "triangle marker": (0.75, 0.25),
@@ -66,21 +67,42 @@ def number_patients(index: Tensor) -> list[str]:
     return [str(FIRST_PATIENT + patient) for patient in patient_of(index).tolist()]
 
 
-def draw_attributes(seed: int, index: Tensor) -> dict[str, Tensor]:
-    """Sample the attributes of images from `SHARES`.
+def draw_attributes(seed: int, index: Tensor, versions: int = 1) -> dict[str, Tensor]:
+    """Sample the attributes of images from `SHARES`; versions of one mammogram differ in their markers alone.
 
     Args:
         seed: seed of the data set.
         index: indices of the images, int64 (N,).
+        versions: how many consecutive images are of one mammogram; of more than one see `draw_markers`.
 
     Returns:
         Each attribute by name, 0 or 1, density 0 to 3, int64 (N,).
     """
-    draws = draw_unit(make_generators(seed, index, stream=0), SHARES)
-    return {
+    first = index - index % versions
+    draws = draw_unit(make_generators(seed, first, stream=0), SHARES)
+    attributes = {
         name: torch.bucketize(draw, torch.tensor(SHARES[name][:-1], dtype=draw.dtype).cumsum(0), right=True)
         for name, draw in draws.items()
     }
+    return attributes if versions == 1 else attributes | draw_markers(seed, first, index)
+
+
+def draw_markers(seed: int, first: Tensor, index: Tensor) -> dict[str, Tensor]:
+    """Give the versions of a mammogram every combination of markers in turn, from one on that is drawn.
+
+    So each has its true counterfactuals among the others, and one that bears both markers is as usual as one without.
+
+    Args:
+        seed: seed of the data set.
+        first: of each image, the index of the first version, int64 (N,).
+        index: indices of the images, int64 (N,).
+
+    Returns:
+        Each marker by name, 0 or 1, int64 (N,).
+    """
+    start = [int(generator.integers(COMBINATIONS)) for generator in make_generators(seed, first, stream=4)]
+    turn = (index - first + torch.tensor(start, dtype=torch.int64)) % COMBINATIONS
+    return {name: turn >> bit & 1 for bit, name in enumerate(MARKERS)}
 
 
 def draw_nuisance(seed: int, index: Tensor) -> Nuisance:

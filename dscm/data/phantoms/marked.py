@@ -28,7 +28,8 @@ def write_marked(folder: Path, recipe: Recipe, source: Path, real: Sequence[Mamm
     """Write drawings, and versions of real mammograms with markers drawn onto them, as one set in EMBED's layout.
 
     Images are numbered: drawings first, then all versions of each mammogram, whose unmarked form lies in `UNMARKED`.
-    Those of one mammogram are a group.
+    Those of one mammogram with markers at the same places are a group, of which each image is a true counterfactual of
+    the others.
 
     Args:
         folder: an empty folder.
@@ -50,17 +51,32 @@ def write_marked(folder: Path, recipe: Recipe, source: Path, real: Sequence[Mamm
             if fault:
                 raise InputError(f"{path}: {fault}")
             bar.update()
-    index = torch.arange(recipe.n + recipe.versions * recipe.real)
-    drawn = {name: values.tolist() for name, values in mammograms.draw_attributes(recipe.seed, index).items()}
+    start = torch.arange(recipe.n)
+    drawn = mammograms.draw_attributes(recipe.seed, start, recipe.drawn_versions)
+    index = recipe.n + torch.arange(recipe.versions * recipe.real)
+    first = find_first(recipe, index)
+    marked = mammograms.draw_markers(recipe.seed, first, index)
     each = [mammogram for mammogram in real for _ in range(recipe.versions)]
-    density = [*(1 + value for value in drawn["density"][: recipe.n]), *(mammogram.density for mammogram in each)]
-    cancer = [*drawn["cancer"][: recipe.n], *(mammogram.cancer for mammogram in each)]
-    markers = {name: drawn[name] for name in mammograms.MARKERS}
-    base = index[: recipe.n] // recipe.drawn_versions
+    markers = {name: [*drawn[name].tolist(), *marked[name].tolist()] for name in mammograms.MARKERS}
+    density = [*(1 + drawn["density"]).tolist(), *(mammogram.density for mammogram in each)]
+    cancer = [*drawn["cancer"].tolist(), *(mammogram.cancer for mammogram in each)]
+    base = start // recipe.drawn_versions
     women = [*mammograms.number_patients(base), *(mammogram.woman for mammogram in each)]
-    groups = [*base.tolist(), *(recipe.n + number // recipe.versions for number in range(len(each)))]
-    write_embed_tables(folder, women, groups, markers, density, cancer)
+    write_embed_tables(folder, women, [*base.tolist(), *first.tolist()], markers, density, cancer)
     (folder / RECIPE).write_text(json.dumps(asdict(recipe)) + "\n")
+
+
+def find_first(recipe: Recipe, index: Tensor) -> Tensor:
+    """Return the first version of a real mammogram that has its markers where each of these images has them.
+
+    Args:
+        recipe: the recipe of the set.
+        index: indices of versions of real mammograms, int64 (N,).
+
+    Returns:
+        Their indices, int64 (N,).
+    """
+    return index - (index - recipe.n) % recipe.versions % recipe.grouped
 
 
 def redraw(folder: Path, recipe: Recipe, index: Tensor, attributes: Mapping[str, Tensor]) -> list[np.ndarray]:
@@ -83,7 +99,7 @@ def redraw(folder: Path, recipe: Recipe, index: Tensor, attributes: Mapping[str,
     read = cache(partial(_read_unmarked, folder))
     for j in (index >= recipe.n).nonzero()[:, 0].tolist():
         pixels, breast = read((int(index[j]) - recipe.n) // recipe.versions)
-        markers = tissue.place_markers(breast, recipe.seed, int(index[j]))
+        markers = tissue.place_markers(breast, recipe.seed, int(find_first(recipe, index[j])))
         present = {name: int(attributes[name][j]) for name in mammograms.MARKERS}
         images[j] = tissue.paint(pixels, breast, markers, present)
     return [images[j] for j in range(len(index))]
@@ -103,7 +119,8 @@ def find_boxes(folder: Path, recipe: Recipe, index: Tensor, name: str) -> Tensor
             boxes.append(mammograms.marker_box(nuisance, name)[0])
             continue
         pixels, breast = read((i - recipe.n) // recipe.versions)
-        boxes.append(tissue.find_box(pixels, breast, tissue.place_markers(breast, recipe.seed, i), name))
+        markers = tissue.place_markers(breast, recipe.seed, int(find_first(recipe, torch.tensor(i))))
+        boxes.append(tissue.find_box(pixels, breast, markers, name))
     return torch.stack(boxes)
 
 
@@ -115,13 +132,14 @@ def _save_versions(folder: Path, recipe: Recipe, number: int, path: Path) -> str
     except UnreadableImage as error:
         return str(error)
     Image.fromarray(np.ascontiguousarray(pixels)).save(folder / UNMARKED / name_png(number))
-    start = recipe.n + number * recipe.versions
-    drawn = mammograms.draw_attributes(recipe.seed, torch.arange(start, start + recipe.versions))
-    for version in range(recipe.versions):
-        markers = tissue.place_markers(breast, recipe.seed, start + version)
+    index = recipe.n + number * recipe.versions + torch.arange(recipe.versions)
+    first = find_first(recipe, index)
+    drawn = mammograms.draw_markers(recipe.seed, first, index)
+    for version, (i, place) in enumerate(zip(index.tolist(), first.tolist())):
+        markers = tissue.place_markers(breast, recipe.seed, place)
         present = {name: int(drawn[name][version]) for name in mammograms.MARKERS}
         image = tissue.paint(pixels, breast, markers, present)
-        Image.fromarray(np.ascontiguousarray(image)).save(folder / "images" / name_png(start + version))
+        Image.fromarray(np.ascontiguousarray(image)).save(folder / "images" / name_png(i))
     return ""
 
 

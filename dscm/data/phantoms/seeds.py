@@ -24,8 +24,8 @@ def make_generators(seed: int, index: Tensor, stream: int) -> list[np.random.Gen
 def draw_unit(generators: Sequence[np.random.Generator], names: Iterable[str]) -> dict[str, Tensor]:
     """Draw a uniform number in [0, 1) for each name from each of N generators, float64 (N,)."""
     names = list(names)
-    draws = np.stack([generator.random(len(names)) for generator in generators], axis=1)
-    return dict(zip(names, torch.from_numpy(draws)))
+    draws = np.array([generator.random(len(names)) for generator in generators]).reshape(-1, len(names))  # N may be 0
+    return dict(zip(names, torch.from_numpy(draws.T.copy())))
 
 
 def draw_uniform(

@@ -1,6 +1,7 @@
 """Real mammograms with drawn markers as a set of EMBED, whose true counterfactuals are known."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from dscm.graphs import get_graph
 from tests.support.breasts import MARGIN, make_breast, write_folder
 
 MARKERS = ("circle marker", "triangle marker")
-VERSIONS = 3
+VERSIONS = 6  # four at one place, two at another
 
 
 def write(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
@@ -121,23 +122,45 @@ def test_women_are_in_one_split(data_set: DataSet) -> None:
     assert sum(map(len, women.values())) == 8 == len(set.union(*women.values()))
 
 
-def test_versions_of_a_mammogram_are_a_group(data_set: DataSet) -> None:
-    """Drawn ones, too, which have other attributes and the same breast; no group is in two splits."""
+def test_images_of_a_group_are_true_counterfactuals_of_each_other(data_set: DataSet) -> None:
+    """They differ in their markers alone, which lie at the same places; no group is in two splits."""
     recipe, truth, seen = data_set.recipe, data_set.truth(), set[int]()
     assert recipe is not None and truth is not None
     for split in ("train", "valid", "test"):
         data = data_set.load(split, 64)  # type: ignore[arg-type]
         index, group = data["index"], data["group"]
-        base = torch.where(index < recipe.n, index // 2, recipe.n + (index - recipe.n) // VERSIONS)
+        place = (index - recipe.n) // VERSIONS * VERSIONS + (index - recipe.n) % VERSIONS // 4 * 4
+        base = torch.where(index < recipe.n, index // 2, recipe.n + place)
         assert all(((group == g) == (base == b)).all() for g, b in zip(group.tolist(), base.tolist()))
         assert not seen & set(group.tolist())
         seen |= set(group.tolist())
-        pairs = ((index < recipe.n) & (index % 2 == 0)).nonzero()[:, 0]
-        pairs = pairs[index[pairs] + 1 < recipe.n]
-        if len(pairs):
-            one, two = ({name: value[i] for name, value in data.items()} for i in (pairs, pairs + 1))
-            attributes = {name: two[name] for name in ("circle marker", "triangle marker", "density", "cancer")}
-            assert torch.equal(truth.draw(one, attributes), two["image"])
+        pairs = (group[:-1] == group[1:]).nonzero()[:, 0]
+        one, two = ({name: value[i] for name, value in data.items()} for i in (pairs, pairs + 1))
+        assert len(pairs) and all(torch.equal(one[name], two[name]) for name in ("density", "cancer"))
+        attributes = {name: two[name] for name in (*MARKERS, "density", "cancer")}
+        assert torch.equal(truth.draw(one, attributes), two["image"])
+
+
+def test_a_group_shows_every_combination_of_markers(written: Path) -> None:
+    """Four versions at a place do; which is the first differs."""
+    with open(written / "markers.csv") as file:
+        rows = list(csv.DictReader(file))
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(tuple(row[name] for name in MARKERS))
+    whole = [group for group in groups.values() if len(group) == 4]
+    assert len(whole) == 16 and all(len(set(group)) == 4 for group in whole)
+    assert len({group[0] for group in whole}) > 1
+
+
+def test_in_sets_of_earlier_programs_each_version_has_its_own_places(written: Path) -> None:
+    """Their recipes do not say how many share them."""
+    recipe = read_recipe(written)
+    assert recipe is not None
+    earlier = dataclasses.replace(recipe, grouped=1)
+    versions = recipe.n + torch.arange(4)
+    now, then = (marked.find_boxes(written, kept, versions, MARKERS[0]) for kept in (recipe, earlier))
+    assert len(now.unique(dim=0)) == 1 and len(then.unique(dim=0)) == 4 and torch.equal(now[0], then[0])
 
 
 def test_the_same_command_writes_the_same_files(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
