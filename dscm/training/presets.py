@@ -64,8 +64,8 @@ def get_preset(part: Part, graph: Graph, name: PresetName = "tiny", mechanism: M
         model |= _CODES[like][name]
     if graph.data_set in (like, *_SAME):
         return replace(preset, model=model)
-    # Whether a mirrored image of a user is as plausible is unknown.
-    return replace(preset, model=model, training=replace(preset.training, flip=False))
+    # Whether an image of a user is as plausible mirrored or moved is unknown.
+    return replace(preset, model=model, training=replace(preset.training, flip=False, move=0))
 
 
 # Diffusion mechanisms. β weighs nats against errors summed over pixels: more pixels, more β. ``paper`` is Table 4.
@@ -241,9 +241,11 @@ _ATTRIBUTES = Preset(
 )
 
 
-def _make_oracle(model: Config, batch: int = 128) -> Mapping[str, Preset]:
+def _make_oracle(model: Config, batch: int = 128, flip: bool = False, move: int = 0) -> Mapping[str, Preset]:
     """Make the presets of an oracle: ``small`` and ``paper`` are twice as wide, trained for 2 and 5 times as long."""
-    training = Hyperparameters(batch=batch, learning_rate=1e-3, warmup=100, ema=0.998, static=True)
+    training = Hyperparameters(
+        batch=batch, learning_rate=1e-3, warmup=100, ema=0.998, flip=flip, move=move, static=True
+    )
     wide = {**model, "channels": 2 * model["channels"]}
     return {
         "tiny": Preset(model, 4000, training),
@@ -254,7 +256,7 @@ def _make_oracle(model: Config, batch: int = 128) -> Mapping[str, Preset]:
 
 _ORACLES: Mapping[str, Mapping[str, Preset]] = {
     "morphomnist": _make_oracle({"channels": 32, "strokes": True}),
-    "celebahq": _make_oracle({"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.3}),
+    "celebahq": _make_oracle({"channels": 32, "multipliers": [1, 2, 4], "dropout": 0.3}, flip=True, move=4),
     "embed": _make_oracle({"channels": 16, "multipliers": [1, 2, 4, 8], "dropout": 0.3}, batch=64),
 }
 

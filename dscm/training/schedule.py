@@ -26,7 +26,7 @@ class Hyperparameters:
         apart: also drop the code, and each parent, independently.
         focus: share of the timesteps drawn at log-normal noise levels, as in `sample_timesteps`.
         shift: factor of the noise levels, as in `sample_timesteps`.
-        flip: mirror half of the images.
+        flip, move: mirror half of the images, and move each by so many pixels at most, as `augment` does.
         summed: whether the loss is a sum over pixels, as those of image mechanisms; it is then divided by their number,
             so that one bound on the gradient's norm suits every size.
         static: whether the objective has fixed shapes and never waits for the device, so that a CUDA graph can replay
@@ -51,6 +51,7 @@ class Hyperparameters:
     focus: float = 0.0
     shift: float = 1.0
     flip: bool = False
+    move: int = 0
     summed: bool = False
     static: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"

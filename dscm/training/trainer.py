@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dscm.data.group import GROUP
 from dscm.data.scaling import to_signed
-from dscm.diffusion.objective import share
 from dscm.errors import InputError, option
+from dscm.training.augment import augment
 from dscm.training.balance import find_weights
 from dscm.training.cuda_graph import CapturedStep, Terms, can_capture
 from dscm.training.pairs import Pairs
@@ -158,9 +158,7 @@ class Trainer:
         index = index.to(self.device)
         value = to_signed(self.data["image"][index])
         like = self.pairs.like(index) if self.pairs else None
-        if self.settings.flip:
-            mirrored = share(torch.rand(len(value), generator=self.generator, device=self.device), like) < 0.5
-            value = torch.where(mirrored[:, None, None, None], value.flip(-1), value)
+        value = augment(value, self.settings.flip, self.settings.move, self.generator, like)
         parents = {name: self.data[name][index] for name in self.names}
         known = self.settings.arguments(beta) | {"generator": self.generator, "like": like}
         arguments = {name: argument for name, argument in known.items() if name in self.accepted}

@@ -56,6 +56,13 @@ def test_images_of_diffusion_are_trained_as_published(name: Any) -> None:
         )
 
 
+def test_an_oracle_of_faces_sees_them_mirrored_and_moved() -> None:
+    """Which keeps their attributes; a digit's it does not, and of a user's images nobody knows."""
+    for graph in GRAPHS.values():
+        training = get_preset("oracle", graph).training
+        assert (training.flip, training.move) == ((True, 4) if graph.data_set in ("celeba", "celebahq") else (False, 0))
+
+
 @pytest.mark.parametrize("data", ["morphomnist", "celebahq", "embed"])
 def test_small_lies_between_tiny_and_paper(data: str) -> None:
     """In weights, and in images that are seen; the judges', too."""
