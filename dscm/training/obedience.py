@@ -26,6 +26,9 @@ class Obedience(nn.Module):
     Ribeiro et al. 2023, who tune a hierarchical VAE so), D the number of pixel values. The last term, a mean over
     pixels, keeps what need not change (after Wachter et al. 2018, eq. 1).
 
+    The encoder and the prior of its codes stay as they are: an encoder that learned here, too, emptied the code, which
+    is the easiest way not to contradict pa*.
+
     Whoever judges the result needs another oracle: one can be pleased without being right.
 
     Args:
@@ -46,6 +49,9 @@ class Obedience(nn.Module):
     ) -> None:
         super().__init__()
         self.mechanism = mechanism
+        if mechanism.has_code:
+            for settled in (mechanism.encoder, mechanism.prior):
+                settled.requires_grad_(False)
         self.oracle, self.attributes = oracle.eval().requires_grad_(False), attributes.requires_grad_(False)
         self.queries, self.weight = queries, weight
 

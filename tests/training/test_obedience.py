@@ -54,6 +54,7 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
     terms["loss"].backward()
     reached = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
     assert reached and all(name.startswith("mechanism.") for name in reached)
+    assert not any(part in name for name in reached for part in ("encoder", "prior")), "codes keep their meaning"
 
 
 def test_of_a_pair_the_other_image_is_the_truth() -> None:
