@@ -89,7 +89,9 @@ def build(part: Part, graph: Graph, config: Mapping[str, Any]) -> nn.Module:
         config: arguments of the model's constructor; of an image's also ``mechanism``, one of `MECHANISMS`.
     """
     if part == "oracle":
-        return Oracle(graph.predicted, graph.image_channels, **config)
+        arguments = dict(config)
+        known = graph.attributes if arguments.pop("every", False) else graph.predicted
+        return Oracle(known, graph.image_channels, **arguments)
     if part == "attributes":
         return LearnedAttributes(graph.attributes, **config)
     arguments = dict(config)

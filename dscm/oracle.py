@@ -100,19 +100,27 @@ class Oracle(nn.Module):
             ``accuracy``, the mean over classes (NaN without any).
         """
         scores = self.logits(value)
-        losses: list[Tensor] = []
+        known = [v for v in self.variables if v.name in parents]
         hits = [value.new_full((), math.nan)]  # of no class
+        hits += [(self._decide(v, scores[v.name]) == parents[v.name]).float().mean() for v in known if not v.real]
+        losses = self.losses(scores, parents)
+        return {"loss": reduce(torch.add, losses.values()), "accuracy": torch.stack(hits).nanmean().detach()}
+
+    def losses(self, scores: Mapping[str, Tensor], parents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compare `logits` with attributes, those of them that ``parents`` holds: a scalar each.
+
+        Of classes it is the cross-entropy, of a number the squared error, standardised.
+        """
+        losses: dict[str, Tensor] = {}
         for v in (v for v in self.variables if v.name in parents):
             score, wanted = scores[v.name], parents[v.name]
             if v.real:
-                losses.append(F.mse_loss(score.squeeze(1).float(), self.scaling.standardise(v.name, wanted)))
-                continue
-            if v.kind == "binary":
-                losses.append(F.binary_cross_entropy_with_logits(score.squeeze(1), wanted.float()))
+                losses[v.name] = F.mse_loss(score.squeeze(1).float(), self.scaling.standardise(v.name, wanted))
+            elif v.kind == "binary":
+                losses[v.name] = F.binary_cross_entropy_with_logits(score.squeeze(1), wanted.float())
             else:
-                losses.append(F.cross_entropy(score, wanted))
-            hits.append((self._decide(v, score) == wanted).float().mean())
-        return {"loss": reduce(torch.add, losses), "accuracy": torch.stack(hits).nanmean().detach()}
+                losses[v.name] = F.cross_entropy(score, wanted)
+        return losses
 
     def _decide(self, variable: Variable, score: Tensor) -> Tensor:
         """Convert a variable's output, (B, classes) or (B, 1), to its value, (B,)."""

@@ -15,6 +15,7 @@ from dscm.training.tuning import intervene
 
 SHARE = 4  # one in so many images of a batch is intervened on, where an oracle judges
 ALIKE = 0.2  # λ, what a change counts where two images of a pair are alike
+EXACT = 0.05  # of its standard deviation in the data, by which a number may be missed
 CLOSE = 10.0  # ρ, nats that a change of every pixel by 1 costs, on [-1, 1]
 
 
@@ -23,11 +24,13 @@ class Obedience(nn.Module):
 
     x* is the counterfactual of an image x, unguided and by `counterfactual_in_short`, under one of the interventions of
     the graph, with values of another image of the batch; pa* are the attributes then, p is the oracle (after De Sousa
-    Ribeiro et al. 2023, who tune a hierarchical VAE so), D the number of pixel values. The last term, a mean over
-    pixels, keeps what need not change (after Wachter et al. 2018, eq. 1).
+    Ribeiro et al. 2023, who tune a hierarchical VAE so), D the number of pixel values. Of a number p is Gaussian around
+    what the oracle reads, `EXACT` its standard deviation. The last term, a mean over pixels, keeps what need not change
+    (after Wachter et al. 2018, eq. 1).
 
-    The encoder and the prior of its codes stay as they are: an encoder that learned here, too, emptied the code, which
-    is the easiest way not to contradict pa*.
+    A code is judged as one more attribute, by its encoder: ``−log q(e* | x*)`` of `misread_code` is added, so that what
+    is read again is what went in, and reversal meets the same noise. The encoder and the prior stay as they are: an
+    encoder that learned here, too, emptied the code, which is the easiest way not to contradict pa*.
 
     Whoever judges the result needs another oracle: one can be pleased without being right.
 
@@ -56,8 +59,10 @@ class Obedience(nn.Module):
         self.queries, self.weight = queries, weight
 
     def train(self, mode: bool = True) -> "Obedience":
-        """Set the mode of the mechanism alone: the oracle judges without dropout."""
+        """Set the mode of the mechanism alone: the judges read without dropout."""
         self.mechanism.train(mode)
+        if self.mechanism.has_code:
+            self.mechanism.encoder.eval()
         return self
 
     def forward(
@@ -72,17 +77,29 @@ class Obedience(nn.Module):
             rest: what else the loss of the mechanism takes.
 
         Returns:
-            Scalars: ``loss``; ``counterfactual``, the oracle's loss; ``change``, ``|x* − x|``; and the mechanism's
-            other terms.
+            Scalars: ``loss``; ``counterfactual``, the oracle's loss; ``change``, ``|x* − x|``; ``misread``, of a code;
+            and the mechanism's other terms.
         """
         terms = self.mechanism(value, parents, generator, **rest)
         value = value[: -(-len(value) // SHARE)]
         obs = {name: attribute[: len(value)] for name, attribute in parents.items()}
         new = intervene(self.queries, self.attributes, obs, generator)
-        image = predict(self.mechanism, value, obs, new)
-        judged, change = self.oracle(image, new)["loss"], (image - value).abs().mean()
-        loss = terms["loss"] + self.weight * value[0].numel() * (judged + CLOSE * change)
-        return {**terms, "counterfactual": judged.detach(), "change": change.detach(), "loss": loss}
+        pa, changed = (encode(self.mechanism, attributes) for attributes in (obs, new))
+        z = self.mechanism.encode(value, pa)
+        own, other = (self.mechanism.condition(z, encoded) for encoded in (pa, changed))
+        image = counterfactual_in_short(self.mechanism.eps, own, other, value, self.mechanism.schedule).clamp(-1, 1)
+        judged, change = self.judge(image, new), (image - value).abs().mean()
+        misread = misread_code(self.mechanism, image, changed, z).mean()
+        nats = judged + CLOSE * change + misread
+        seen = {"counterfactual": judged.detach(), "change": change.detach(), "misread": misread.detach()}
+        return {**terms, **seen, "loss": terms["loss"] + self.weight * value[0].numel() * nats}
+
+    def judge(self, image: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+        """Compute the mean of ``−log p(pa* | x*)``, without constants, of images with the attributes of ``parents``."""
+        losses = self.oracle.losses(self.oracle.logits(image), parents)
+        real = {v.name for v in self.oracle.variables if v.real}
+        nats = [loss / (2 * EXACT**2) if name in real else loss for name, loss in losses.items()]
+        return torch.stack(nats).sum()
 
 
 class Example(nn.Module):
@@ -123,7 +140,9 @@ class Example(nn.Module):
         partner = find_partners(like, n)
         obs = {name: attribute[:n] for name, attribute in parents.items()}
         new = {name: attribute[partner] for name, attribute in parents.items()}
-        conditions = describe(self.mechanism, value[:n], obs, new)
+        pa, changed = (encode(self.mechanism, attributes) for attributes in (obs, new))
+        z = self.mechanism.encode(value[:n], pa)
+        conditions = [self.mechanism.condition(z, encoded) for encoded in (pa, changed)]
         own, other = predict_clean(self.mechanism.eps, conditions, value[:n], self.mechanism.schedule, generator)
         missed = miss_pairs(own, other, value[:n], value[partner])
         return {**terms, "missed": missed.detach(), "loss": terms["loss"] + self.weight * value[0].numel() * missed}
@@ -144,19 +163,23 @@ def miss_pairs(own: Tensor, other: Tensor, value: Tensor, truth: Tensor) -> Tens
     return (missed * paired).sum() / paired.sum().clamp_min(1)
 
 
-def describe(
-    mechanism: DiffusionMechanism, value: Tensor, obs: Mapping[str, Tensor], changed: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return the conditions, (B, D), of images in [-1, 1], (B, C, H, W), and of them when their attributes change."""
-    own = [variable.name for variable in mechanism.scaling.variables]
-    pa, new = (mechanism.scaling({name: values[name] for name in own}) for values in (obs, changed))
-    z = mechanism.encode(value, pa)
-    return mechanism.condition(z, pa), mechanism.condition(z, new)
+def encode(mechanism: DiffusionMechanism, attributes: Mapping[str, Tensor]) -> Tensor:
+    """Encode those attributes, each (B,), that are parents of the image, as (B, D)."""
+    return mechanism.scaling({v.name: attributes[v.name] for v in mechanism.scaling.variables})
 
 
-def predict(
-    mechanism: DiffusionMechanism, value: Tensor, obs: Mapping[str, Tensor], changed: Mapping[str, Tensor]
-) -> Tensor:
-    """Predict the counterfactuals of images in [-1, 1], (B, C, H, W), whose attributes change; with gradients."""
-    conditions = describe(mechanism, value, obs, changed)
-    return counterfactual_in_short(mechanism.eps, *conditions, value, mechanism.schedule).clamp(-1, 1)
+def misread_code(mechanism: DiffusionMechanism, image: Tensor, pa: Tensor, z: Tensor) -> Tensor:
+    """Compute how badly images show their codes, ``−log q(e* | x*)`` in nats, without constants, (B,); 0 without codes.
+
+    Args:
+        mechanism: the mechanism.
+        image: generated images in [-1, 1], (B, C, H, W).
+        pa: their encoded parents, (B, D).
+        z: the noise of the codes that they were generated with, (B, code_dim); e* is the code that it makes given pa.
+    """
+    if not mechanism.has_code:
+        return image.new_zeros(len(image))
+    q = mechanism.encoder(image)
+    p = mechanism.prior(pa, q.mean)
+    code = p.mean + p.stddev * mechanism.prior.from_noise(z, pa)
+    return ((q.mean - code) / q.stddev.detach()).square().sum(dim=1) / 2

@@ -15,6 +15,7 @@ from dscm.diffusion.levels import CANDIDATES, IMAGES, STEPS
 from dscm.diffusion.process import size_shift
 from dscm.errors import InputError, option
 from dscm.machine import warn_of_emulation
+from dscm.oracle import needs_strokes
 from dscm.settings import setting
 from dscm.training.presets import BASELINES, MechanismName, Preset, PresetName, get_preset
 from dscm.training.schedule import Hyperparameters
@@ -27,6 +28,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "gamma": ("semantic",),
     "kappa": ("semantic",),
     "obey": ("spatial", "semantic"),
+    "every": ("oracle",),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
     "pairs": ("spatial", "semantic"),
@@ -35,8 +37,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
     "patch": ("spatial", "semantic", *BASELINES),
 }
-ARCHITECTURE = ("patch", "likelihood")  # settings that a trained mechanism has already
-ADDED = ("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey")  # absent from older files: kept where on
+ARCHITECTURE = ("patch", "likelihood", "every")  # settings that a trained mechanism has already
+ADDED = ("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey", "every")  # new since: kept where on
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust", "levels")  # may change
 
 
@@ -90,6 +92,11 @@ class Recipe:
     )
     kappa: float = setting(
         0.0, "Weight κ that holds a code to what is read again from counterfactuals of a few steps.", low=0
+    )
+    every: bool = setting(
+        False,
+        "Of an oracle: predict measured attributes, too, so that a mechanism can be trained to obey them; whoever "
+        "judges measures.",
     )
     obey: float = setting(
         0.0,
@@ -202,6 +209,10 @@ class Recipe:
         """Tell whether a trained diffusion mechanism is trained further."""
         return self.fine_tune is not None and self.trained in ("spatial", "semantic")
 
+    def sees_strokes(self, graph: Graph) -> bool:
+        """Tell whether a new oracle sees strokes alone, which do not tell what is measured on digits."""
+        return self.part == "oracle" and needs_strokes(graph) and not self.every and self.fine_tune is None
+
     def choose_preset(self, graph: Graph, part: Part | None = None) -> Preset:
         """Return the preset of what is trained, or of another part of the same model, with the chosen patches."""
         part = part or self.part
@@ -225,7 +236,9 @@ class Recipe:
         config = dict(self.choose_preset(graph).model)
         if self.part == "image":
             config["size"] = self.image_size(graph)
-        return config | {name: getattr(self, name) for name in ("prior", "likelihood") if getattr(self, name)}
+        if not self.sees_strokes(graph):
+            config.pop("strokes", None)
+        return config | {name: getattr(self, name) for name in ("prior", "likelihood", "every") if getattr(self, name)}
 
     def hyperparameters(self, graph: Graph, device: torch.device) -> Hyperparameters:
         """Return the hyperparameters of a training on a device; warn of a precision that the CPU only emulates."""

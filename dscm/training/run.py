@@ -21,7 +21,6 @@ from dscm.data.sets import DATA_SETS, Split, get_data_set
 from dscm.errors import InputError, option, spell
 from dscm.files import remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
-from dscm.oracle import needs_strokes
 from dscm.plots.calibration import draw_calibration
 from dscm.training.further import PriorFit, restore_judge, restore_trained
 from dscm.training.levels import place_steps
@@ -135,7 +134,8 @@ class Training:
         recipe = replace(recipe, fit=fit)
         self.state = read_state(self.path, recipe.part) if resume else None
         self.recipe = recipe = recipe.follow(self.graph, self.state["settings"]) if self.state else recipe
-        if (recipe.part == "oracle" or recipe.judged) and not self.graph.predicted:
+        judging = (recipe.part == "oracle" and not recipe.every) or recipe.judged
+        if judging and not self.graph.predicted:
             raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
         framing = Framing(fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)
@@ -302,7 +302,7 @@ class Training:
         splits["train"] = self.select_training(loaded["train"])
         if self.recipe.part == "attributes":  # no pixels
             splits = {name: data | {"image": data["image"][:, :0]} for name, data in splits.items()}
-        if self.recipe.part == "oracle" and needs_strokes(self.graph):  # it also reads digits as written
+        if self.recipe.sees_strokes(self.graph):  # the oracle also reads digits as written
             written, digit = (loaded["train"][name].to(self.machine.device) for name in ("base", "digit"))
             both = torch.cat([splits["train"]["image"].amax(dim=1, keepdim=True), written])
             splits["train"] = {"image": both, "digit": digit.repeat(2)}

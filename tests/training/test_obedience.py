@@ -8,7 +8,7 @@ from dscm.diffusion.objective import counterfactual_in_short, predict_clean
 from dscm.diffusion.process import EpsFn
 from dscm.errors import InputError
 from dscm.oracle import Oracle
-from dscm.training.obedience import Example, Obedience, miss_pairs
+from dscm.training.obedience import Example, Obedience, misread_code, miss_pairs
 from dscm.training.recipe import Recipe
 from dscm.training.trainer import list_arguments
 from tests.support.networks import GRAPH, PARENTS, X, make, randn
@@ -44,9 +44,10 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
     """The second weighed by η·D, about counterfactuals of a fourth of the batch, judged without dropout."""
     objective, seen = start(code_dim=code_dim), {}
     own = objective.mechanism(X, PARENTS, torch.Generator().manual_seed(0), **ARGUMENTS)
-    objective.oracle.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], parents=inputs[1]))
+    judge = objective.judge
+    objective.judge = lambda x, parents: seen.update(x=x, parents=parents) or judge(x, parents)  # type: ignore
     terms = run(objective)
-    extra = terms["counterfactual"] + 10 * terms["change"]
+    extra = terms["counterfactual"] + 10 * terms["change"] + terms["misread"]
     torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * extra)
     torch.testing.assert_close(terms["change"], (seen["x"] - X[:2]).abs().mean())
     torch.testing.assert_close(terms["counterfactual"], objective.oracle(seen["x"], seen["parents"])["loss"])
@@ -55,6 +56,32 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
     reached = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
     assert reached and all(name.startswith("mechanism.") for name in reached)
     assert not any(part in name for name in reached for part in ("encoder", "prior")), "codes keep their meaning"
+
+
+def test_a_number_may_be_missed_by_a_twentieth_of_its_spread() -> None:
+    """The Gaussian's nats of numbers, the cross-entropy of classes; what the oracle does not read does not count."""
+    objective = start()
+    objective.oracle = oracle = Oracle(GRAPH.attributes, 1, channels=8).double().eval()
+    oracle.fit_scaling(PARENTS)
+    nats, scores = 0.0, oracle.logits(X)
+    for variable in GRAPH.attributes:
+        if variable.real:
+            missed = scores[variable.name][:, 0] - oracle.scaling.standardise(variable.name, PARENTS[variable.name])
+            nats += (missed / 0.05).square().mean() / 2
+        else:
+            nats += torch.nn.functional.cross_entropy(scores[variable.name], PARENTS[variable.name])
+    torch.testing.assert_close(objective.judge(X, PARENTS), nats)
+
+
+def test_an_image_shows_the_code_that_it_has() -> None:
+    """Under any parents; another image misses it by the squares of standard deviations, and a spatial one has none."""
+    model = make(4)
+    pa = model.scaling(PARENTS)
+    z = model.encode(X, pa)
+    torch.testing.assert_close(misread_code(model, X, pa, z), torch.zeros(len(X), dtype=X.dtype))
+    missed = (model.encoder(-X).mean - model.encoder(X).mean) / model.encoder(-X).stddev
+    torch.testing.assert_close(misread_code(model, -X, pa, z), missed.square().sum(dim=1) / 2)
+    assert not misread_code(make(0), X, pa, z[:, :0]).any()
 
 
 def test_of_a_pair_the_other_image_is_the_truth() -> None:

@@ -83,6 +83,8 @@ def test_emulated_precision_is_warned_of(
         ({"fine_tune": "a.pt", "only_prior": True}, "only_prior: needs fine_tune, and prior flow"),
         ({"prior": "flow", "only_prior": True}, "only_prior: needs fine_tune, and prior flow"),
         ({"fine_tune": "a.pt", "prior": "flow", "patch": 4}, "patch 4: is settled by the model of fine_tune"),
+        ({"every": True}, "every: not known to semantic; a setting of oracle"),
+        ({"part": "oracle", "every": True, "fine_tune": "a.pt"}, "every: is settled by the model of fine_tune"),
         ({"mechanism": "vae", "pairs": True}, "pairs: not known to vae; a setting of spatial, semantic"),
         ({"mechanism": "vae", "shift": 2.0}, "shift 2.0: not known to vae; a setting of spatial, semantic, diffscm"),
         ({"shift": 0.5}, "shift 0.5: must be a number, at least 1"),

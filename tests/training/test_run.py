@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dscm.checkpoint import restore_oracle
 from dscm.errors import InputError
 from dscm.machine import Machine
 from dscm.training.log import check_state
@@ -61,3 +62,15 @@ def test_an_oracle_of_measured_attributes_has_nothing_to_predict(tmp_path: Path)
     for recipe in (Recipe(part="oracle"), Recipe(mechanism="vae", fine_tune="vae.pt")):
         with pytest.raises(InputError, match="pendulum: every attribute is measured; an oracle has nothing to predict"):
             Training(recipe, place, Machine(torch.device("cpu")))
+
+
+def test_an_oracle_of_every_attribute_sees_more_than_strokes(mnist_folder: Path, tmp_path: Path) -> None:
+    """It learns what is measured, too, from digits as they are drawn, and a checkpoint of it says so."""
+    place = Place("morphomnist", None, mnist_folder, (), tmp_path / "cache", tmp_path / "out", None)
+    training = Training(
+        Recipe(part="oracle", every=True, steps=2, batch=8, trust=0), place, Machine(torch.device("cpu"))
+    )
+    training.fit()
+    oracle = restore_oracle(tmp_path / "out" / "checkpoint.pt", torch.device("cpu")).model
+    assert [*oracle.sizes] == ["thickness", "intensity", "digit", "slant"] and not oracle.strokes
+    Training(Recipe(part="oracle", every=True), Place(data="pendulum", out=tmp_path), Machine(torch.device("cpu")))
