@@ -59,7 +59,7 @@ def test_loss_is_the_mechanisms_and_the_oracles(code_dim: int) -> None:
 
 
 def test_a_number_may_be_missed_by_a_twentieth_of_its_spread() -> None:
-    """The Gaussian's nats of numbers, the cross-entropy of classes; what the oracle does not read does not count."""
+    """The Laplace distribution's nats of numbers, the cross-entropy of classes."""
     objective = start()
     objective.oracle = oracle = Oracle(GRAPH.attributes, 1, channels=8).double().eval()
     oracle.fit_scaling(PARENTS)
@@ -67,20 +67,20 @@ def test_a_number_may_be_missed_by_a_twentieth_of_its_spread() -> None:
     for variable in GRAPH.attributes:
         if variable.real:
             missed = scores[variable.name][:, 0] - oracle.scaling.standardise(variable.name, PARENTS[variable.name])
-            nats += (missed / 0.05).square().mean() / 2
+            nats += (missed / 0.05).abs().mean()
         else:
             nats += torch.nn.functional.cross_entropy(scores[variable.name], PARENTS[variable.name])
     torch.testing.assert_close(objective.judge(X, PARENTS), nats)
 
 
 def test_an_image_shows_the_code_that_it_has() -> None:
-    """Under any parents; another image misses it by the squares of standard deviations, and a spatial one has none."""
+    """Under its parents; another image misses it by so many standard deviations, and a spatial one has none."""
     model = make(4)
     pa = model.scaling(PARENTS)
     z = model.encode(X, pa)
     torch.testing.assert_close(misread_code(model, X, pa, z), torch.zeros(len(X), dtype=X.dtype))
     missed = (model.encoder(-X).mean - model.encoder(X).mean) / model.encoder(-X).stddev
-    torch.testing.assert_close(misread_code(model, -X, pa, z), missed.square().sum(dim=1) / 2)
+    torch.testing.assert_close(misread_code(model, -X, pa, z), missed.square().sum(dim=1).sqrt())
     assert not misread_code(make(0), X, pa, z[:, :0]).any()
 
 
