@@ -67,8 +67,9 @@ def restore_trained(recipe: Recipe, graph: Graph, device: torch.device) -> tuple
         The mechanism, and the arguments of its constructor.
 
     Raises:
-        InputError: the checkpoint holds another mechanism or graph, its prior is another and no flow is wanted, or the
-            prior alone is fitted and its training had other settings that its checkpoint keeps.
+        InputError: the checkpoint holds another mechanism or graph, its prior is another and no flow is wanted, or one
+            that `Obedience` would not fit, or the prior alone is fitted and its training had other settings that its
+            checkpoint keeps.
     """
     trained = restore_image(Path(str(recipe.fine_tune)), device)
     if (trained.model.kind, trained.graph.key) != (recipe.mechanism, graph.key):
@@ -81,6 +82,9 @@ def restore_trained(recipe: Recipe, graph: Graph, device: torch.device) -> tuple
         raise InputError(
             f"{option('prior')} {recipe.prior}: the model of {option('fine_tune')} has {prior}; only flow may follow"
         )
+    if recipe.judged and recipe.prior not in (None, prior):
+        text = f"{option('obey')} leaves the prior as it is, and the model of {option('fine_tune')} has {prior}"
+        raise InputError(f"{option('prior')} {recipe.prior}: {text}; fit one with {option('only_prior')}")
     for name in SETTLED if recipe.only_prior else ():
         value, kept = getattr(recipe, name), trained.settings.get(name, getattr(Recipe, name))
         if (value or 0) != (kept or 0):

@@ -30,8 +30,8 @@ class Obedience(nn.Module):
     (after Wachter et al. 2018, eq. 1).
 
     A code is judged as one more attribute, by its encoder, and `misread_code` is added, so that what is read again is
-    what went in, and reversal meets the same noise. The encoder and the prior stay as they are: an
-    encoder that learned here, too, emptied the code, which is the easiest way not to contradict pa*.
+    what went in, and reversal meets the same noise. The encoder and the prior stay as they are: an encoder that learned
+    here, too, emptied the code, which is the easiest way not to contradict pa*.
 
     Whoever judges the result needs another oracle: one can be pleased without being right.
 

@@ -134,8 +134,7 @@ class Training:
         recipe = replace(recipe, fit=fit)
         self.state = read_state(self.path, recipe.part) if resume else None
         self.recipe = recipe = recipe.follow(self.graph, self.state["settings"]) if self.state else recipe
-        judging = (recipe.part == "oracle" and not recipe.every) or recipe.judged
-        if judging and not self.graph.predicted:
+        if (recipe.part == "oracle" or recipe.judged) and not self.graph.predicted:
             raise InputError(f"{self.graph.name}: every attribute is measured; an oracle has nothing to predict")
         framing = Framing(fit, recipe.clean_background)
         self.source = place.find_source(framing, recipe.skip_missing, recipe.mixture)

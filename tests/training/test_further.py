@@ -80,6 +80,15 @@ def test_another_mechanism_or_another_dropping_is_refused(tmp_path: Path) -> Non
         restore_trained(Recipe(prior="conditional", fine_tune=tmp_path / "flow.pt"), GRAPH, CPU)
 
 
+def test_a_new_flow_is_refused_where_nothing_would_fit_it(tmp_path: Path) -> None:
+    """What obeys leaves the prior as it is; a flow that is there already stays."""
+    write(tmp_path / "model.pt")
+    write(tmp_path / "flow.pt", "flow")
+    with pytest.raises(InputError, match="prior flow: obey leaves the prior as it is, and the model of fine_tune has"):
+        restore_trained(Recipe(prior="flow", obey=0.1, fine_tune=tmp_path / "model.pt"), GRAPH, CPU)
+    restore_trained(Recipe(prior="flow", obey=0.1, fine_tune=tmp_path / "flow.pt"), GRAPH, CPU)
+
+
 def test_an_oracle_goes_on_from_its_weights_and_with_its_graph() -> None:
     """A bundled one is trained further as it is; the oracle of another graph is refused."""
     graph = get_graph("embed")

@@ -59,7 +59,7 @@ def test_a_damaged_checkpoint_is_not_resumed(
 def test_an_oracle_of_measured_attributes_has_nothing_to_predict(tmp_path: Path) -> None:
     """Neither to be trained, nor to judge what is tuned."""
     place = Place(data="pendulum", out=tmp_path / "out")
-    for recipe in (Recipe(part="oracle"), Recipe(mechanism="vae", fine_tune="vae.pt")):
+    for recipe in (Recipe(part="oracle"), Recipe(part="oracle", every=True), Recipe(mechanism="vae", fine_tune="v.pt")):
         with pytest.raises(InputError, match="pendulum: every attribute is measured; an oracle has nothing to predict"):
             Training(recipe, place, Machine(torch.device("cpu")))
 
@@ -73,4 +73,3 @@ def test_an_oracle_of_every_attribute_sees_more_than_strokes(mnist_folder: Path,
     training.fit()
     oracle = restore_oracle(tmp_path / "out" / "checkpoint.pt", torch.device("cpu")).model
     assert [*oracle.sizes] == ["thickness", "intensity", "digit", "slant"] and not oracle.strokes
-    Training(Recipe(part="oracle", every=True), Place(data="pendulum", out=tmp_path), Machine(torch.device("cpu")))
