@@ -1,6 +1,7 @@
 """Structural causal models: any directed acyclic graph of mechanisms, and the queries on it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -14,6 +15,25 @@ from dscm.settings import check_mapping
 Soft = Callable[[Tensor], float | Tensor]  # what the parents make of a variable, (B, …) → what it becomes
 Intervention = Mapping[str, float | Tensor | Soft]
 Effect = Literal["total", "direct", "indirect"]
+
+
+@dataclass
+class World:
+    """What is so under one intervention, as far as it is computed.
+
+    Args:
+        do: the intervention.
+        values: of variables, each (B, …).
+        changed: of the variables in ``do``, where in the batch it changes them, bool (B,).
+    """
+
+    do: Intervention
+    values: dict[str, Tensor] = field(default_factory=dict)
+    changed: dict[str, Tensor] = field(default_factory=dict)
+
+    def follows(self, name: str) -> bool:
+        """Tell whether a variable follows its parents: it is not set, or only softly."""
+        return name not in self.do or callable(self.do[name])
 
 
 class SCM(nn.Module):
@@ -107,27 +127,65 @@ class SCM(nn.Module):
             InputError: ``do`` names an unknown variable or holds a value that its variable cannot take, or the noise
                 lacks a variable or is of batches of several sizes.
         """
+        return self.predict_each(noise, [do], obs)[0]
+
+    def predict_each(
+        self,
+        noise: Mapping[str, Noise],
+        dos: Sequence[Intervention],
+        obs: Mapping[str, Tensor] | None = None,
+        most: int | None = None,
+    ) -> list[dict[str, Tensor]]:
+        """Compute every variable under each of several interventions, as `predict` does under one.
+
+        The worlds of all of them are computed together: a mechanism sees the batch once for each.
+
+        Args:
+            noise, obs: as in `predict`, of B elements.
+            dos: the interventions.
+            most: elements that a mechanism may see at a time, where it is more than B; None for any number.
+
+        Raises:
+            InputError: as `predict`.
+        """
         self._check_noise(noise, obs or {})
-        for name in do:
+        for name in (name for do in dos for name in do):
             if name not in self.parents:
                 raise InputError(f"unknown variable '{name}' in do; known: {', '.join(self.order)}")
-        observed = obs or {}
-        values: dict[str, Tensor] = {}
-        intervened: dict[str, Tensor] = {}
+        n = len(_first(noise[self.order[0]]))
+        at_once = max(1, most // max(n, 1)) if most else max(1, len(dos))
+        worlds = [World(do) for do in dos]
+        for start in range(0, len(worlds), at_once):
+            self._fill(worlds[start : start + at_once], noise, obs or {})
+        return [world.values for world in worlds]
+
+    def _fill(self, worlds: Sequence[World], noise: Mapping[str, Noise], obs: Mapping[str, Tensor]) -> None:
+        """Compute every variable of some worlds."""
         for name in self.order:
-            mechanism = self.mechanism(name)
-            if name not in do or callable(do[name]):  # Prediction
-                parents = {parent: values[parent] for parent in self.parents[name]}
-                value = mechanism.predict(noise[name], parents, intervened)
-                values[name] = value.clamp(*self.domains[name]) if name in self.domains else value
-            if name in do:  # Action
-                before = values.get(name, observed.get(name))
-                values[name] = _set(name, do[name], before, noise[name], mechanism)
-            if name in self.limits:
-                values[name] = values[name].clamp(*self.limits[name])
-            if name in do:
-                intervened[name] = _find_change(values[name], before if name in observed else None)
-        return values
+            self._follow(name, noise[name], [world for world in worlds if world.follows(name)])  # Prediction
+            for world in worlds:
+                before = world.values.get(name, obs.get(name))
+                if name in world.do:  # Action
+                    world.values[name] = _set(name, world.do[name], before, noise[name], self.mechanism(name))
+                if name in self.limits:
+                    world.values[name] = world.values[name].clamp(*self.limits[name])
+                if name in world.do:
+                    world.changed[name] = _find_change(world.values[name], before if name in obs else None)
+
+    def _follow(self, name: str, noise: Noise, worlds: Sequence[World]) -> None:
+        """Predict a variable in the worlds in which it follows its parents, in one pass."""
+        if not worlds:
+            return
+        unset = torch.zeros(len(_first(noise)), dtype=torch.bool, device=_first(noise).device)
+        parents = {parent: torch.cat([world.values[parent] for world in worlds]) for parent in self.parents[name]}
+        changed = {
+            variable: torch.cat([world.changed.get(variable, unset) for world in worlds])
+            for variable in dict.fromkeys(variable for world in worlds for variable in world.changed)
+        }
+        value = self.mechanism(name).predict(_repeat(noise, len(worlds)), parents, changed)
+        value = value.clamp(*self.domains[name]) if name in self.domains else value
+        for world, part in zip(worlds, value.unflatten(0, (len(worlds), len(unset)))):
+            world.values[name] = part
 
     def _check_noise(self, noise: Mapping[str, Noise], obs: Mapping[str, Tensor]) -> None:
         """Check that there is noise of every variable, and of one batch, that of the observation if there is one."""
@@ -247,8 +305,18 @@ def _find_cycle(waiting: Sequence[str], parents: Mapping[str, Sequence[str]]) ->
 
 
 def _find_change(value: Tensor, before: Tensor | None) -> Tensor:
-    """Tell in which elements of the batch an intervention changes a variable: in all, where nothing was before."""
-    return torch.tensor(True) if before is None else value.to(before) != before
+    """Tell in which elements of the batch, (B,), an intervention changes a variable: in all, if nothing was before."""
+    differs = torch.ones_like(value, dtype=torch.bool) if before is None else value.to(before) != before
+    return differs.flatten(1).any(dim=1) if differs.dim() > 1 else differs
+
+
+def _repeat(noise: Noise, times: int) -> Noise:
+    """Repeat the noise of a batch, so that it stands once for each of several worlds; empty parts stay empty."""
+    if times == 1:
+        return noise
+    if isinstance(noise, Tensor):
+        return noise.repeat(times, *[1] * (noise.dim() - 1))
+    return type(noise)(*(_repeat(part, times) for part in noise))
 
 
 def _first(noise: Noise) -> Tensor:

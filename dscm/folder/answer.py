@@ -188,7 +188,7 @@ def answer(
 
         def ask(noise: Mapping[str, Noise]) -> dict[str, dict[str, Tensor]]:
             along = scm.along(part, noise, some, effect, "image")
-            found = {COMPOSITION: scm.predict(noise), ANSWER: scm.predict(noise, along, part)}
+            found = dict(zip((COMPOSITION, ANSWER), scm.predict_each(noise, [{}, along], part, batch)))
             watch.see(noise, found)
             return found
 

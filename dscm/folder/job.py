@@ -15,7 +15,7 @@ from dscm.causal.draws import make_streams
 from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.mechanisms import Noise
 from dscm.causal.particles import average
-from dscm.causal.scm import SCM, Effect
+from dscm.causal.scm import SCM, Effect, Intervention
 from dscm.causal.values import find_failures
 from dscm.checkpoint import Restored
 from dscm.data.images import SUFFIXES
@@ -31,7 +31,7 @@ from dscm.folder.reader import Batch, Reader
 from dscm.folder.saved_noise import NoiseFiles, NoiseWriter, SavedNoise, describe
 from dscm.folder.trust import TRUST, list_trust_columns
 from dscm.folder.writer import TABLE, Writer, describe_particles, list_columns
-from dscm.machine import AUTO, Machine, choose_batch, gather
+from dscm.machine import AUTO, USUAL, Machine, choose_batch, gather
 from dscm.trust.checks import Checks
 from dscm.trust.inspection import Inspector
 
@@ -164,7 +164,8 @@ def answer_folder(
         for index, batch in reader.batches(files.batch, machine.rank, machine.world, ledger.finished):
             source = make_streams(job.seed, batch.names, machine.device)
             particles = files.abduct(scm, index, batch.obs, source, job.particles)
-            answers = answer_queries(scm, batch, particles, asked, inspector, reader.attributes, job.particles > 1)
+            known = reader.attributes, job.particles > 1, files.batch
+            answers = answer_queries(scm, batch, particles, asked, inspector, *known)
             unsolved = max(unsolved, answers.unsolved)
             written = writer.add(index, batch, *answers.written)
             bar.update(min(machine.world * written, len(reader.paths) - bar.n))
@@ -180,6 +181,7 @@ def answer_queries(
     inspector: Inspector,
     given: Collection[str],
     several: bool = False,
+    most: int = USUAL,
 ) -> Answers:
     """Predict a batch under the null intervention and under each query.
 
@@ -191,6 +193,7 @@ def answer_queries(
         inspector: checks the answers.
         given: the attributes that were not read off the images.
         several: whether there are several particles.
+        most: images at a time, over all queries, if the batch is smaller.
     """
     queries = {name: (query.variables, effect) for name, (query, effect) in asked.items()}
     watch = inspector.watch(scm, batch.obs, given, queries, several)
@@ -204,10 +207,11 @@ def answer_queries(
 
     def ask(noise: Mapping[str, Noise]) -> dict[str, dict[str, Tensor]]:
         unsolved.extend(getattr(noise["image"], "unsolved", torch.empty(0)).tolist())
-        answers = {COMPOSITION: scm.predict(noise)}
+        dos: dict[str, Intervention] = {COMPOSITION: {}}
         for name, (_, effect) in asked.items():
-            along = scm.along(batch.obs, noise, targets[name], effect, "image")
-            answers[name] = scm.predict(noise, along, batch.obs)
+            dos[name] = scm.along(batch.obs, noise, targets[name], effect, "image")
+        answers = dict(zip(dos, scm.predict_each(noise, [*dos.values()], batch.obs, most)))
+        for name in asked:
             for i, reason in find_failures(inspector.graph.attributes, answers[name]).items():
                 refused.setdefault(batch.names[i], {}).setdefault(name, reason)
         watch.see(noise, answers)

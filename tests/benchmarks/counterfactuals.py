@@ -33,6 +33,7 @@ from dscm.causal.mechanisms import Mechanism
 from dscm.data.scaling import to_levels
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.files import atomic_path
+from dscm.machine import USUAL
 from dscm.plots.sheets import to_picture
 
 SCRIPT = Path(__file__).parents[2] / "counterfactual.py"
@@ -108,7 +109,7 @@ def compare(subject: Subject, procedures: Mapping[str, Mechanism[Any]], few: int
 
 @torch.no_grad()
 def compare_queries(subject: Subject, mechanism: DiffusionMechanism, sizes: tuple[int, ...] = (1, 64)) -> list[Any]:
-    """Time queries as a command answers them: one abduction, a composition, and a prediction for each."""
+    """Time queries as a command answers them: one abduction, then a composition and the queries together."""
     scm, counter = subject.graph.scm(mechanism, subject.learned), Counter(mechanism.unet)
     names = [*subject.task.interventions][:3] or [*subject.asked]
     rows = []
@@ -118,10 +119,9 @@ def compare_queries(subject: Subject, mechanism: DiffusionMechanism, sizes: tupl
         def answer(queries: int) -> tuple[float, float]:
             began, before = clock(task.obs["image"]), counter.images
             noise = scm.abduct(task.obs)
-            images = [scm.predict(noise)["image"]]
-            for name in (names * 3)[:queries]:
-                images.append(scm.predict(noise, task.interventions[name], task.obs)["image"])
-            return clock(images[-1]) - began, (counter.images - before) / n
+            dos = [{}, *(task.interventions[name] for name in (names * 3)[:queries])]
+            worlds = scm.predict_each(noise, dos, task.obs, USUAL)
+            return clock(worlds[-1]["image"]) - began, (counter.images - before) / n
 
         answer(1)
         seconds, evaluations = zip(*[min(answer(queries) for _ in range(2)) for queries in (1, 3)])

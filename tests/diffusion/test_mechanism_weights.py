@@ -70,6 +70,24 @@ def test_what_an_effect_changes_is_amplified(effect: str, amplified: set[str]) -
 
 @pytest.mark.parametrize(
     ("guidance", "abduction"),
+    [("2", "residual"), ("2", "dynamic"), ("do=3,do.slant=2,others=1", "semantic"), ("do=3,slant=2", "semantic")],
+)
+@torch.no_grad()
+def test_worlds_together_are_what_each_is_alone(guidance: str, abduction: str) -> None:
+    """Composition and queries of one image in one pass: what one of them emphasises changes no other."""
+    model = make().double().using(guidance=guidance, guidance_interval=EVERYWHERE, steps=4, abduction=abduction)
+    obs = {
+        name: value.double() if value.is_floating_point() else value for name, value in {**PARENTS, "image": X}.items()
+    }
+    scm = GRAPH.scm(model)
+    noise, other = scm.abduct(obs), (obs["digit"] + 1) % 10
+    dos = [{}, {"digit": other}, {"slant": 0.1}, {"digit": other, "thickness": 3.0}]
+    for do, values in zip(dos, scm.predict_each(noise, dos, obs)):
+        torch.testing.assert_close(values["image"], scm.predict(noise, do, obs)["image"], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "abduction"),
     [("3", "semantic"), ("do=3,others=1.5", "semantic"), ("digit=3,others=2", "guided"), ("3", "residual")],
 )
 @torch.no_grad()
