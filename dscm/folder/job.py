@@ -134,8 +134,7 @@ def answer_folder(
     A job that was stopped, and is started again, goes on with the images that have no answer yet.
 
     Args:
-        scm, image: the model, and the checkpoint of its mechanism of the image.
-        reader: the reader of the images.
+        scm, image, reader: the model, the checkpoint of its mechanism of the image, and what reads the images.
         job: the queries and the files to write.
         machine, inspector: this process, and what checks the answers.
         parts: the hash of each checkpoint of the model, by part.
@@ -155,6 +154,7 @@ def answer_folder(
     ledger = Ledger(job.out, TABLE, list_columns(*about), command, progress.keys(), *chosen)
     files.open(ledger.resumed)
     title, originals = write_title(image.path, sampling, job.particles), reader.folder if job.paste else None
+    known = reader.attributes, job.particles > 1, files.batch
     with (
         ledger.going_on(),
         Writer(ledger, layout, reader.data_set, reader.oracle, title, originals, job.explain) as writer,
@@ -164,7 +164,6 @@ def answer_folder(
         for index, batch in reader.batches(files.batch, machine.rank, machine.world, ledger.finished):
             source = make_streams(job.seed, batch.names, machine.device)
             particles = files.abduct(scm, index, batch.obs, source, job.particles)
-            known = reader.attributes, job.particles > 1, files.batch
             answers = answer_queries(scm, batch, particles, asked, inspector, *known)
             unsolved = max(unsolved, answers.unsolved)
             written = writer.add(index, batch, *answers.written)

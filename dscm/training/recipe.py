@@ -38,7 +38,16 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "likelihood", "every")  # settings that a trained mechanism has already
-ADDED = ("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey", "every")  # new since: kept where on
+ADDED = (
+    "null_apart",
+    "only_prior",
+    "gamma",
+    "kappa",
+    "pairs",
+    "obey",
+    "every",
+    "independent",
+)  # new since: kept where on
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust", "levels")  # may change
 
 
@@ -113,6 +122,11 @@ class Recipe:
         "Of the image: binary parents, with commas between, whose rare values are drawn more often, up to three in ten "
         "images, or ten times as often.",
     )
+    independent: bool = setting(
+        False,
+        "Of the image or an oracle: draw images so that the classes that an intervention sets are independent of the "
+        "others, and none is read off another.",
+    )
     pairs: bool = setting(
         False,
         "Let half of a batch show what the other half shows, under other parents and the same noise, so that what the "
@@ -176,6 +190,9 @@ class Recipe:
                 f"{option('balance')} {self.balance}: changes p(parents), on which what {option('part')} {self.part} "
                 f"learns depends; p(image | parents) alone stays the same: a setting of {option('part')} image"
             )
+        if self.independent and self.part == "attributes":
+            words = f"has no effect on {option('part')} attributes, whose dependences are what it learns"
+            raise InputError(f"{option('independent')} on: {words}")
         for name, owners in OWNERS.items():
             value = getattr(self, name)
             if value == getattr(type(self), name):  # the default
@@ -246,6 +263,7 @@ class Recipe:
         changes: dict[str, Any] = {"p_null": self.p_null, "apart": self.null_apart, "seed": self.seed}
         changes |= {"gamma": self.gamma, "kappa": self.kappa, "balance": self.balanced(graph), "pairs": self.pairs}
         changes["shift"] = self.find_shift(graph)
+        changes["independent"] = tuple(graph.interventions.values()) if self.independent else ()
         for name in ("batch", "learning_rate", "beta"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)

@@ -33,7 +33,8 @@ class Hyperparameters:
             its steps.
         precision: the precision of the networks; weights and gradients stay float32.
         seed: of the order of the images and of everything random in a step.
-        balance: binary attributes whose rare values are drawn more often, as `dscm.training.balance.find_weights` says.
+        balance: binary attributes whose rare values are drawn more often, as `dscm.training.balance.balance` says.
+        independent: the interventions whose classes are drawn independent of others, as `make_independent` there says.
         pairs: whether half of a batch show what the other half shows, as `dscm.training.pairs.Pairs` says.
     """
 
@@ -57,7 +58,13 @@ class Hyperparameters:
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     balance: tuple[str, ...] = ()
+    independent: tuple[tuple[str, ...], ...] = ()
     pairs: bool = False
+
+    @property
+    def weighs(self) -> bool:
+        """Tell whether some images are drawn more often than others."""
+        return bool(self.balance or self.independent)
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1: a linear rise, then 1/√step once it cools."""

@@ -81,9 +81,10 @@ class Trainer:
         self.data = {name: value.to(device) for name, value in data.items()}
         self.model = model or objective
         self.rank, self.world = rank, world
-        self.weights = find_weights(self.data, settings.balance) if settings.balance else None
         self.names = [name for name in self.data if name not in ("image", GROUP if settings.pairs else "")]
         parents = {name: self.data[name] for name in self.names}
+        weighing = parents, settings.balance, settings.independent
+        self.weights = find_weights(*weighing) if settings.weighs else None
         self.pairs = Pairs(self.data[GROUP], parents) if settings.pairs else None
         self.step, self.seconds = 0, 0.0
         self.stopped = False

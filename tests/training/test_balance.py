@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dscm.errors import InputError
-from dscm.training.balance import MOST, SHARE, find_rare, find_weights
+from dscm.training.balance import MOST, SHARE, balance, find_rare, find_weights, make_independent
 from dscm.training.schedule import draw_batch
 
 
@@ -32,7 +32,7 @@ def test_weights_are_bounded_and_what_is_common_is_left_alone() -> None:
     data = {"rare": mark(1000, 0), "also": mark(1000, 0, 1), "common": mark(1000, *range(0, 1000, 2))}
     weights = find_weights(data, [*data])
     assert (weights / weights[5]).tolist() == pytest.approx([MOST, MOST, *[1] * 998])
-    assert torch.equal(find_weights(data, ["common"]), torch.ones(1000, dtype=torch.float64))
+    assert torch.equal(balance(data, ["common"]), torch.ones(1000, dtype=torch.float64))
     with pytest.raises(InputError, match="balance a: is 0 in every image"):
         find_weights({"a": mark(5)}, ["a"])
 
@@ -71,3 +71,58 @@ def test_balancing_leaves_the_image_given_its_parents_alone() -> None:
         weights[(data["a"] == 1) & (data["c"] == 0)].unique().tolist()
         == weights[(data["a"] == 1) & (data["c"] == 1)].unique().tolist()
     )
+
+
+def draw_dependent(n: int = 4000) -> dict[str, Tensor]:
+    """Draw classes of which b and c (of three values) mostly go with a, d with b, and a number."""
+    generator = torch.Generator().manual_seed(1)
+    a = (torch.rand(n, generator=generator) < 0.1).long()
+    b = torch.where(torch.rand(n, generator=generator) < 0.7, a, 1 - a)
+    c = torch.where(torch.rand(n, generator=generator) < 0.3, 2 * a, torch.randint(3, (n,), generator=generator))
+    d = torch.where(torch.rand(n, generator=generator) < 0.9, b, 1 - b)
+    return {"a": a, "b": b, "c": c, "d": d, "x": torch.rand(n, generator=generator)}
+
+
+def shares(data: dict[str, Tensor], one: str, other: str, weights: Tensor) -> Tensor:
+    """Return p_w(one, other)."""
+    table = torch.zeros(3, 3, dtype=torch.float64)
+    return table.index_put((data[one], data[other]), weights, accumulate=True) / weights.sum()
+
+
+def test_what_is_set_becomes_independent_of_other_classes_and_nothing_else_does() -> None:
+    data = draw_dependent()
+    equal = torch.ones(4000, dtype=torch.float64)
+    weights = make_independent(data, [["a"]], equal)
+    assert weights.mean().item() == pytest.approx(1) and weights.min() >= 1 / MOST and weights.max() <= 1.01 * MOST
+    for other in "bcd":
+        joint = shares(data, "a", other, weights)
+        product = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
+        assert (joint - product).abs().max() < 1e-3 < (shares(data, "a", other, equal) - product).abs().max()
+        for dim in (0, 1):
+            kept, before = (shares(data, "a", other, w).sum(dim=dim) for w in (weights, equal))
+            assert (kept - before).abs().max() < 1e-3, "the share of each class stays"
+    joint = shares(data, "b", "d", weights)
+    assert (joint - joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)).abs().max() > 0.1
+
+
+def test_what_is_set_together_may_depend_and_the_image_given_its_parents_is_left_alone() -> None:
+    data = draw_dependent()
+    weights = find_weights(data, ["a"], [["a", "b"], ["d"]])
+    joint = shares(data, "a", "b", weights)
+    assert (joint - joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)).abs().max() > 0.05
+    assert weights[data["a"] == 1].sum() > 2 * (data["a"] == 1).sum(), "it begins with the weights of a rare class"
+    cells = data["a"] + 2 * data["b"] + 4 * data["c"] + 12 * data["d"]
+    assert all(weights[cells == cell].std(correction=0) < 1e-12 for cell in cells.unique())
+
+
+def test_classes_that_never_come_together_stay_apart() -> None:
+    """And finite: of 100 images 50 are a, the others b."""
+    a = (torch.arange(100) < 50).long()
+    weights = make_independent({"a": a, "b": 1 - a}, [["a"]], torch.ones(100, dtype=torch.float64))
+    assert torch.allclose(weights, torch.ones(100, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("groups", [[["x"]], [["a", "b", "c", "d"]], [["e"]]])
+def test_without_two_classes_nothing_can_become_independent(groups: list[list[str]]) -> None:
+    with pytest.raises(InputError, match="independent on: no intervention sets a class beside which there is another"):
+        find_weights(draw_dependent(), [], groups)

@@ -7,7 +7,7 @@ import torch
 
 from dscm.errors import spell
 from dscm.graphs import get_graph
-from dscm.training.dry_run import find_scarce
+from dscm.training.dry_run import find_dependent, find_scarce
 from tests.support import shapes
 from tests.support.scripts import call_script
 
@@ -44,6 +44,19 @@ def test_attributes_too_rare_to_learn_are_named() -> None:
     ]
     assert len([*find_scarce(graph, {name: value.flip(0) * 0 for name, value in data.items()})]) == 0, "constant"
     assert not [*find_scarce(get_graph("morphomnist"), {name: torch.zeros(5) for name in ("thickness", "digit")})]
+
+
+def test_classes_that_go_with_what_an_intervention_sets_are_named() -> None:
+    """Glasses are on 8 of 10 men and on 1 of 10 others; hats on every second of either."""
+    graph = get_graph("celeba:Eyeglasses,Male,Wearing_Hat")
+    i = torch.arange(20)
+    data = {"Male": (i < 10).long(), "Eyeglasses": ((i < 8) | (i == 19)).long(), "Wearing_Hat": i % 2}
+    (line,) = map(spell, find_dependent(graph, data))
+    assert line.startswith("dependent: Male is 1 in 89% of the images where Eyeglasses is 1, in 18% of the others; ")
+    assert "independent=on" in line
+    assert not [*find_dependent(graph, data | {"Male": (i // 2) % 2})]
+    assert not [*find_dependent(graph, data | {"Eyeglasses": 0 * i})], "constant: said elsewhere"
+    assert not [*find_dependent(get_graph("morphomnist"), {"thickness": torch.rand(5), "digit": i[:5]})]
 
 
 def test_check_says_what_is_wrong(tmp_path: Path) -> None:

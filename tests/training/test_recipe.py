@@ -96,6 +96,7 @@ def test_emulated_precision_is_warned_of(
             "balance Bald: changes p(parents), on which what part attributes learns depends; p(image | parents) alone",
         ),
         ({"part": "oracle", "balance": "Bald"}, "learns depends; p(image | parents) alone stays the same: a setting"),
+        ({"part": "attributes", "independent": True}, "independent on: has no effect on part attributes, whose"),
         ({"preset": "huge"}, "preset huge: must be one of tiny, small, paper"),
     ],
 )
@@ -120,6 +121,12 @@ def test_binary_parents_of_the_image_alone_are_balanced(names: str) -> None:
         Recipe(balance=names).hyperparameters(FACES, CPU)
     with pytest.raises(InputError, match="of the image, of which there are none, once each"):
         Recipe(balance="digit").hyperparameters(DIGITS, CPU)
+
+
+@pytest.mark.parametrize("part", ["image", "oracle"])
+def test_what_interventions_set_is_drawn_independently_where_that_is_wanted(part: Any) -> None:
+    drawn = [Recipe(part=part, independent=on).hyperparameters(FACES, CPU).independent for on in (False, True)]
+    assert drawn == [(), tuple(FACES.interventions.values())]
 
 
 def test_images_become_squares_as_is_usual_for_their_data(tmp_path: Path) -> None:
