@@ -23,7 +23,7 @@ FLAGS = ("patch", "batch", "precision", "size", "seed", "fit")
 PAIRS = (
     *("p_null", "beta", "prior", "learning_rate", "likelihood", "null_apart"),
     *("clean_background", "mixture", "balance", "gamma", "kappa", "only_prior", "pairs", "obey", "shift", "every"),
-    "independent",
+    *("independent", "keep"),
 )
 DEFAULTS = {  # left out of the command
     "p_null": 0.1, "seed": 0, "fit": "stretch", "clean_background": False, "mixture": True,

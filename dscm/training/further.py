@@ -82,8 +82,9 @@ def restore_trained(recipe: Recipe, graph: Graph, device: torch.device) -> tuple
         raise InputError(
             f"{option('prior')} {recipe.prior}: the model of {option('fine_tune')} has {prior}; only flow may follow"
         )
-    if recipe.judged and recipe.prior not in (None, prior):
-        text = f"{option('obey')} leaves the prior as it is, and the model of {option('fine_tune')} has {prior}"
+    if (recipe.judged or recipe.keep) and recipe.prior not in (None, prior):
+        held = option("keep" if recipe.keep else "obey")
+        text = f"{held} leaves the prior as it is, and the model of {option('fine_tune')} has {prior}"
         raise InputError(f"{option('prior')} {recipe.prior}: {text}; fit one with {option('only_prior')}")
     for name in SETTLED if recipe.only_prior else ():
         value, kept = getattr(recipe, name), trained.settings.get(name, getattr(Recipe, name))

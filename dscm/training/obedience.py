@@ -1,4 +1,4 @@
-"""Further training of diffusion mechanisms by their own counterfactuals, so that interventions are obeyed."""
+"""Further training of diffusion mechanisms by their own counterfactuals: to obey interventions, and to keep codes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dscm.causal.scm import SCM
 from dscm.diffusion.mechanism import DiffusionMechanism
-from dscm.diffusion.objective import counterfactual_in_short, predict_clean
+from dscm.diffusion.objective import MIDDLE, counterfactual_in_short, predict_clean
 from dscm.oracle import Oracle
 from dscm.training.pairs import find_partners
 from dscm.training.tuning import intervene
@@ -52,10 +52,7 @@ class Obedience(nn.Module):
         weight: float,
     ) -> None:
         super().__init__()
-        self.mechanism = mechanism
-        if mechanism.has_code:
-            for settled in (mechanism.encoder, mechanism.prior):
-                settled.requires_grad_(False)
+        self.mechanism = hold_codes(mechanism)
         self.oracle, self.attributes = oracle.eval().requires_grad_(False), attributes.requires_grad_(False)
         self.queries, self.weight = queries, weight
 
@@ -82,9 +79,7 @@ class Obedience(nn.Module):
             and the mechanism's other terms.
         """
         terms = self.mechanism(value, parents, generator, **rest)
-        value = value[: -(-len(value) // SHARE)]
-        obs = {name: attribute[: len(value)] for name, attribute in parents.items()}
-        new = intervene(self.queries, self.attributes, obs, generator)
+        value, obs, new = draw_interventions(self.queries, self.attributes, value, parents, generator)
         pa, changed = (encode(self.mechanism, attributes) for attributes in (obs, new))
         z = self.mechanism.encode(value, pa)
         own, other = (self.mechanism.condition(z, encoded) for encoded in (pa, changed))
@@ -103,6 +98,47 @@ class Obedience(nn.Module):
             missed = scores[v.name][:, 0] - self.oracle.scaling.standardise(v.name, parents[v.name])
             losses[v.name] = (missed / EXACT).abs().mean()
         return torch.stack([*losses.values()]).sum()
+
+
+class Keeping(nn.Module):
+    """Add to a mechanism's loss how badly its predictions show their codes under other parents: ``η·D·misread``.
+
+    From a noised image x_t, at a middle noise level, the network predicts x̂₀ given the image's own code noise z and the
+    parents pa* that an intervention of the graph leaves; `misread_code` says how far the code that the encoder reads of
+    x̂₀ is from the one that z makes given pa*. Encoder and prior stay as they are: they define what a code is.
+
+    Args:
+        mechanism: trained, semantic.
+        attributes: the causal model of the attributes alone; its weights are fixed.
+        queries: the interventions, each as the variables that it sets.
+        weight: η.
+    """
+
+    def __init__(
+        self, mechanism: DiffusionMechanism, attributes: SCM, queries: Sequence[Sequence[str]], weight: float
+    ) -> None:
+        super().__init__()
+        self.mechanism = hold_codes(mechanism)
+        self.attributes, self.queries, self.weight = attributes.requires_grad_(False), queries, weight
+
+    def train(self, mode: bool = True) -> "Keeping":
+        """Set the mode of the mechanism alone: the encoder reads without dropout."""
+        self.mechanism.train(mode)
+        self.mechanism.encoder.eval()
+        return self
+
+    def forward(
+        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, **rest: Any
+    ) -> dict[str, Tensor]:
+        """Compute the objective of images; arguments and result as in `Obedience`, whose ``misread`` it has."""
+        terms = self.mechanism(value, parents, generator, **rest)
+        value, obs, new = draw_interventions(self.queries, self.attributes, value, parents, generator)
+        pa, changed = (encode(self.mechanism, attributes) for attributes in (obs, new))
+        z = self.mechanism.encode(value, pa)
+        network = self.mechanism.eps, [self.mechanism.condition(z, changed)], value, self.mechanism.schedule
+        (image,) = predict_clean(*network, generator, MIDDLE, power=1)
+        misread = misread_code(self.mechanism, image.clamp(-1, 1), changed, z).mean()
+        return {**terms, "misread": misread.detach(), "loss": terms["loss"] + self.weight * value[0].numel() * misread}
 
 
 class Example(nn.Module):
@@ -164,6 +200,26 @@ def miss_pairs(own: Tensor, other: Tensor, value: Tensor, truth: Tensor) -> Tens
     size, paired = due.square().sum(dim=(1, 2, 3)), due.flatten(1).any(dim=1)
     missed = (inside + ALIKE * outside).sum(dim=(1, 2, 3)) / torch.where(paired, size, 1.0)
     return (missed * paired).sum() / paired.sum().clamp_min(1)
+
+
+def hold_codes(mechanism: DiffusionMechanism) -> DiffusionMechanism:
+    """Let the encoder and the prior of a mechanism stay as they are; return the mechanism."""
+    for settled in (mechanism.encoder, mechanism.prior) if mechanism.has_code else ():
+        settled.requires_grad_(False)
+    return mechanism
+
+
+def draw_interventions(
+    queries: Sequence[Sequence[str]],
+    attributes: SCM,
+    value: Tensor,
+    parents: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Return a share of a batch: its images, their attributes, and these after interventions, as `intervene`."""
+    value = value[: -(-len(value) // SHARE)]
+    obs = {name: attribute[: len(value)] for name, attribute in parents.items()}
+    return value, obs, intervene(queries, attributes, obs, generator)
 
 
 def encode(mechanism: DiffusionMechanism, attributes: Mapping[str, Tensor]) -> Tensor:

@@ -28,6 +28,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "gamma": ("semantic",),
     "kappa": ("semantic",),
     "obey": ("spatial", "semantic"),
+    "keep": ("semantic",),
     "every": ("oracle",),
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
@@ -38,16 +39,9 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "patch": ("spatial", "semantic", *BASELINES),
 }
 ARCHITECTURE = ("patch", "likelihood", "every")  # settings that a trained mechanism has already
-ADDED = (
-    "null_apart",
-    "only_prior",
-    "gamma",
-    "kappa",
-    "pairs",
-    "obey",
-    "every",
-    "independent",
-)  # new since: kept where on
+ADDED = (  # new since: kept where on
+    *("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey", "every", "independent", "keep"),
+)
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust", "levels")  # may change
 
 
@@ -111,6 +105,12 @@ class Recipe:
         0.0,
         "Of a diffusion mechanism to fine-tune: weight η of what an oracle says of counterfactuals or, with pairs, of "
         "the distance of predictions to both images.",
+        low=0,
+    )
+    keep: float = setting(
+        0.0,
+        "Of a semantic mechanism to fine-tune: weight η of how badly the images that it predicts under other parents "
+        "show the codes that they were made with.",
         low=0,
     )
     likelihood: Literal["gaussian", "discretised"] | None = setting(
@@ -205,8 +205,10 @@ class Recipe:
                 raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
         if self.gamma and self.prior != "flow":
             raise InputError(f"{option('gamma')} {self.gamma}: needs {option('prior')} flow")
-        if self.obey and (self.fine_tune is None or self.only_prior):
-            raise InputError(f"{option('obey')} {self.obey}: needs {option('fine_tune')}, of more than the prior")
+        for name, weight in (("obey", self.obey), ("keep", self.keep)):
+            if weight and (self.fine_tune is None or self.only_prior or (self.obey and self.keep)):
+                words = f"needs {option('fine_tune')}, of more than the prior; {option('obey')} or {option('keep')}"
+                raise InputError(f"{option(name)} {weight}: {words}")
         if self.only_prior and (self.fine_tune is None or self.prior != "flow"):
             raise InputError(f"{option('only_prior')}: needs {option('fine_tune')}, and {option('prior')} flow")
 

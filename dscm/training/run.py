@@ -25,7 +25,7 @@ from dscm.plots.calibration import draw_calibration
 from dscm.training.further import PriorFit, restore_judge, restore_trained
 from dscm.training.levels import place_steps
 from dscm.training.log import Log, check_state
-from dscm.training.obedience import Example, Obedience
+from dscm.training.obedience import Example, Keeping, Obedience
 from dscm.training.pairs import find_groups
 from dscm.training.place import Place
 from dscm.training.probe import score
@@ -34,7 +34,7 @@ from dscm.training.resumption import check_settings, read_state
 from dscm.training.samples import draw_samples
 from dscm.training.stopping import stop_on_signal
 from dscm.training.trainer import Trainer
-from dscm.training.tuning import find_judges, start_tuning
+from dscm.training.tuning import find_causes, find_judges, start_tuning
 from dscm.trust.fit import refer
 
 LOG_EVERY = 50  # steps
@@ -180,10 +180,11 @@ class Training:
         if recipe.tunes_diffusion:
             model, self.config = restore_trained(recipe, self.graph, machine.device)
             objective = PriorFit(model) if recipe.only_prior else model
+            queries, place = [*self.graph.interventions.values()], (recipe, self.graph, self.run, machine.device)
             if recipe.judged:
-                queries = [*self.graph.interventions.values()]
-                judges = find_judges(recipe, self.graph, self.run, machine.device)
-                objective = Obedience(model, *judges, queries, recipe.obey)
+                objective = Obedience(model, *find_judges(*place), queries, recipe.obey)
+            elif recipe.keep:
+                objective = Keeping(model, find_causes(*place), queries, recipe.keep)
             elif recipe.obey:
                 objective = Example(model, recipe.obey)
         elif recipe.fine_tune and recipe.part == "oracle":

@@ -153,5 +153,10 @@ def find_judges(recipe: Recipe, graph: Graph, run: Path | None, device: torch.de
     judge = runs.find_oracle(recipe.oracle, run, graph, device)
     if judge is None:
         raise no_oracle(variable.name for variable in graph.predicted)
+    return judge.model, find_causes(recipe, graph, run, device)
+
+
+def find_causes(recipe: Recipe, graph: Graph, run: Path | None, device: torch.device) -> SCM:
+    """Restore the causal model of the attributes alone; arguments and errors as above."""
     learned = runs.find_learned(recipe.attributes, run, graph, device)
-    return judge.model, graph.scm(learned=learned.model if learned else None)
+    return graph.scm(learned=learned.model if learned else None)

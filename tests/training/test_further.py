@@ -84,8 +84,10 @@ def test_a_new_flow_is_refused_where_nothing_would_fit_it(tmp_path: Path) -> Non
     """What obeys leaves the prior as it is; a flow that is there already stays."""
     write(tmp_path / "model.pt")
     write(tmp_path / "flow.pt", "flow")
-    with pytest.raises(InputError, match="prior flow: obey leaves the prior as it is, and the model of fine_tune has"):
-        restore_trained(Recipe(prior="flow", obey=0.1, fine_tune=tmp_path / "model.pt"), GRAPH, CPU)
+    for name in ("obey", "keep"):
+        text = f"prior flow: {name} leaves the prior as it is, and the model of fine_tune has"
+        with pytest.raises(InputError, match=text):
+            restore_trained(Recipe(prior="flow", fine_tune=tmp_path / "model.pt", **{name: 0.1}), GRAPH, CPU)
     restore_trained(Recipe(prior="flow", obey=0.1, fine_tune=tmp_path / "flow.pt"), GRAPH, CPU)
 
 

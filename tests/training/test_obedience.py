@@ -8,7 +8,15 @@ from dscm.diffusion.objective import counterfactual_in_short, predict_clean
 from dscm.diffusion.process import EpsFn
 from dscm.errors import InputError
 from dscm.oracle import Oracle
-from dscm.training.obedience import Example, Obedience, misread_code, miss_pairs
+from dscm.training.obedience import (
+    Example,
+    Keeping,
+    Obedience,
+    draw_interventions,
+    encode,
+    misread_code,
+    miss_pairs,
+)
 from dscm.training.recipe import Recipe
 from dscm.training.trainer import list_arguments
 from tests.support.networks import GRAPH, PARENTS, X, make, randn
@@ -84,6 +92,27 @@ def test_an_image_shows_the_code_that_it_has() -> None:
     assert not misread_code(make(0), X, pa, z[:, :0]).any()
 
 
+def test_a_prediction_under_other_parents_shows_its_code() -> None:
+    """The loss is the mechanism's and η·D of what a fourth of the batch misreads, and teaches the network alone."""
+    torch.manual_seed(1)
+    objective = Keeping(make().requires_grad_(True), GRAPH.scm(), [*GRAPH.interventions.values()], 0.3).train()
+    model = objective.mechanism
+    terms = objective(X, PARENTS, torch.Generator().manual_seed(2), **ARGUMENTS)
+    generator = torch.Generator().manual_seed(2)
+    own = model(X, PARENTS, generator, **ARGUMENTS)
+    value, obs, new = draw_interventions(objective.queries, GRAPH.scm(), X, PARENTS, generator)
+    assert len(value) == 2 and any((new[name] != obs[name]).any() for name in obs)
+    z, changed = model.encode(value, encode(model, obs)), encode(model, new)
+    network = model.eps, [model.condition(z, changed)], value, model.schedule
+    (image,) = predict_clean(*network, generator, (0.5, 5.0), 1)
+    misread = misread_code(model, image.clamp(-1, 1), changed, z).mean()
+    torch.testing.assert_close(terms["misread"], misread)
+    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * misread)
+    terms["loss"].backward()
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert reached and not any(part in name for name in reached for part in ("encoder", "prior"))
+
+
 def test_of_a_pair_the_other_image_is_the_truth() -> None:
     """Under its parents, from one noised image; one without a partner does not count."""
     model, like, partner = make().requires_grad_(True), torch.tensor([0, 1, 2, 0, 4, 5]), [3, 1, 2]
@@ -138,5 +167,8 @@ def test_it_takes_what_its_mechanism_takes() -> None:
 
 @pytest.mark.parametrize("choices", [{}, {"fine_tune": "x.pt", "prior": "flow", "only_prior": True}])
 def test_it_needs_a_mechanism_to_tune(choices: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="obey 0.1: needs fine_tune"):
-        Recipe(obey=0.1, **choices)
+    for name in ("obey", "keep"):
+        with pytest.raises(InputError, match=f"{name} 0.1: needs fine_tune"):
+            Recipe(**{name: 0.1}, **choices)
+    with pytest.raises(InputError, match="needs fine_tune, of more than the prior; obey or keep"):
+        Recipe(obey=0.1, keep=0.1, fine_tune="x.pt")
