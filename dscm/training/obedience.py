@@ -101,13 +101,14 @@ class Obedience(nn.Module):
 
 
 class Keeping(nn.Module):
-    """Add to a mechanism's loss how badly its predictions show their codes under other parents: ``η·D·misread``.
+    """Add to an objective how badly a mechanism's predictions show their codes under other parents: ``η·D·lost``.
 
     From a noised image x_t, at a middle noise level, the network predicts x̂₀ given the image's own code noise z and the
     parents pa* that an intervention of the graph leaves; `misread_code` says how far the code that the encoder reads of
     x̂₀ is from the one that z makes given pa*. Encoder and prior stay as they are: they define what a code is.
 
     Args:
+        objective: the mechanism, or another objective of it, such as its `Obedience`.
         mechanism: trained, semantic.
         attributes: the causal model of the attributes alone; its weights are fixed.
         queries: the interventions, each as the variables that it sets.
@@ -115,30 +116,35 @@ class Keeping(nn.Module):
     """
 
     def __init__(
-        self, mechanism: DiffusionMechanism, attributes: SCM, queries: Sequence[Sequence[str]], weight: float
+        self,
+        objective: nn.Module,
+        mechanism: DiffusionMechanism,
+        attributes: SCM,
+        queries: Sequence[Sequence[str]],
+        weight: float,
     ) -> None:
         super().__init__()
-        self.mechanism = hold_codes(mechanism)
+        self.objective, self.mechanism = objective, hold_codes(mechanism)
         self.attributes, self.queries, self.weight = attributes.requires_grad_(False), queries, weight
 
     def train(self, mode: bool = True) -> "Keeping":
-        """Set the mode of the mechanism alone: the encoder reads without dropout."""
-        self.mechanism.train(mode)
+        """Set the mode of the objective: the encoder reads without dropout."""
+        self.objective.train(mode)
         self.mechanism.encoder.eval()
         return self
 
     def forward(
         self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, **rest: Any
     ) -> dict[str, Tensor]:
-        """Compute the objective of images; arguments and result as in `Obedience`, whose ``misread`` it has."""
-        terms = self.mechanism(value, parents, generator, **rest)
+        """Compute the objective of images; arguments as in `Obedience`. Returns its terms, ``loss`` and ``lost``."""
+        terms = self.objective(value, parents, generator, **rest)
         value, obs, new = draw_interventions(self.queries, self.attributes, value, parents, generator)
         pa, changed = (encode(self.mechanism, attributes) for attributes in (obs, new))
         z = self.mechanism.encode(value, pa)
         network = self.mechanism.eps, [self.mechanism.condition(z, changed)], value, self.mechanism.schedule
         (image,) = predict_clean(*network, generator, MIDDLE, power=1)
-        misread = misread_code(self.mechanism, image.clamp(-1, 1), changed, z).mean()
-        return {**terms, "misread": misread.detach(), "loss": terms["loss"] + self.weight * value[0].numel() * misread}
+        lost = misread_code(self.mechanism, image.clamp(-1, 1), changed, z).mean()
+        return {**terms, "lost": lost.detach(), "loss": terms["loss"] + self.weight * value[0].numel() * lost}
 
 
 class Example(nn.Module):

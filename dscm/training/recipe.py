@@ -206,9 +206,8 @@ class Recipe:
         if self.gamma and self.prior != "flow":
             raise InputError(f"{option('gamma')} {self.gamma}: needs {option('prior')} flow")
         for name, weight in (("obey", self.obey), ("keep", self.keep)):
-            if weight and (self.fine_tune is None or self.only_prior or (self.obey and self.keep)):
-                words = f"needs {option('fine_tune')}, of more than the prior; {option('obey')} or {option('keep')}"
-                raise InputError(f"{option(name)} {weight}: {words}")
+            if weight and (self.fine_tune is None or self.only_prior):
+                raise InputError(f"{option(name)} {weight}: needs {option('fine_tune')}, of more than the prior")
         if self.only_prior and (self.fine_tune is None or self.prior != "flow"):
             raise InputError(f"{option('only_prior')}: needs {option('fine_tune')}, and {option('prior')} flow")
 

@@ -183,10 +183,10 @@ class Training:
             queries, place = [*self.graph.interventions.values()], (recipe, self.graph, self.run, machine.device)
             if recipe.judged:
                 objective = Obedience(model, *find_judges(*place), queries, recipe.obey)
-            elif recipe.keep:
-                objective = Keeping(model, find_causes(*place), queries, recipe.keep)
             elif recipe.obey:
                 objective = Example(model, recipe.obey)
+            if recipe.keep:
+                objective = Keeping(objective, model, find_causes(*place), queries, recipe.keep)
         elif recipe.fine_tune and recipe.part == "oracle":
             objective, self.config = restore_judge(recipe, self.graph, machine.device)
             model = objective
