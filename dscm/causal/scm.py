@@ -138,7 +138,7 @@ class SCM(nn.Module):
     ) -> list[dict[str, Tensor]]:
         """Compute every variable under each of several interventions, as `predict` does under one.
 
-        The worlds of all of them are computed together: a mechanism sees the batch once for each.
+        Their worlds are computed together: a mechanism sees the batch once for each in which it predicts.
 
         Args:
             noise, obs: as in `predict`, of B elements.
@@ -179,7 +179,7 @@ class SCM(nn.Module):
         unset = torch.zeros(len(_first(noise)), dtype=torch.bool, device=_first(noise).device)
         parents = {parent: torch.cat([world.values[parent] for world in worlds]) for parent in self.parents[name]}
         changed = {
-            variable: torch.cat([world.changed.get(variable, unset) for world in worlds])
+            variable: torch.cat([world.changed.get(variable, unset).to(unset.device) for world in worlds])
             for variable in dict.fromkeys(variable for world in worlds for variable in world.changed)
         }
         value = self.mechanism(name).predict(_repeat(noise, len(worlds)), parents, changed)
@@ -316,7 +316,8 @@ def _repeat(noise: Noise, times: int) -> Noise:
         return noise
     if isinstance(noise, Tensor):
         return noise.repeat(times, *[1] * (noise.dim() - 1))
-    return type(noise)(*(_repeat(part, times) for part in noise))
+    parts = [_repeat(part, times) for part in noise]
+    return type(noise)(*parts) if hasattr(noise, "_fields") else tuple(parts)
 
 
 def _first(noise: Noise) -> Tensor:

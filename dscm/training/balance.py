@@ -21,6 +21,9 @@ def find_weights(data: Mapping[str, Tensor], names: Sequence[str], groups: Seque
 
     Returns:
         float64 (N,), of mean 1, on the CPU.
+
+    Raises:
+        InputError: as these.
     """
     weights = balance(data, names) if names else torch.ones(len(next(iter(data.values()))), dtype=torch.float64)
     return make_independent(data, groups, weights) if groups else weights
@@ -34,11 +37,12 @@ def make_independent(data: Mapping[str, Tensor], groups: Sequence[Sequence[str]]
 
         ``w ← w · p(a)·p(b) / p_w(a, b)``,
 
-    which keeps the shares p(a) of the first weights, within [1/`MOST`, `MOST`] of the mean. Values that never come
-    together stay apart.
+    with weights between 1/`MOST` and `MOST` of the mean, and then each class to the share p(a) that it had at first.
+    Where the bounds bite, some of the dependence stays; values that never come together stay apart.
 
-    Correction: none for p(x | pa), as in `balance`. What an oracle reads is p'(a | x), in whose p'(pa) interventions
-    are as likely as anything else: that is what is wanted of whoever judges them.
+    Correction: none for p(x | pa), as in `balance`, if all other classes cause the image or tell nothing more.
+    What an oracle reads is p'(a | x), in whose p'(pa) interventions are as likely as anything else: that is what is
+    wanted of whoever judges them.
 
     Args:
         data: attributes by name, each (N,), classes int64; numbers are left alone.
@@ -58,16 +62,19 @@ def make_independent(data: Mapping[str, Tensor], groups: Sequence[Sequence[str]]
     pairs = find_pairs([*classes], groups)
     if not pairs:
         raise InputError(f"{option('independent')} on: no intervention sets a class beside which there is another")
+    shares = {name: torch.bincount(classes[name], weights) / weights.sum() for pair in pairs for name in pair}
     tables = []
     for one, other in pairs:
-        height, width = int(classes[one].max()) + 1, int(classes[other].max()) + 1
-        first, second = (torch.bincount(classes[name], weights) / weights.sum() for name in (one, other))
-        tables.append((classes[one] * width + classes[other], height * width, torch.outer(first, second).flatten()))
+        wanted = torch.outer(shares[one], shares[other]).flatten()
+        tables.append((classes[one] * len(shares[other]) + classes[other], len(wanted), wanted))
     for _ in range(ROUNDS):
         for cell, size, wanted in tables:
             joint = torch.bincount(cell, weights, minlength=size) / weights.sum()
             weights = weights * torch.where(joint > 0, wanted / joint, 1.0)[cell]
         weights = (weights / weights.mean()).clamp(1 / MOST, MOST)
+        for name, share in shares.items():
+            drawn = torch.bincount(classes[name], weights) / weights.sum()
+            weights = weights * torch.where(drawn > 0, share / drawn, 1.0)[classes[name]]
     return weights / weights.mean()
 
 

@@ -51,7 +51,8 @@ def check(training: Training) -> Iterator[str]:
         trainer = training.start(training.select_training(splits["train"]))
         yield _estimate(trainer, training.last_step, device)
         if training.recipe.part == "image":
-            yield from find_scarce(graph, splits["train"], training.hyperparameters.balance)
+            drawn = training.hyperparameters.balance, training.hyperparameters.independent
+            yield from find_scarce(graph, splits["train"], *drawn)
         if training.recipe.part != "attributes" and not training.recipe.independent:
             yield from find_dependent(graph, splits["train"])
     for fault in find_faults(graph, splits):
@@ -89,18 +90,22 @@ def find_faults(graph: Graph, splits: Splits) -> Iterator[str]:
             yield f"{flat} images of the {name} split are of one colour"
 
 
-def find_scarce(graph: Graph, data: Mapping[str, Tensor], balance: Sequence[str] = ()) -> Iterator[str]:
+def find_scarce(
+    graph: Graph, data: Mapping[str, Tensor], balance: Sequence[str] = (), independent: Sequence[Sequence[str]] = ()
+) -> Iterator[str]:
     """Yield what balancing does, and which binary parents of the image are too rare in what is drawn, below `SCARCE`.
 
     Args:
         graph: the causal graph.
         data: the training split.
         balance: the attributes whose rare values are drawn more often.
+        independent: the interventions whose classes are drawn independent of others.
 
     Raises:
-        InputError: one of these is constant.
+        InputError: one of the attributes to balance is constant.
     """
-    weights = find_weights(data, balance) if balance else None
+    attributes = {name: value for name, value in data.items() if name in {v.name for v in graph.attributes}}
+    weights = find_weights(attributes, balance, independent) if balance or independent else None
     for variable in (graph.variable(name) for name in graph.image_parents):
         if variable.kind != "binary":
             continue
@@ -123,11 +128,18 @@ def find_dependent(graph: Graph, data: Mapping[str, Tensor]) -> Iterator[str]:
     """
     binary = [variable.name for variable in graph.attributes if variable.kind == "binary"]
     for one, other in find_pairs(binary, [*graph.interventions.values()]):
-        without, having = (data[other][data[one] == value].double().mean().item() for value in (0, 1))
+        compared = [(one, other, *_compare(data[one], data[other])), (other, one, *_compare(data[other], data[one]))]
+        one, other, without, having = max(compared, key=lambda line: abs(line[3] - line[2]))
         if abs(having - without) >= DEPENDENT:
             shares = f"in {having:.0%} of the images where {one} is 1, in {without:.0%} of the others"
             advice = f"{option('independent')}=on draws them so that neither is read off the other"
             yield f"dependent: {other} is {graph.variable(other).show(1)} {shares}; {advice}"
+
+
+def _compare(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """Return the shares of a binary class without another one, and with it."""
+    without, having = (other[one == value].double().mean().item() for value in (0, 1))
+    return without, having
 
 
 def _read_splits(data_set: DataSet, size: int) -> tuple[dict[str, dict[str, Tensor]], list[str]]:

@@ -68,8 +68,8 @@ def restore_trained(recipe: Recipe, graph: Graph, device: torch.device) -> tuple
 
     Raises:
         InputError: the checkpoint holds another mechanism or graph, its prior is another and no flow is wanted, or one
-            that `Obedience` would not fit, or the prior alone is fitted and its training had other settings that its
-            checkpoint keeps.
+            that `Obedience` or `Keeping` would not fit, or the prior alone is fitted and its training had other
+            settings that its checkpoint keeps.
     """
     trained = restore_image(Path(str(recipe.fine_tune)), device)
     if (trained.model.kind, trained.graph.key) != (recipe.mechanism, graph.key):

@@ -209,9 +209,9 @@ def miss_pairs(own: Tensor, other: Tensor, value: Tensor, truth: Tensor) -> Tens
 
 
 def hold_codes(mechanism: DiffusionMechanism) -> DiffusionMechanism:
-    """Let the encoder and the prior of a mechanism stay as they are; return the mechanism."""
+    """Let the encoder and the prior of a mechanism stay as they are, without dropout; return the mechanism."""
     for settled in (mechanism.encoder, mechanism.prior) if mechanism.has_code else ():
-        settled.requires_grad_(False)
+        settled.requires_grad_(False).eval()
     return mechanism
 
 

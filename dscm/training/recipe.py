@@ -265,6 +265,9 @@ class Recipe:
         changes |= {"gamma": self.gamma, "kappa": self.kappa, "balance": self.balanced(graph), "pairs": self.pairs}
         changes["shift"] = self.find_shift(graph)
         changes["independent"] = tuple(graph.interventions.values()) if self.independent else ()
+        for name in ("independent", "obey", "keep"):
+            if getattr(self, name) and not graph.interventions:
+                raise InputError(f"{option(name)}: the image of {graph.name} has no parents to intervene on")
         for name in ("batch", "learning_rate", "beta"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)

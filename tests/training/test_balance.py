@@ -115,6 +115,19 @@ def test_what_is_set_together_may_depend_and_the_image_given_its_parents_is_left
     assert all(weights[cells == cell].std(correction=0) < 1e-12 for cell in cells.unique())
 
 
+def test_where_the_bounds_bite_shares_are_kept() -> None:
+    """Of 1,000 images 22 are a, 17 of them b, as 500 are: no weight is extreme, and some dependence is left."""
+    i = torch.arange(1000)
+    data = {"a": (i < 22).long(), "b": ((i < 17) | (i >= 517)).long()}
+    data["b"][20:22] = 0
+    weights = make_independent(data, [["a"]], torch.ones(1000, dtype=torch.float64))
+    for name in data:
+        assert (weights * data[name]).sum() / weights.sum() == pytest.approx(
+            data[name].double().mean().item(), abs=1e-6
+        )
+    assert weights.max() < 2 * MOST and weights.min() > 0.5 / MOST
+
+
 def test_classes_that_never_come_together_stay_apart() -> None:
     """And finite: of 100 images 50 are a, the others b."""
     a = (torch.arange(100) < 50).long()

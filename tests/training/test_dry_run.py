@@ -54,6 +54,8 @@ def test_classes_that_go_with_what_an_intervention_sets_are_named() -> None:
     (line,) = map(spell, find_dependent(graph, data))
     assert line.startswith("dependent: Male is 1 in 89% of the images where Eyeglasses is 1, in 18% of the others; ")
     assert "independent=on" in line
+    turned = get_graph("celeba:Male,Eyeglasses,Wearing_Hat")
+    assert [spell(found) for found in find_dependent(turned, data)] == [line], "in whatever order they are declared"
     assert not [*find_dependent(graph, data | {"Male": (i // 2) % 2})]
     assert not [*find_dependent(graph, data | {"Eyeglasses": 0 * i})], "constant: said elsewhere"
     assert not [*find_dependent(get_graph("morphomnist"), {"thickness": torch.rand(5), "digit": i[:5]})]

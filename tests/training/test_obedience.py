@@ -115,6 +115,21 @@ def test_a_prediction_under_other_parents_shows_its_code(obeys: bool) -> None:
     assert list_arguments(objective) >= {"p_null", "beta", "like"}
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_the_encoder_reads_without_dropout(keeps: bool) -> None:
+    """As nobody calls ``train`` in a training: what is held is in evaluation mode from the beginning."""
+    model = make().train()
+    queries = [*GRAPH.interventions.values()]
+    oracle = Oracle(GRAPH.predicted, 1, channels=8)
+    objective = (
+        Keeping(model, model, GRAPH.scm(), queries, 0.3)
+        if keeps
+        else Obedience(model, oracle, GRAPH.scm(), queries, 0.3)
+    )
+    held = [*objective.mechanism.encoder.modules(), *objective.mechanism.prior.modules()]
+    assert not any(module.training for module in held) and objective.mechanism.unet.training
+
+
 def test_of_a_pair_the_other_image_is_the_truth() -> None:
     """Under its parents, from one noised image; one without a partner does not count."""
     model, like, partner = make().requires_grad_(True), torch.tensor([0, 1, 2, 0, 4, 5]), [3, 1, 2]

@@ -1,5 +1,6 @@
 """The settings of a training: what a user chooses, and what presets make of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,13 @@ def test_binary_parents_of_the_image_alone_are_balanced(names: str) -> None:
 def test_what_interventions_set_is_drawn_independently_where_that_is_wanted(part: Any) -> None:
     drawn = [Recipe(part=part, independent=on).hyperparameters(FACES, CPU).independent for on in (False, True)]
     assert drawn == [(), tuple(FACES.interventions.values())]
+
+
+@pytest.mark.parametrize("choices", [{"independent": True}, {"obey": 0.1, "fine_tune": "x.pt"}])
+def test_without_parents_of_the_image_there_is_nothing_to_intervene_on(choices: dict[str, Any]) -> None:
+    alone = replace(DIGITS, variables=tuple(replace(variable, parents=()) for variable in DIGITS.variables))
+    with pytest.raises(InputError, match="the image of morphomnist has no parents to intervene on"):
+        Recipe(**choices).hyperparameters(alone, CPU)
 
 
 def test_images_become_squares_as_is_usual_for_their_data(tmp_path: Path) -> None:
