@@ -63,13 +63,13 @@ def test_glasses_and_smiles_show_on_people() -> None:
     model = dscm.load("celeba")
     obs = model.observe(assets.SAMPLES["celeba"])
     noise = model.abduct(obs)
-    assert distance(model.predict(noise)["image"], obs["image"]).max() < 0.01
-    for name, least in (("Eyeglasses", 12), ("Smiling", 14)):
+    assert distance(model.predict(noise)["image"], obs["image"]).mean() < 0.02
+    for name in ("Eyeglasses", "Smiling"):
         asked = model.graph.interventions[name]
         answer = model.effect(obs, noise, dict.fromkeys(asked, 1 - obs[name]), "total")
         seen = model.observe(list(answer["image"]))
-        assert (seen[name] == answer[name]).sum() >= least, name
-        assert distance(answer["image"], obs["image"]).mean() < 0.1
+        assert (seen[name] == answer[name]).sum() >= 15, name
+        assert distance(answer["image"], obs["image"]).mean() < 0.15
 
 
 def test_triangular_markers_fade_and_nothing_else_changes() -> None:
