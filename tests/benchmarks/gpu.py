@@ -2,6 +2,7 @@
 
     python tests/benchmarks/gpu.py --out gpu.json
 
+With ``--data-dir`` all test digits are drawn first, where no cache holds them, in a minute of many cores.
 Everything is written as soon as it is known, the most important first. On a CPU the logic can be tried with small
 numbers; trajectories then are not replayed:
 
