@@ -1,7 +1,7 @@
 """Architectures and hyperparameters by name: ``tiny`` for two CPU cores, ``small`` for one GPU, ``paper`` as published.
 
-A ``small`` training computes 8 PFLOP, ten times a ``tiny`` one: 12 minutes of an H100, which reaches 12 TFLOP/s in
-training such networks, an hour of a GPU with a fifth of that, or a night of a CPU with a twentieth.
+A ``small`` training computes 8 PFLOP, ten times a ``tiny`` one: half an hour to an hour of a fourth of an H100, four of
+which reached 12 TFLOP/s together, an hour of a GPU that reaches 2, or a night of a CPU that reaches 0.4.
 
 A baseline's ``tiny`` and ``small`` have about as many parameters as the semantic diffusion model's; its ``paper`` about
 as many as the HVAEs that De Sousa Ribeiro et al. (2023) published for digits (1 M) and for brains of 64 and 192 pixels
