@@ -11,8 +11,8 @@ from dscm.diffusion.process import EpsFn, Schedule, add_noise, ddim_step, sample
 from dscm.diffusion.solvers import Solver, inversion_path, sample
 
 SIGMAS = (80.0, 4.0, 1.0, 0.0)  # noise levels of the counterfactuals whose codes are read again
-DECIDED = (0.15, 40.0)  # noise levels between which it is decided what an image shows
-MIDDLE = (0.5, 5.0)  # those at which its parents and its code decide most of that
+SMALL = (0.08, 1.5)  # noise levels at which small things are seen, or decided
+MIDDLE = (0.5, 5.0)  # those at which parents and code decide most of what an image shows
 SHORT = (10.0, 3.0, 1.0, 0.3)  # those of counterfactuals that are judged; below the last one the image stays
 EXPLICIT = Solver("ddim", 0)
 
@@ -133,13 +133,9 @@ def predict_clean(
     value: Tensor,
     schedule: Schedule,
     generator: torch.Generator,
-    levels: tuple[float, float] = DECIDED,
-    power: int = 2,
+    levels: tuple[float, float],
 ) -> list[Tensor]:
     """Predict clean images from one noised version of them under each of several conditions, ``x̂₀(x_t, c)``.
-
-    log σ lies a share of the way up from the lowest to the highest level that is the power of a uniform number. Of
-    `DECIDED`, squared, half are below a fourth of the way, 0.6, where small things are still seen.
 
     Args:
         eps: ``eps(c)(x, t)``.
@@ -147,13 +143,13 @@ def predict_clean(
         value: the images, in [-1, 1], (B, C, H, W).
         schedule: the noise schedule.
         generator: source of the levels and of the noise.
-        levels, power: the lowest and the highest σ, and the power.
+        levels: the lowest and the highest σ, between which log σ is uniform.
 
     Returns:
         For each condition images, (B, C, H, W), with gradients.
     """
     low, high = torch.tensor(levels, dtype=torch.float64, device=value.device).log()
-    place = torch.rand(len(value), generator=generator, device=value.device, dtype=torch.float64).pow(power)
+    place = torch.rand(len(value), generator=generator, device=value.device, dtype=torch.float64)
     t = schedule.timestep((low + (high - low) * place).exp())
     noise = torch.randn(value.shape, generator=generator, device=value.device, dtype=value.dtype)
     x_t = add_noise(value, noise, schedule.alpha_bar(t))

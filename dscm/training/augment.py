@@ -27,6 +27,30 @@ def augment(value: Tensor, flip: bool, move: int, generator: torch.Generator, li
     return value
 
 
+def place_windows(spread: Tensor, window: int, generator: torch.Generator) -> Tensor:
+    """Place a window on each image, around a pixel in which images of its group differ.
+
+    The pixel lies in the middle half of the window, unless that would not lie in the image; any of them is as probable.
+    Where none differ, any place is.
+
+    Args:
+        spread: how far images of each one's group are apart, (B, C, H, W), as `Pairs.spread`.
+        window: height and width of the windows, at most H and W.
+        generator: source of the places.
+
+    Returns:
+        The first row and the first column of each window, int64 (B, 2).
+    """
+    height, width = spread.shape[-2:]
+    differs = spread.amax(dim=1).flatten(1) > 0
+    weight = torch.where(differs.any(dim=1, keepdim=True), differs, True).double()
+    pixel = weight.multinomial(1, generator=generator)[:, 0]
+    place = torch.stack([pixel // width, pixel % width], dim=1)
+    offset = torch.randint(window // 4, window - window // 4, place.shape, generator=generator, device=place.device)
+    most = torch.tensor([height - window, width - window], device=place.device)
+    return torch.minimum((place - offset).clamp_min(0), most)
+
+
 def crop(value: Tensor, places: Tensor, height: int, width: int) -> Tensor:
     """Cut a window out of each image.
 

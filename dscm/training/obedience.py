@@ -10,11 +10,9 @@ from dscm.causal.scm import SCM
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.diffusion.objective import MIDDLE, counterfactual_in_short, predict_clean
 from dscm.oracle import Oracle
-from dscm.training.pairs import find_partners
 from dscm.training.tuning import intervene
 
 SHARE = 4  # one in so many images of a batch is intervened on, where an oracle judges
-ALIKE = 0.2  # λ, what a change counts where two images of a pair are alike
 EXACT = 0.05  # of its standard deviation in the data, by which a number may be missed
 CLOSE = 10.0  # ρ, nats that a change of every pixel by 1 costs, on [-1, 1]
 
@@ -142,70 +140,9 @@ class Keeping(nn.Module):
         pa, changed = (encode(self.mechanism, attributes) for attributes in (obs, new))
         z = self.mechanism.encode(value, pa)
         network = self.mechanism.eps, [self.mechanism.condition(z, changed)], value, self.mechanism.schedule
-        (image,) = predict_clean(*network, generator, MIDDLE, power=1)
+        (image,) = predict_clean(*network, generator, MIDDLE)
         lost = misread_code(self.mechanism, image.clamp(-1, 1), changed, z).mean()
         return {**terms, "lost": lost.detach(), "loss": terms["loss"] + self.weight * value[0].numel() * lost}
-
-
-class Example(nn.Module):
-    """Add to a mechanism's loss how far its predictions for two images of one thing are from these: ``η·D·missed``.
-
-    Of a pair, x under pa and x° under pa°, each image is the true counterfactual of the other. From one x_t of x, at a
-    σ that `predict_clean` draws, the network shall predict x given pa, x° given pa°, and the same wherever x and x° are
-    alike. With y = x̂₀(x_t, pa), y° = x̂₀(x_t, pa°), m = 1 where x ≠ x°, else 0, and λ = 0.2:
-
-        missed = (‖m·(y − x)‖² + ‖m·(y° − x°)‖² + λ·‖(1 − m)·(y° − y)‖²) / ‖x − x°‖²
-
-    An x_t that shows a marker does not occur under parents without one, so that the usual loss says nothing of it, but
-    counterfactuals pass through it. The denominator lets the smallest difference count as much as the largest.
-
-    Args:
-        mechanism: trained.
-        weight: η.
-    """
-
-    def __init__(self, mechanism: DiffusionMechanism, weight: float) -> None:
-        super().__init__()
-        self.mechanism, self.weight = mechanism, weight
-
-    def forward(
-        self, value: Tensor, parents: Mapping[str, Tensor], generator: torch.Generator, like: Tensor, **rest: Any
-    ) -> dict[str, Tensor]:
-        """Compute the objective of images in [-1, 1], (B, C, H, W).
-
-        Args:
-            value, parents, generator, rest: as in `Obedience`.
-            like: of each image, the first of its pair, int64 (B,), as `Pairs.like`.
-
-        Returns:
-            Scalars: ``loss``; ``missed``, a mean over the pairs of the batch; and the mechanism's other terms.
-        """
-        terms = self.mechanism(value, parents, generator, like=like, **rest)
-        n = len(value) // 2  # each pair once
-        partner = find_partners(like, n)
-        obs = {name: attribute[:n] for name, attribute in parents.items()}
-        new = {name: attribute[partner] for name, attribute in parents.items()}
-        pa, changed = (encode(self.mechanism, attributes) for attributes in (obs, new))
-        z = self.mechanism.encode(value[:n], pa)
-        conditions = [self.mechanism.condition(z, encoded) for encoded in (pa, changed)]
-        own, other = predict_clean(self.mechanism.eps, conditions, value[:n], self.mechanism.schedule, generator)
-        missed = miss_pairs(own, other, value[:n], value[partner])
-        return {**terms, "missed": missed.detach(), "loss": terms["loss"] + self.weight * value[0].numel() * missed}
-
-
-def miss_pairs(own: Tensor, other: Tensor, value: Tensor, truth: Tensor) -> Tensor:
-    """Compute ``missed`` of `Example`, a scalar: 0 if both images are predicted, 1 if x is twice; 0 without a pair.
-
-    Args:
-        own, other: x̂₀ given the parents of x and given those of x°, (B, C, H, W).
-        value, truth: x and x°; images without a partner, x° = x, do not count.
-    """
-    due = truth - value
-    inside = ((own - value).square() + (other - truth).square()) * (due != 0)
-    outside = (other - own).square() * (due == 0)
-    size, paired = due.square().sum(dim=(1, 2, 3)), due.flatten(1).any(dim=1)
-    missed = (inside + ALIKE * outside).sum(dim=(1, 2, 3)) / torch.where(paired, size, 1.0)
-    return (missed * paired).sum() / paired.sum().clamp_min(1)
 
 
 def hold_codes(mechanism: DiffusionMechanism) -> DiffusionMechanism:

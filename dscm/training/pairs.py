@@ -1,5 +1,6 @@
 """Batches in which half of the images show what the other half shows, under other parents and the same noise."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -16,8 +17,9 @@ class Pairs:
     What is drawn at random for the first half of a batch is used for their partners in the second half, too. The noise
     that the images of a pair share leaves the difference of their gradients, which is what the parents make.
 
-    Partners differ in their parents, so that p(pa) of the batches changes. p(x | pa) stays what it is where the parents
-    were drawn independently of what a group shows, as those of markers that were drawn onto images.
+    Partners differ in as few parents as any two of their group, so that p(pa) of the batches changes. p(x | pa) stays
+    what it is where the parents were drawn independently of what a group shows, as those of markers that were drawn
+    onto images.
 
     Args:
         group: images of one number show the same thing, int64 (N,).
@@ -28,14 +30,13 @@ class Pairs:
     """
 
     def __init__(self, group: Tensor, parents: Mapping[str, Tensor]) -> None:
-        columns = [value.cpu().double() for value in (group, *parents.values())]
-        _, kind = torch.stack(columns, dim=1).unique(dim=0, return_inverse=True)  # ascending by group, then by parents
-        self.group, self.order = group, kind.argsort(stable=True)
+        self.group, self.order = group, group.cpu().argsort(stable=True)
+        self.parents = torch.stack([value.cpu().double() for value in parents.values()], dim=1)
         self.first, last = _find_runs(group.cpu()[self.order], group.cpu())
-        start, self.end = _find_runs(kind[self.order], kind)
         self.size = last - self.first
-        self.partners = self.size - (self.end - start)  # how many each image has
-        if not self.partners.any():
+        self.largest = int(self.size.max())
+        kinds = torch.cat([group.cpu()[:, None].double(), self.parents], dim=1).unique(dim=0)
+        if len(kinds) == len(group.unique()):
             raise InputError(f"{option('pairs')}: no two images of a {GROUP} differ in their attributes")
 
     def draw(self, index: Tensor, seed: int) -> Tensor:
@@ -43,17 +44,37 @@ class Pairs:
 
         Args:
             index: indices of images, (B,), on the CPU.
-            seed: of the choice among partners.
+            seed: of the choice among partners, each of which is as probable.
 
         Returns:
             Indices, (B,).
         """
         first, second, rest = _halve(index)
-        chance = torch.rand(len(first), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        step = (chance * self.partners[first]).long()
-        start = self.first[first]
-        partner = self.order[start + (self.end[first] - start + step) % self.size[first]]
-        return torch.cat([first, torch.where(self.partners[first] > 0, partner, second), rest])
+        place = torch.arange(self.largest).expand(len(first), -1)
+        members = self.order[self.first[first, None] + place % self.size[first, None]]
+        changes = (self.parents[members] != self.parents[first, None]).sum(dim=2).double()
+        changes[(changes == 0) | (place >= self.size[first, None])] = math.inf
+        least = changes.amin(dim=1, keepdim=True)
+        chance = torch.rand(changes.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        partner = members.gather(1, torch.where(changes == least, chance, -1.0).argmax(dim=1, keepdim=True))[:, 0]
+        return torch.cat([first, torch.where(least[:, 0] < math.inf, partner, second), rest])
+
+    def spread(self, index: Tensor, images: Tensor) -> Tensor:
+        """Return how far the images of a group are apart in each pixel, max − min, of each image of a batch.
+
+        Args:
+            index: indices of images, (B,).
+            images: all of them, uint8 (N, C, H, W).
+
+        Returns:
+            Levels, uint8 (B, C, H, W).
+        """
+        low = high = images[index]
+        order, first, size = (value.to(index.device) for value in (self.order, self.first, self.size))
+        for step in range(self.largest):
+            other = images[order[first[index] + step % size[index]]]
+            low, high = torch.minimum(low, other), torch.maximum(high, other)
+        return high - low
 
     def like(self, index: Tensor) -> Tensor:
         """Return for each image of a batch, (B,), the one whose draws it uses: that of its pair which comes first."""

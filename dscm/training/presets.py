@@ -321,3 +321,16 @@ def _find_like(graph: Graph) -> str:
     if known in _DIFFUSION:
         return known
     return next(known for known, largest in _BY_SIZE if graph.image_size <= largest)
+
+
+def largest_patch(config: Any) -> int:
+    """Return the largest patch of the networks of a model."""
+    if not isinstance(config, Mapping):
+        return 1
+    return max([config.get("patch", 1), *map(largest_patch, config.values())])
+
+
+def with_patch(config: Mapping[str, Any], patch: int) -> dict[str, Any]:
+    """Return the config of a model whose networks, which are what has ``channels``, all see patches of one size."""
+    changed = {key: with_patch(value, patch) if isinstance(value, Mapping) else value for key, value in config.items()}
+    return changed | {"patch": patch} if "channels" in config else changed

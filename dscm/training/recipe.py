@@ -17,7 +17,7 @@ from dscm.errors import InputError, option
 from dscm.machine import warn_of_emulation
 from dscm.oracle import needs_strokes
 from dscm.settings import setting
-from dscm.training.presets import BASELINES, MechanismName, Preset, PresetName, get_preset
+from dscm.training.presets import BASELINES, MechanismName, Preset, PresetName, get_preset, largest_patch, with_patch
 from dscm.training.schedule import Hyperparameters
 
 OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the image, or of another part, alone
@@ -33,6 +33,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
     "p_null": ("spatial", "semantic"),
     "null_apart": ("spatial", "semantic"),
     "pairs": ("spatial", "semantic"),
+    "window": ("spatial",),
     "shift": ("spatial", "semantic", "diffscm"),
     "levels": ("spatial", "semantic"),
     "beta": ("semantic", "vae", "hvae", "hvae-mediator"),
@@ -40,7 +41,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {  # settings of some mechanisms of the 
 }
 ARCHITECTURE = ("patch", "likelihood", "every")  # settings that a trained mechanism has already
 ADDED = (  # new since: kept where on
-    *("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey", "every", "independent", "keep"),
+    *("null_apart", "only_prior", "gamma", "kappa", "pairs", "obey", "every", "independent", "keep", "window"),
 )
 RESUMABLE = ("steps", "minutes", "save_every", "sample_every", "oracle", "attributes", "trust", "levels")  # may change
 
@@ -132,6 +133,9 @@ class Recipe:
         "Let half of a batch show what the other half shows, under other parents and the same noise, so that what the "
         "parents make stands out. The data say in a column group which images show the same thing.",
     )
+    window: int | None = setting(
+        None, "With pairs: see windows of so many pixels alone, where images of a group differ. Default: all.", low=8
+    )
     shift: float | None = setting(
         None,
         "Factor of the noise levels in training. Default: size/64, at least 1; of paper, 1.",
@@ -205,6 +209,8 @@ class Recipe:
                 raise InputError(f"{chosen}: is settled by the model of {option('fine_tune')}; leave it out")
         if self.gamma and self.prior != "flow":
             raise InputError(f"{option('gamma')} {self.gamma}: needs {option('prior')} flow")
+        if self.window and not self.pairs:
+            raise InputError(f"{option('window')} {self.window}: needs {option('pairs')} on")
         for name, weight in (("obey", self.obey), ("keep", self.keep)):
             if weight and (self.fine_tune is None or self.only_prior):
                 raise InputError(f"{option(name)} {weight}: needs {option('fine_tune')}, of more than the prior")
@@ -235,7 +241,7 @@ class Recipe:
         """Return the preset of what is trained, or of another part of the same model, with the chosen patches."""
         part = part or self.part
         preset = get_preset(part, graph, self.preset, self.mechanism)
-        return replace(preset, model=_with_patch(preset.model, self.patch)) if self.patch else preset
+        return replace(preset, model=with_patch(preset.model, self.patch)) if self.patch else preset
 
     def image_size(self, graph: Graph) -> int:
         """Return the height and width of the images in pixels.
@@ -244,7 +250,7 @@ class Recipe:
             InputError: they are no multiple of the patches of the image's mechanism.
         """
         size = self.size or graph.image_size
-        patch = _largest_patch(self.choose_preset(graph, "image").model)
+        patch = largest_patch(self.choose_preset(graph, "image").model)
         if size % patch:
             raise InputError(f"{option('size')} {size}: must be a multiple of {patch}, the side of the model's patches")
         return size
@@ -263,7 +269,7 @@ class Recipe:
         training = self.choose_preset(graph).training
         changes: dict[str, Any] = {"p_null": self.p_null, "apart": self.null_apart, "seed": self.seed}
         changes |= {"gamma": self.gamma, "kappa": self.kappa, "balance": self.balanced(graph), "pairs": self.pairs}
-        changes["shift"] = self.find_shift(graph)
+        changes |= {"shift": self.find_shift(graph), "window": self.find_window(graph)}
         changes["independent"] = tuple(graph.interventions.values()) if self.independent else ()
         for name in ("independent", "obey", "keep"):
             if getattr(self, name) and not graph.interventions:
@@ -284,6 +290,17 @@ class Recipe:
         """Return the factor of the noise levels: as chosen, or as the size has it where the preset dwells on some."""
         focused = self.choose_preset(graph).training.focus > 0
         return self.shift or (size_shift(self.image_size(graph)) if focused else 1.0)
+
+    def find_window(self, graph: Graph) -> int | None:
+        """Return the side of the windows.
+
+        Raises:
+            InputError: the networks cannot see windows of that size.
+        """
+        size, patch = self.image_size(graph), largest_patch(self.choose_preset(graph, "image").model)
+        if self.window and (self.window > size or self.window % patch):
+            raise InputError(f"{option('window')} {self.window}: must be a multiple of {patch}, and at most {size}")
+        return self.window
 
     def follow(self, graph: Graph, settings: Mapping[str, Any]) -> "Recipe":
         """Return this recipe with the noise levels of a training to resume, of which older ones were not shifted.
@@ -328,16 +345,3 @@ class Recipe:
         shift = self.find_shift(graph)
         kept["shift"] = None if shift == 1 else shift
         return {"data": graph.name, **kept, "world": world}
-
-
-def _largest_patch(config: Any) -> int:
-    """Return the largest patch of the networks of a model."""
-    if not isinstance(config, Mapping):
-        return 1
-    return max([config.get("patch", 1), *map(_largest_patch, config.values())])
-
-
-def _with_patch(config: Mapping[str, Any], patch: int) -> dict[str, Any]:
-    """Return the config of a model whose networks, which are what has ``channels``, all see patches of one size."""
-    changed = {key: _with_patch(value, patch) if isinstance(value, Mapping) else value for key, value in config.items()}
-    return changed | {"patch": patch} if "channels" in config else changed

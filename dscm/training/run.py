@@ -22,10 +22,11 @@ from dscm.errors import InputError, option, spell
 from dscm.files import remove_unfinished
 from dscm.machine import Machine, first_process_first, leave, set_up, wait
 from dscm.plots.calibration import draw_calibration
+from dscm.training.example import Example
 from dscm.training.further import PriorFit, restore_judge, restore_trained
 from dscm.training.levels import place_steps
 from dscm.training.log import Log, check_state
-from dscm.training.obedience import Example, Keeping, Obedience
+from dscm.training.obedience import Keeping, Obedience
 from dscm.training.pairs import find_groups
 from dscm.training.place import Place
 from dscm.training.probe import score

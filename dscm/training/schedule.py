@@ -36,6 +36,8 @@ class Hyperparameters:
         balance: binary attributes whose rare values are drawn more often, as `dscm.training.balance.balance` says.
         independent: the interventions whose classes are drawn independent of others, as `make_independent` there says.
         pairs: whether half of a batch show what the other half shows, as `dscm.training.pairs.Pairs` says.
+        window: with pairs, the height and width of the windows that are all that is seen of the images, as
+            `place_windows` places them; None is the whole.
     """
 
     batch: int
@@ -60,6 +62,7 @@ class Hyperparameters:
     balance: tuple[str, ...] = ()
     independent: tuple[tuple[str, ...], ...] = ()
     pairs: bool = False
+    window: int | None = None
 
     @property
     def weighs(self) -> bool:

@@ -12,8 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dscm.data.group import GROUP
 from dscm.data.scaling import to_signed
+from dscm.diffusion.objective import share
 from dscm.errors import InputError, option
-from dscm.training.augment import augment
+from dscm.training.augment import augment, crop, place_windows
 from dscm.training.balance import find_weights
 from dscm.training.cuda_graph import CapturedStep, Terms, can_capture
 from dscm.training.pairs import Pairs
@@ -58,8 +59,9 @@ class Trainer:
 
     Args:
         objective: a module whose ``forward(value, parents, …)`` returns scalars, with ``loss`` among them, of images in
-            [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets ``generator``, ``like`` of `Pairs` and
-            whichever of `Hyperparameters.arguments` it has parameters for. Parameters without ``requires_grad`` stay.
+            [-1, 1], (B, C, H, W), and the attributes, each (B,). It gets whichever of
+            ``generator``, ``like`` and ``spread`` of `Pairs`, and `Hyperparameters.arguments` it has parameters for.
+            Parameters without ``requires_grad`` stay.
         data: ``image`` uint8 (N, C, H, W), the attributes (N,), and with ``pairs`` ``group`` (N,), nothing else.
         settings: the hyperparameters.
         device: the device of the training; objective and data are moved there.
@@ -154,14 +156,27 @@ class Trainer:
         mine = drawn[self.rank :: self.world]
         return self.pairs.draw(mine, step_seed(self.settings.seed, step, self.rank)) if self.pairs else mine
 
+    def show(self, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return what the objective sees of images ``index``, (B,): these, and ``like`` and ``spread`` of pairs."""
+        images, settings = self.data["image"], self.settings
+        value = to_signed(images[index])
+        like = self.pairs.like(index) if self.pairs else None
+        if self.pairs is None or not (settings.window or "spread" in self.accepted):
+            return augment(value, settings.flip, settings.move, self.generator, like), like, None
+        spread = self.pairs.spread(index, images).to(value.dtype) * (2 / 255)
+        both = torch.cat([value, spread], dim=1)
+        if settings.window:
+            places = share(place_windows(spread, settings.window, self.generator), like)
+            both = crop(both, places, settings.window, settings.window)
+        value, spread = augment(both, settings.flip, settings.move, self.generator, like).chunk(2, dim=1)
+        return value, like, spread
+
     def backward(self, index: Tensor, beta: float | Tensor) -> Terms:
         """Fill the gradients of the loss of images ``index``, (B,), and return the scalars of the objective."""
         index = index.to(self.device)
-        value = to_signed(self.data["image"][index])
-        like = self.pairs.like(index) if self.pairs else None
-        value = augment(value, self.settings.flip, self.settings.move, self.generator, like)
+        value, like, spread = self.show(index)
         parents = {name: self.data[name][index] for name in self.names}
-        known = self.settings.arguments(beta) | {"generator": self.generator, "like": like}
+        known = self.settings.arguments(beta) | {"generator": self.generator, "like": like, "spread": spread}
         arguments = {name: argument for name, argument in known.items() if name in self.accepted}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             terms = self.replica(value, parents, **arguments)
@@ -209,8 +224,11 @@ class Trainer:
 
 
 def list_arguments(objective: nn.Module) -> set[str]:
-    """Return the names of what an objective takes; one that hands on ``**rest`` takes what its ``mechanism`` does."""
+    """Return the names of what an objective takes; one that hands on ``**rest`` takes what that takes."""
     parameters = inspect.signature(objective.forward).parameters.values()
     names = {parameter.name for parameter in parameters}
     handed_on = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters)
-    return names | list_arguments(objective.get_submodule("mechanism")) if handed_on else names
+    if not handed_on:
+        return names
+    inner = "objective" if hasattr(objective, "objective") else "mechanism"
+    return names | list_arguments(objective.get_submodule(inner))

@@ -2,7 +2,7 @@
 
 import torch
 
-from dscm.training.augment import augment, crop
+from dscm.training.augment import augment, crop, place_windows
 
 
 def make_images(n: int) -> torch.Tensor:
@@ -45,3 +45,18 @@ def test_a_window_is_cut_where_it_lies() -> None:
     images = make_images(2)
     windows = crop(images, torch.tensor([[0, 3], [2, 1]]), 4, 5)
     assert torch.equal(windows, torch.stack([images[0, :, 0:4, 3:8], images[1, :, 2:6, 1:6]]))
+
+
+def test_windows_lie_around_what_differs() -> None:
+    """In their middle half, or at the edge of the image; anywhere, where nothing does; any such pixel as often."""
+    spread = torch.zeros(400, 2, 20, 24)
+    spread[:200, 1, 9, 4] = spread[:200, 0, 10, 20] = 0.5
+    spread[200:300, 0, 19, 0] = 0.1
+    rows, columns = place_windows(spread, 8, torch.Generator().manual_seed(0)).T
+    left = columns[:200] <= 4
+    assert 70 < left.sum() < 130
+    inside = [(9, 4, rows[:200][left], columns[:200][left]), (10, 20, rows[:200][~left], columns[:200][~left])]
+    for y, x, row, column in inside:
+        assert set((y - row).tolist()) == {2, 3, 4, 5} and set((x - column).tolist()) <= {2, 3, 4, 5}
+    assert (rows[200:300] == 12).all() and (columns[200:300] == 0).all()
+    assert rows[300:].min() == 0 and rows[300:].max() == 12 and columns[300:].max() == 16

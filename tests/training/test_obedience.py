@@ -8,15 +8,7 @@ from dscm.diffusion.objective import counterfactual_in_short, predict_clean
 from dscm.diffusion.process import EpsFn
 from dscm.errors import InputError
 from dscm.oracle import Oracle
-from dscm.training.obedience import (
-    Example,
-    Keeping,
-    Obedience,
-    draw_interventions,
-    encode,
-    misread_code,
-    miss_pairs,
-)
+from dscm.training.obedience import Keeping, Obedience, draw_interventions, encode, misread_code
 from dscm.training.recipe import Recipe
 from dscm.training.trainer import list_arguments
 from tests.support.networks import GRAPH, PARENTS, X, make, randn
@@ -105,7 +97,7 @@ def test_a_prediction_under_other_parents_shows_its_code(obeys: bool) -> None:
     assert len(value) == 2 and any((new[name] != obs[name]).any() for name in obs)
     z, changed = model.encode(value, encode(model, obs)), encode(model, new)
     network = model.eps, [model.condition(z, changed)], value, model.schedule
-    (image,) = predict_clean(*network, generator, (0.5, 5.0), 1)
+    (image,) = predict_clean(*network, generator, (0.5, 5.0))
     lost = misread_code(model, image.clamp(-1, 1), changed, z).mean()
     torch.testing.assert_close(terms["lost"], lost)
     torch.testing.assert_close(terms["loss"], before["loss"] + 0.3 * 64 * lost)
@@ -130,36 +122,6 @@ def test_the_encoder_reads_without_dropout(keeps: bool) -> None:
     assert not any(module.training for module in held) and objective.mechanism.unet.training
 
 
-def test_of_a_pair_the_other_image_is_the_truth() -> None:
-    """Under its parents, from one noised image; one without a partner does not count."""
-    model, like, partner = make().requires_grad_(True), torch.tensor([0, 1, 2, 0, 4, 5]), [3, 1, 2]
-    terms = Example(model, 0.3)(X, PARENTS, torch.Generator().manual_seed(0), like, **ARGUMENTS)
-    generator = torch.Generator().manual_seed(0)
-    own = model(X, PARENTS, generator, like=like, **ARGUMENTS)
-    pa = model.scaling(PARENTS)
-    z = model.encode(X[:3], pa[:3])
-    conditions = model.condition(z, pa[:3]), model.condition(z, pa[partner])
-    predicted = predict_clean(model.eps, conditions, X[:3], model.schedule, generator)
-    torch.testing.assert_close(terms["missed"], miss_pairs(*(x[:1] for x in (*predicted, X, X[partner]))).detach())
-    torch.testing.assert_close(terms["loss"], own["loss"] + 0.3 * 64 * terms["missed"])
-
-
-def test_what_pairs_miss_is_known() -> None:
-    """0 for the two images, 1 for one of them twice, λ of what changes besides; no pair misses nothing."""
-    truth = X.clone()
-    truth[:, :, :2] += 0.5
-    assert miss_pairs(X, truth, X, truth) == 0
-    torch.testing.assert_close(miss_pairs(X, X, X, truth).item(), 1.0)
-    moved = truth.clone()
-    moved[:, :, 2:4] += 0.5
-    torch.testing.assert_close(miss_pairs(X, moved, X, truth).item(), 0.2)
-    torch.testing.assert_close(miss_pairs(X[:4], X[:4], X[:4], torch.cat([X[:2], truth[2:4]])).item(), 1.0)
-    value = X.clone().requires_grad_()
-    alone = miss_pairs(value, X.roll(1, 0), X, X)
-    alone.backward()
-    assert alone == 0 and value.grad is not None and not value.grad.any()
-
-
 def test_a_network_that_knows_the_image_predicts_it() -> None:
     """From every noise level at which something is decided, whatever the condition says."""
     model, seen = make(), []
@@ -172,7 +134,8 @@ def test_a_network_that_knows_the_image_predicts_it() -> None:
 
         return eps_fn
 
-    for image in predict_clean(knows, [X[:, 0, 0]] * 2, X, model.schedule, torch.Generator().manual_seed(0)):
+    generator = torch.Generator().manual_seed(0)
+    for image in predict_clean(knows, [X[:, 0, 0]] * 2, X, model.schedule, generator, (0.15, 40.0)):
         torch.testing.assert_close(image, X, rtol=0, atol=1e-9)
     assert torch.equal(*seen) and seen[0].min() >= 0.149 and seen[0].max() <= 40.1 and len(seen[0].unique()) == 6
 

@@ -30,14 +30,14 @@ def make_pairs() -> Pairs:
     return Pairs(GROUP, {"marker": MARKER, "size": SIZE})
 
 
-def test_partners_show_the_same_under_other_parents_each_as_often() -> None:
-    """Image 0 has three partners, 1 and 3 have one, 6 has two; who has none keeps whom it was drawn beside."""
+def test_partners_show_the_same_under_the_nearest_parents_each_as_often() -> None:
+    """Of 0 three differ in one parent, of 7 one does, of 6 two; who has none keeps whom it was drawn beside."""
     pairs, index = make_pairs(), torch.tensor([0, 1, 7, 4, 8, 5, 3, 2, 6, 9, 1])
     drawn = torch.stack([pairs.draw(index, seed) for seed in range(600)])
     assert (drawn[:, :5] == index[:5]).all() and (drawn[:, 10] == 1).all()
     assert (drawn[:, 8] == 6).all() and (drawn[:, 9] == 9).all(), "4 and 8 have no partner"
     shares = [drawn[:, i].bincount(minlength=10) / 600 for i in (5, 6, 7)]
-    expected = [{2: 1 / 3, 5: 1 / 3, 7: 1 / 3}, {6: 1.0}, {0: 1 / 3, 2: 1 / 3, 5: 1 / 3}]
+    expected = [{2: 1 / 3, 5: 1 / 3, 7: 1 / 3}, {6: 1.0}, {0: 1.0}]
     for share, wanted in zip(shares, expected):
         assert {k: p for k, p in enumerate(share.tolist()) if p} == pytest.approx(wanted, abs=0.08)  # 4 errors
     assert torch.equal(pairs.draw(index, 5), pairs.draw(index, 5))
@@ -45,6 +45,17 @@ def test_partners_show_the_same_under_other_parents_each_as_often() -> None:
 
 def test_the_second_of_a_pair_uses_the_draws_of_the_first() -> None:
     assert make_pairs().like(torch.tensor([0, 4, 1, 2, 9, 6, 3])).tolist() == [0, 1, 2, 0, 4, 2, 6]
+
+
+def test_what_a_group_differs_in_is_known() -> None:
+    """The range of its images, pixel by pixel, whatever the image that one asks of; of one alone nothing."""
+    images = torch.randint(256, (10, 2, 3, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    index = torch.tensor([7, 0, 3, 4, 8])
+    spread = make_pairs().spread(index, images)
+    for i, found in zip(index, spread):
+        group = images[GROUP[i] == GROUP]
+        assert torch.equal(found, group.amax(dim=0) - group.amin(dim=0))
+    assert torch.equal(spread[0], spread[1]) and not spread[3].any() and spread[4].any()
 
 
 def test_data_without_pairs_are_refused() -> None:
@@ -69,12 +80,15 @@ class Sharing(Regression):
         return {"loss": (value.flatten(1) @ self.weight - parents["size"] - noise).square().mean()}
 
 
-def start(settings: Hyperparameters) -> Trainer:
+def start(settings: Hyperparameters, objective: nn.Module | None = None) -> Trainer:
     """Start a training on ten images of 2×3 pixels."""
     image = torch.randint(256, (10, 1, 2, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     data = {"image": image, "marker": MARKER, "size": SIZE, "group": GROUP}
     return Trainer(
-        Sharing(), data if settings.pairs else {k: v for k, v in data.items() if k != "group"}, settings, CPU
+        objective or Sharing(),
+        data if settings.pairs else {k: v for k, v in data.items() if k != "group"},
+        settings,
+        CPU,
     )
 
 
@@ -101,6 +115,38 @@ def test_half_of_a_batch_are_partners_and_the_training_resumes_bit_for_bit(flip:
         for i, j in enumerate(seen["like"].tolist()):
             assert i == j or (GROUP[index[i]] == GROUP[index[j]] and j < 3 <= i)
     assert start(replace(settings, pairs=False)).draw(1).tolist() != whole.draw(1).tolist()
+
+
+class Seeing(Sharing):
+    """One that also gets what the groups differ in."""
+
+    def forward(
+        self, value: Tensor, parents: dict[str, Tensor], generator: torch.Generator, like: Any, spread: Tensor
+    ) -> Any:  # type: ignore[override]
+        self.seen.append({"value": value, "like": like, "spread": spread})
+        return {"loss": (value.mean() * self.weight).sum()}
+
+
+@pytest.mark.parametrize("window", [None, 2])
+def test_pairs_are_seen_through_one_window(window: int | None) -> None:
+    """And so is what their group differs in, mirrored with them."""
+    trainer = start(replace(SETTINGS, batch=6, pairs=True, flip=True, window=window), Seeing())
+    for _ in trainer.run(9):
+        pass
+    images = trainer.data["image"]
+    for step, seen in enumerate(trainer.objective.seen, 1):
+        index, (value, like, spread) = trainer.draw(step), seen.values()
+        assert value.shape == spread.shape == (6, 1, 2, window or 3)
+        assert trainer.pairs is not None
+        whole = trainer.pairs.spread(index, images)
+        for i in range(6):
+            both = torch.stack([images[index[i]] / 127.5 - 1, whole[i] / 127.5])
+            side = window or 3
+            cuts = [f[..., c : c + side] for f in (both, both.flip(-1)) for c in range(4 - side)]
+            found = torch.stack([value[i], spread[i]])
+            assert any(torch.allclose(found, cut, atol=1e-6) for cut in cuts)
+        pair = next(i for i in range(3, 6) if like[i] != i)
+        torch.testing.assert_close(spread[pair], spread[like[pair]])
 
 
 class Spy(nn.Module):

@@ -87,6 +87,8 @@ def test_emulated_precision_is_warned_of(
         ({"every": True}, "every: not known to semantic; a setting of oracle"),
         ({"part": "oracle", "every": True, "fine_tune": "a.pt"}, "every: is settled by the model of fine_tune"),
         ({"mechanism": "vae", "pairs": True}, "pairs: not known to vae; a setting of spatial, semantic"),
+        ({"mechanism": "spatial", "window": 48}, "window 48: needs pairs on"),
+        ({"window": 48, "pairs": True}, "window 48: not known to semantic; a setting of spatial"),
         ({"mechanism": "vae", "shift": 2.0}, "shift 2.0: not known to vae; a setting of spatial, semantic, diffscm"),
         ({"shift": 0.5}, "shift 0.5: must be a number, at least 1"),
         ({"p_null": 1.0}, "p_null 1.0: must be a number, at least 0, at most 0.99"),
@@ -187,3 +189,11 @@ def test_noise_levels_are_those_of_the_size_and_older_trainings_keep_theirs() ->
         assert recipe.follow(graph, kept).record(graph, 1) == kept
         older = recipe.follow(graph, {})  # from before noise levels were shifted
         assert older.hyperparameters(graph, CPU).shift == 1.0 and older.record(graph, 1)["shift"] is None
+
+
+@pytest.mark.parametrize("window", [45, 200])
+def test_the_networks_must_see_windows(window: int) -> None:
+    """Of whole patches, within the image."""
+    recipe = Recipe(mechanism="spatial", pairs=True, window=window, preset="small")
+    with pytest.raises(InputError, match=f"window {window}: must be a multiple of 2, and at most 192"):
+        recipe.hyperparameters(get_graph("embed"), torch.device("cpu"))
