@@ -27,7 +27,7 @@ class Example(nn.Module):
     An x_t that shows a marker does not occur under parents without one, so that the usual loss says nothing of it, but
     counterfactuals pass through it. The denominator lets the smallest difference count as much as the largest. m holds
     what others of the group lack, too: of two markers, that which pa° leaves counts as much as that which it takes.
-    Without it, a network that let both fade was right in most pairs, and never learned which is which.
+    Without it, a network that let both fade was seldom wrong, and never learned which is which.
 
     Only what x shows can be told from x_t. A pair is therefore turned so that no binary parent is 0 under pa and 1
     under pa°, and one that has such a parent either way does not count.
