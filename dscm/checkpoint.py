@@ -22,11 +22,12 @@ from dscm.causal.image_mechanism import ImageMechanism
 from dscm.causal.learned import LearnedAttributes
 from dscm.causal.support import Support
 from dscm.causal.variables import Variable
+from dscm.diffusion.correction import Reader
 from dscm.diffusion.mechanism import DiffusionMechanism
 from dscm.errors import InputError
 from dscm.files import __version__, atomic_path
 from dscm.graphs import get_graph
-from dscm.oracle import Oracle
+from dscm.oracle import Oracle, observe
 from dscm.settings import change
 from dscm.trust.reference import Reference
 
@@ -203,6 +204,7 @@ def restore_image(path: Path, device: torch.device) -> Restored[ImageMechanism[A
     restored: Restored[ImageMechanism[Any]] = _restore(path, "image", device)
     if isinstance(restored.model, DiffusionMechanism):
         restored.model.null_trained = restored.settings.get("p_null") != 0
+        restored.model.read = _find_reader(restored.model, restored.graph)
     if not restored.sampling:
         return restored
     model = restored.model
@@ -211,6 +213,13 @@ def restore_image(path: Path, device: torch.device) -> Restored[ImageMechanism[A
         return restored
     except InputError as error:
         raise InputError(f"{path}: damaged: its settings are not allowed") from error
+
+
+def _find_reader(model: DiffusionMechanism, graph: Graph) -> Reader | None:
+    """Return what measures those parents of an image that are numbers on a line; None if none of them is measured."""
+    numbers = [v.name for v in model.scaling.variables if v.real and v.kind != "circular"]
+    names = [name for name in numbers if name in graph.measured]
+    return partial(observe, graph=graph, oracle=None, names=names) if names else None
 
 
 def restore_attributes(path: Path, device: torch.device) -> Restored[LearnedAttributes]:

@@ -13,6 +13,7 @@ from dscm.causal.mechanisms import Intervened, Parents
 from dscm.causal.variables import Variable
 from dscm.diffusion import published
 from dscm.diffusion.alignment import align, at_timestep, residuals
+from dscm.diffusion.correction import Reader, correct
 from dscm.diffusion.encoder import Encoder
 from dscm.diffusion.guidance import check_names, guided, shifted, weigh
 from dscm.diffusion.objective import choose_dropped, draw_noise, mean_where, reread, share
@@ -67,6 +68,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
 
     sampling: Sampling
     null_trained = True  # whether conditions were dropped in training
+    read: Reader | None = None  # what measures parents on images, where that can be
 
     def __init__(
         self,
@@ -116,6 +118,8 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         """
         view = super().using(**changes)
         view.check_guidance()
+        if view.sampling.corrections and self.read is None:
+            raise InputError(f"{option('corrections')}: needs parents of the image that are measured on it")
         if view.sampling.sample_code and not view.has_code:
             raise InputError(f"{option('sample_code')} on: a {self.kind} mechanism has no code to sample")
         return view
@@ -191,12 +195,18 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
             noise: from `abduct` or `sample_noise`.
             parents: each (B,).
             intervened: the variables that an intervention sets, each with the images in which it changes them, bool
-                (B,) or (); guidance weights for ``do`` apply there.
+                (B,) or (); guidance weights for ``do``, and corrections, apply there.
         """
         self.check_guidance()
         chosen = intervened if self.sampling.weights.by_target else {}
         parts = [*noise[:4], *(x.to(noise.u.device).expand(len(noise.u)) for x in chosen.values())]
-        return self._run(("predict", *chosen), partial(self._predict, [*chosen]), self.scaling(parents), *parts)
+
+        def generate(told: Parents) -> Tensor:
+            return self._run(("predict", *chosen), partial(self._predict, [*chosen]), self.scaling(told), *parts)
+
+        if not (self.read and intervened and self.sampling.corrections):
+            return generate(parents)
+        return correct(generate, self.read, parents, intervened, self.sampling.corrections, self.scaling)
 
     def _predict(self, names: Sequence[str], pa: Tensor, *parts: Tensor) -> Tensor:
         """Generate images given encoded parents, from noise, and where an intervention changes the named variables."""
@@ -219,10 +229,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         return ImageNoise(draw_normal((n, *self.shape), generator), draw_normal((n, self.code_dim), generator))
 
     def drawing(self) -> "DiffusionMechanism":
-        """Return this mechanism without fitted levels: they may end where an abducted image still has its own grain.
-
-        A drawn image would keep that of its noise.
-        """
+        """Return this mechanism without fitted levels: at their end a drawn image would keep the grain of its noise."""
         return self.using(grid="log-sigma") if self.sampling.levels else self
 
     def encode(self, value: Tensor, pa: Tensor, generator: Source | None = None) -> Tensor:
@@ -242,10 +249,7 @@ class DiffusionMechanism(ImageMechanism[ImageNoise]):
         return torch.cat([self.prior.from_noise(z, pa), pa], dim=1)
 
     def kl(self, value: Tensor, pa: Tensor, generator: Source) -> Tensor:
-        """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), of images given encoded parents (B, D).
-
-        A flow's is estimated with one sample of each image.
-        """
+        """Return ``KL(q(z | x) ‖ p(z | pa))`` in nats, (B,), given encoded parents (B, D); a flow's by one sample."""
         q = self.encoder(value)
         return self.prior.kl(q, q.mean + q.stddev * draw_normal(q.mean.shape, generator, q.mean.dtype), pa)
 

@@ -132,6 +132,10 @@ class Sampling(Trajectory):
         "inversion of the guided field; dynamic: also one null token per step; residual: also the noise that each "
         "guided step lacks."
     )  # fmt: skip
+    corrections: int = setting(
+        0, "Rounds in which the images of an intervention are measured, and made again by a model that is told in "
+        "addition what they missed; where a data set's attributes are measured.", low=0, high=100
+    )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = setting("float32", "Of the network; steps and sums stay float32.")
     sample_code: bool = setting(False, "Abduct a sample of the code, or of the latents, not their mean.")
     cta_lr: float = setting(0.03, "Step size η of the alignment of dynamic abduction.", above=0)
@@ -151,6 +155,8 @@ class Sampling(Trajectory):
         exclusive = f"{option('abduction')} {self.abduction}"
         if self.published and self.abduction != "semantic":
             raise InputError(f"{exclusive}: contradicts {option('published')}, which stands for semantic")
+        if self.published and self.corrections:
+            raise InputError(f"{option('corrections')}: contradicts {option('published')}, which has none")
         if self.abduction in PER_STEP and self.ode_solver.kind != "ddim":
             raise InputError(f"{exclusive} {option('solver')} {self.ode_solver.kind}: follows the steps of ddim alone")
         if self.abduction == "dynamic" and self.weights.groups:

@@ -24,6 +24,7 @@ PATH = (*(field.name for field in fields(Trajectory)), "guidance_interval")  # o
 VARIANTS = {  # the words for settings of a code, or of a baseline, that differ from their defaults
     "pixel_noise": "without pixel noise",
     "sample_code": "sampled code",
+    "corrections": "corrected {}x",
     "mix": "mix={:g}",
     "residuals": "residual latents",
     "classifier_scale": "classifier_scale={:g}",

@@ -16,8 +16,8 @@ VISIBLE = 0.5  # of the standard deviation of the training data: a medium effect
 TRUSTED = 0.99  # share of the validation images whose own reading lies within the tolerance
 
 PREDICTION = ("guidance", "guidance_interval", "mix", "classifier_scale")  # settings that act after an abduction
-APPROXIMATE = (  # those that say how closely a flow is followed, and how many codes
-    *("steps", "grid", "sigma_min", "solver", "fixed_point", "precision", "sample_code"),
+APPROXIMATE = (  # those that say how closely a flow, or an intervention, is followed, and how many codes
+    *("steps", "grid", "sigma_min", "solver", "fixed_point", "precision", "sample_code", "corrections"),
     *("cta_lr", "cta_steps", "cta_optimizer"),
 )
 
@@ -82,7 +82,7 @@ def describe_settings(sampling: Any) -> tuple[str, str]:
     """Describe the settings of a mechanism on which its noise, and its predictions from it, depend.
 
     Solvers and their steps are left out: they approximate one flow. So is `sample_code`, since typicality is that of
-    the mean code.
+    the mean code, and `corrections`, which move answers less than the tolerance of what reads them.
 
     Args:
         sampling: the settings.
