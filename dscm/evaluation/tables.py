@@ -92,6 +92,7 @@ def _caption(records: Records) -> str:
         "Identity: counterfactual to composition. Truth: counterfactual to the true one; redrawn: its floor, the "
         "observation as its generator draws it; unchanged: the observation to the true one. Unsolved: how far the "
         "worst implicit step of an inversion still moved a pixel on [-1, 1] (RMS, mean over the images)."
+        f"{_warn_of_corrections(records)}"
     )
 
 
@@ -109,6 +110,12 @@ def _list_paths(records: Records) -> list[str]:
     """List the paths of rows by number, where there are several."""
     paths = find_paths(records.routes)
     return ["\n".join(f"- path {i + 1}: {path}" for i, path in enumerate(paths))] if len(paths) > 1 else []
+
+
+def _warn_of_corrections(records: Records) -> str:
+    """Say who judges rows that were corrected by what is measured on them, if there are any."""
+    corrected = any("corrected" in record.configuration.variant for record in records.records)
+    return " Corrected: by the measurement that also judges how effective interventions are." if corrected else ""
 
 
 def _warn_of_paths(records: Records) -> str:

@@ -58,6 +58,15 @@ def test_trainings_of_one_setting_have_their_mean_and_spread(records: Records) -
     assert line[4].startswith("75.000 ± 35.355 [")
 
 
+def test_a_corrected_row_is_said_to_be_judged_by_what_corrected_it(records: Records) -> None:
+    """In the caption, and only where there is such a row."""
+    assert "Corrected:" not in markdown(records, GRAPH)
+    images = {"observation": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}
+    records.add(replace(PLAIN, variant="corrected 1x"), "d", values(0.01, 6), images)
+    text = markdown(records, GRAPH)
+    assert "Corrected: by the measurement that also judges" in text and "corrected 1x ω=1.5" in text
+
+
 def test_changed_images_and_all_images_stand_apart(records: Records) -> None:
     """Half of the six that change and both that do not: 50% of the former, five of the eight in all."""
     text = markdown(records, GRAPH)
