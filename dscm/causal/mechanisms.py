@@ -54,7 +54,7 @@ class Mechanism(nn.Module, Generic[NoiseT]):
             noise: the noise of B values.
             parents: each (B,).
             intervened: the variables that an intervention sets, each with where in the batch it changes them, bool (B,)
-                or (). Only guidance that emphasises the intervention depends on it.
+                or (). Only guidance that emphasises the intervention, and corrections of it, depend on that.
         """
         raise NotImplementedError
 
