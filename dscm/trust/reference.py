@@ -82,7 +82,7 @@ def describe_settings(sampling: Any) -> tuple[str, str]:
     """Describe the settings of a mechanism on which its noise, and its predictions from it, depend.
 
     Solvers and their steps are left out: they approximate one flow. So is `sample_code`, since typicality is that of
-    the mean code, and `corrections`, which move answers less than the tolerance of what reads them.
+    the mean code, and `corrections`, which move what is told by less than what counts as visible.
 
     Args:
         sampling: the settings.
