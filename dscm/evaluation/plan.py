@@ -53,7 +53,7 @@ class EvaluationSettings:
         "test", "Images to measure on: those for testing, or those for validation, on which to choose settings."
     )
     mixture: bool | None = setting(
-        None, "Of Morpho-MNIST: whether some intensities do not follow the graph. Default: as in the training."
+        None, "Of Morpho-MNIST: whether a fifth of each attribute is uniform. Default: as in the training."
     )
     particles: int = setting(
         1, "Samples M of the code; counterfactuals are their means, and their spread is measured.", low=1, high=MOST

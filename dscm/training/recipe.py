@@ -174,8 +174,8 @@ class Recipe:
     clean_background: bool = setting(False, "Of EMBED: black out everything but the breast.")
     mixture: bool = setting(
         True,
-        "Of Morpho-MNIST: let a fifth of the intensities not follow the graph, for support, as a fifth of the slants "
-        "and half of the hues; off is the paper's, slants and hues alone.",
+        "Of Morpho-MNIST: let a fifth each of thickness, slant and intensity be uniform, for support, beside a fifth "
+        "of the slants as written and half of the hues; off is the paper's, the last two alone.",
     )
 
     def __post_init__(self) -> None:
