@@ -81,10 +81,11 @@ def test_composition_without_guidance_is_close_to_exact(scm: SCM, obs: dict) -> 
 def test_reversal_is_exact_but_for_the_code(name: str, obs: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the paper's: two rounds of do(digit) and back at ω = 1.5, once that is inverted too.
 
-    The code, if there is one, is held: that read off a counterfactual is another, and with it so is the image.
+    By 20 even steps: of 16, one is too long for the guided field of a digit here to be inverted. The code, if there is
+    one, is held: that read off a counterfactual is another, and with it so is the image.
     """
     obs = {variable: value[:3] for variable, value in obs.items()}
-    mechanism = restore(name).using(guidance=1.5, steps=16, abduction="guided", solver="trapezoid", fixed_point=3)
+    mechanism = restore(name).using(guidance=1.5, steps=20, abduction="guided", solver="trapezoid", fixed_point=3)
     code = mechanism.encode(obs["image"], mechanism.scaling(obs))
     monkeypatch.setattr(mechanism, "encode", lambda *arguments: code)
     scm, do = GRAPH.scm(mechanism), {"digit": obs["digit"].roll(1)}
