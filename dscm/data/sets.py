@@ -38,7 +38,7 @@ class Source:
         skip_missing: whether to leave out any number of absent or broken images, and of the user's own
             data rows without an image or a value, and images without a row.
         workers: number of processes that decode or generate.
-        mixture: of Morpho-MNIST, whether a fifth of each attribute is uniform.
+        mixture: of Morpho-MNIST, whether a fifth each of thickness, slant and intensity is uniform.
     """
 
     data_dir: Path | None = None

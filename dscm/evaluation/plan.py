@@ -53,7 +53,8 @@ class EvaluationSettings:
         "test", "Images to measure on: those for testing, or those for validation, on which to choose settings."
     )
     mixture: bool | None = setting(
-        None, "Of Morpho-MNIST: whether a fifth of each attribute is uniform. Default: as in the training."
+        None,
+        "Of Morpho-MNIST: whether a fifth each of thickness, slant and intensity is uniform. Default: as in training.",
     )
     particles: int = setting(
         1, "Samples M of the code; counterfactuals are their means, and their spread is measured.", low=1, high=MOST

@@ -74,7 +74,7 @@ class Place:
         Args:
             framing: how images become squares.
             skip_missing: whether to skip any number of absent or broken images.
-            mixture: of Morpho-MNIST, whether a fifth of each attribute is uniform.
+            mixture: of Morpho-MNIST, whether a fifth each of thickness, slant and intensity is uniform.
         """
         known_dir, known_csv = (Path(self.data_dir), ()) if self.data_dir is not None else runs.find_data(self.whole)
         cache_dir = user_cache_dir() if self.cache_dir is None else Path(self.cache_dir)

@@ -42,7 +42,7 @@ def test_what_a_mixed_attribute_causes_follows_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_slants_are_as_written_or_uniform() -> None:
-    """By the graph zeros lean to the left alone."""
+    """Each digit as its own strokes lean, or anywhere in the range."""
     strokes = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
     strokes[0, 0, 4:24, 14] = 255
     strokes[1, 0, range(4, 24), range(4, 24)] = 255
